@@ -1,3 +1,3 @@
-"""The chat in a terminal, and all that only a terminal needs;
-importing this package loads none of it.
+"""The chat in a terminal, and everything that only a terminal needs; importing this package loads
+none of it.
 """

@@ -23,13 +23,13 @@ ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s":
                                 "a": "always", "always": "always", "n": "no", "no": "no", "": "no"}
 EXPLAINED = ("y: run it, this once", "s: run it, and calls like it until this session ends",
              "a: run it, and calls like it always (/tools forget undoes that)",
-             "n, or Enter alone: do not run it; the model is told so")
+             "n, or Enter alone: do not run it; the model is informed")
 
 
 class TerminalApproval:
     """Shows the whole call and reads one line.
 
-    Nothing but a clear yes is one; Ctrl-C is a no that also ends the turn.
+    Only a clear yes counts as yes; Ctrl-C means no and also ends the turn.
     """
 
     def __init__(self, screen: Screen, source: TextIO | None = None) -> None:
@@ -47,7 +47,7 @@ class TerminalApproval:
         return decision
 
     async def _ask(self) -> Decision | None:
-        """The answer to the question; None for one that is none of the four."""
+        """The answer to the question; None if it is not one of the four."""
         question = QUESTION.format(self._screen.sign("user"))
         try:
             with echoed(self._source.fileno()):
@@ -71,7 +71,7 @@ class TerminalApproval:
 
 
 def question_lines(request: ApprovalRequest, height: int) -> list[str]:
-    """All that the user needs to know. `request.text` is made safe and never shortened."""
+    """Everything the user needs to know. `request.text` is made safe and never shortened."""
     tool = request.tool
     head, *arguments = request.text.split("\n")
     shown = [f"Run {safe_line(tool.name)}?  {WHAT_IT_DOES.get(tool.kind, tool.kind)}"]

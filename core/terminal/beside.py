@@ -1,4 +1,4 @@
-"""An aside in a terminal: painted like a turn, and named as what it is."""
+"""An aside in a terminal: painted like a turn and labelled as an aside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.terminal.painter import Painter
 
 
 def show_aside(chat: Chat, screen: Screen, interrupts: Interrupts, aside: Aside) -> None:
-    """Ask, and show the answer; whatever ends it, the chat continues."""
+    """Ask and show the answer; the chat continues however it ends."""
     try:
         interrupts.run(Painter(screen, chat, in_chat=True).paint(aside.answer()))
     except Interrupted:
@@ -24,5 +24,5 @@ def show_aside(chat: Chat, screen: Screen, interrupts: Interrupts, aside: Aside)
         screen.gap()
         screen.error(error)
     if aside.replies:
-        screen.note("An aside: the conversation does not contain it. /aside keep takes it in. "
+        screen.note("An aside: it is not part of the conversation. /aside keep adds it. "
                     f"As a session: {aside.session.short_name}.")

@@ -1,4 +1,4 @@
-"""What the keys of the prompt do, beside those of prompt_toolkit."""
+"""The prompt's key bindings, in addition to those of prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.terminal.menu import Menu
 from core.terminal.pastes import Pastes
 from core.terminal.several_lines import continues, in_quotes
 
-typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of its own
+typing = has_focus(DEFAULT_BUFFER)     # but not in a search, which has its own keys
 
 
 def prompt_keys(pastes: Pastes, menu: Menu, keyboard: Keyboard,
@@ -60,7 +60,7 @@ def add_menu_keys(keys: KeyBindings, menu: Menu, keyboard: Keyboard) -> None:
     """Tab takes the marked row or opens the menu;
     the arrows choose, then Enter takes; Escape closes.
 
-    Escape acts at once when it is pressed alone; Alt and a key, which begin with it, work as ever.
+    Escape alone acts at once; Alt with a key, which also begins with Escape, works as usual.
     """
     is_open = typing & Condition(menu.open)
     chosen = is_open & Condition(lambda: menu.chosen)
@@ -79,7 +79,7 @@ def add_menu_keys(keys: KeyBindings, menu: Menu, keyboard: Keyboard) -> None:
 
 
 def open_editor(event: KeyPressEvent, pastes: Pastes, edit_text: Callable[[str], str]) -> None:
-    """Edit what is typed; the result is at the prompt again.
+    """Edit what is typed; the result returns to the prompt.
 
     The editor gets folded pastes in full; they stay folded when nothing is changed.
     """

@@ -16,7 +16,8 @@ from core.terminal.loop import run_chat
 
 
 def open_reader(settings: Settings, screen: Screen) -> Reader:
-    """Where the user types: a line editor, or a plain line where the terminal cannot have one."""
+    """Where the user types: a line editor, or a plain line where the terminal does not support one.
+    """
     if screen.dumb or not sys.stdin.isatty():
         return Reader(screen)
     from core.terminal.prompt import PromptReader
@@ -24,8 +25,8 @@ def open_reader(settings: Settings, screen: Screen) -> Reader:
 
 
 def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
-    """Ask the terminal for its background, where nothing else says what colours fit;
-    what is typed meanwhile is kept.
+    """Ask the terminal for its background where nothing else determines the colours; what is typed
+    meanwhile is kept.
     """
     if (reader.typed is None or settings.theme != "auto" or not screen.color
         or not sys.stdout.isatty()):
@@ -39,7 +40,7 @@ def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
 
 def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen,
              interrupts: Interrupts) -> int:
-    """The chat, until the user leaves it."""
+    """Run the chat until the user leaves."""
     reader = open_reader(settings, screen)
     find_background(settings, screen, reader)
     greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])

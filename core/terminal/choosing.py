@@ -1,4 +1,4 @@
-"""How a saved session is chosen in this terminal: from a list that moves, or by its number."""
+"""How a saved session is chosen in this terminal: with the arrow keys, or by its number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from db import Store
 
 
 def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
-    """How --select-session asks here."""
+    """Choose how --select-session asks here."""
     if screen.dumb or not somebody_types():
         return choose_from_list
 

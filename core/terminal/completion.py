@@ -1,4 +1,5 @@
-"""What a text at the prompt can become: commands, what follows them, files after @ and ! lines."""
+"""Completes text at the prompt: commands, their arguments, files after @, and lines for the shell.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from core.regex import regex
 from core.safe_text import safe_line
 from core.terminal.paths import path_matches, shell_matches
 
-LONGEST = 100       # characters of what is said about a match
+LONGEST = 100       # characters of a match's description
 _COMMAND = regex(r"/([^\s/]*)")
 _ARGUMENT = regex(r"/(\S+) +(.*)")
 _SHELL = regex(r"!([^\s!].*)")
@@ -21,7 +22,7 @@ _SHELL = regex(r"!([^\s!].*)")
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`text` takes the place of the last `typed` characters; `told` says what it is."""
+    """`text` takes the place of the last `typed` characters; `told` describes it."""
 
     text: str
     typed: int
@@ -29,7 +30,7 @@ class Match:
 
 
 class Completions:
-    """The matches for a text. Lists that have to be asked for are asked for once in a prompt."""
+    """The matches for a text. Lists that must be requested are requested once per prompt."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
@@ -37,9 +38,8 @@ class Completions:
         self._lists: dict[str, Sequence[str]] = {}
 
     def matches(self, before: str, *, asked: bool = False) -> list[Match]:
-        """The best first, for the text before the cursor; as far as lists are known.
-
-        `asked`: with Tab.
+        """Matches for the text before the cursor, best first, from the lists known so far. `asked`:
+        with Tab.
         """
         name, argument = _COMMAND.fullmatch(before), _ARGUMENT.fullmatch(before)
         if name is not None:
@@ -54,23 +54,22 @@ class Completions:
         return [Match(path, len(before) - before.rindex("@")) for path in _mentions(before)]
 
     def unknown(self, before: str) -> Command | None:
-        """The command whose list has to be learned for this text."""
+        """The command whose list must be loaded to complete this text."""
         argument = _ARGUMENT.fullmatch(before)
         command = find_command(argument[1].lower()) if argument is not None else None
         known = command is None or command.complete is None or command.name in self._lists
         return None if known else command
 
     async def learn(self, command: Command) -> None:
-        """Ask for what can follow a command.
-
-        Raises whatever its completer does; then nothing can.
+        """Request what can follow a command. Errors of its completer are raised; then nothing can
+        follow.
         """
         self._lists[command.name] = ()
         if command.complete is not None:
             self._lists[command.name] = await command.complete(self._chat)
 
     def _commands(self, typed: str) -> Iterator[Match]:
-        """Those that begin with it, then other names of commands that do."""
+        """Commands that begin with it, then aliases that do."""
         for name, told in names_to_complete(self._chat):
             if name.startswith(typed):
                 yield Match(f"/{name}", len(typed) + 1, short(told))
@@ -99,7 +98,7 @@ def _mentions(text: str) -> list[str]:
 
 
 def takes_more(before: str) -> bool:
-    """Whether this is the whole name of a command behind which something can be said."""
+    """Whether this is the complete name of a command that takes arguments."""
     name = _COMMAND.fullmatch(before)
     return name is not None and any(name[1] in (command.name, *command.aliases) and command.usage
                                     for command in all_commands().values())
@@ -111,7 +110,7 @@ def short(told: str) -> str:
 
 
 def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
-    """The part of an argument that is the beginning of a path; None where no path is expected."""
+    """The part of an argument that begins a path; None where no path is expected."""
     if re.search(r"\b(FILE|SOURCE)\b", command.usage) is None:
         return None
     stage = stage_of(typed, names)
@@ -124,7 +123,7 @@ def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:
-    """Names that begin with what was typed, then those that hold it; each once."""
+    """Names that begin with what was typed, then those that contain it, without duplicates."""
     wanted = typed.lower()
     known = list(dict.fromkeys(names))
     begun = [name for name in known if name.lower().startswith(wanted)]

@@ -9,7 +9,7 @@ from core.rendering.event_lines import Line
 
 
 def show_filling(screen: Screen, filling: Filling) -> None:
-    """Bars, a line for each thing that is attached, and notes."""
+    """Show bars, a line for each attachment, and notes."""
     screen.gap()
     if screen.plain:
         screen.line(spoken_bars(filling.bars))

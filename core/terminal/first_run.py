@@ -1,4 +1,4 @@
-"""The first screen: which model to talk to, by one key; Enter takes the first."""
+"""The first screen: choose a model with one key; Enter takes the first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from core.rendering.listing import wrap_words
 from core.safe_text import safe_line
 from core.setup.model import DEMO_TARGET, runner
 
-ENTER_SECONDS = 0.4    # how long after a key an Enter still belongs to it
-BESIDE = 76            # columns from which a description stands beside its title
+ENTER_SECONDS = 0.4    # seconds in which an Enter still belongs to the key before it
+BESIDE = 76            # columns from which a description fits beside its title
 LEAVES = ("q", "\x03", "\x04", "\x1b")
 
 
@@ -40,7 +40,7 @@ class Choice:
 async def choose(error: ProviderError, providers: Providers, interrupts: Interrupts) -> Target:
     """Ask until there is a model to talk to.
 
-    Raises KeyboardInterrupt, or SystemExit for somebody who sets up a server or a key first.
+    Raises KeyboardInterrupt, or SystemExit when the user wants to set up a server or a key first.
     """
     menu = Menu(providers, interrupts)
     menu.screen.line(f"No model is set up yet: {safe_line(error.message, 120)}")
@@ -81,7 +81,7 @@ class Menu:
                 Choice("4", "Try the demo", "scripted replies, no model"))
 
     async def ask(self, title: str, rest: str, rows: Sequence[Choice]) -> str:
-        """Show a menu; the key that was pressed, Enter being the first row's.
+        """Show a menu and return the key that was pressed; Enter means the first row's.
 
         Raises KeyboardInterrupt.
         """
@@ -108,7 +108,7 @@ class Menu:
         return await self.fetch(SMALLEST)
 
     async def choose_larger(self) -> Target | None:
-        """A second menu: the known models by size, and the way back."""
+        """A second menu: the known models by size, and a way back."""
         larger = [row for row in KNOWN if not row.package]
         rows = [Choice(str(number), row.name,
                        f"{gigabytes(row.size)}, {row.licence}; {row.good_for}")
@@ -118,7 +118,7 @@ class Menu:
         return None if key == back.key else await self.fetch(larger[int(key) - 1])
 
     async def fetch(self, model: KnownModel) -> Target | None:
-        """Download with a progress bar; None when that did not work, after saying why."""
+        """Download with a progress bar; None if that failed, after saying why."""
         target = Target(EMBEDDED, model.name)
         try:
             runner(self.providers).engine_program()
@@ -148,7 +148,7 @@ class Menu:
 
 
 def menu_lines(rows: Sequence[Choice], screen: Screen) -> list[str]:
-    """A row's description stands beside its title where there is room, else under it."""
+    """A row's description goes beside its title where there is room, otherwise below it."""
     width = screen.width() - 1
     left = 5 + max(len(row.title) for row in rows) + 2 if width >= BESIDE else 5
     lines = []
@@ -168,9 +168,10 @@ def _styled(screen: Screen, text: str, style: str) -> str:
 
 
 async def read_key(prompt: str) -> str:
-    """One key without Enter, echoed ("" for Enter alone); a line where the terminal cannot do that.
+    """One key without Enter, echoed ("" for Enter alone); a whole line where the terminal cannot do
+    that.
 
-    The terminal is left as it was. An Enter right after a key is dropped, so that it does not
+    The terminal's modes are restored. An Enter right after a key is dropped, so that it does not
     answer the next question.
     """
     try:
@@ -183,7 +184,7 @@ async def read_key(prompt: str) -> str:
         line = sys.stdin.readline()
         return line.strip()[:1] if line else "\x04"
     try:
-        # before the question is seen: a key pressed at once is an answer to it
+        # before the question appears: a key pressed at once answers it
         tty.setcbreak(descriptor, termios.TCSANOW)
         _say(prompt)
         await wait_readable(descriptor)

@@ -13,11 +13,11 @@ from core.rendering.widths import text_width
 from core.safe_text import safe_line
 from core.terminal.replay import show_last_exchange
 
-TITLE = 60          # characters of a session's title in a line
+TITLE = 60          # characters of a session's title on a line
 
 
 def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
-    """Which model this is, how to get help, and what the user should know before they type."""
+    """Show the model, how to get help, and what the user should know before they type."""
     model = safe_line(chat.target.model or "the default model", 60)
     first, *rest = flowing((f"{model} on {provider_of(chat)}", *facts_of(chat)), screen)
     row = styled(model, screen.theme.role("bold")) + styled(first[len(model):], screen.theme.dim)
@@ -37,7 +37,7 @@ def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
 
 
 def flowing(parts: Sequence[str], screen: Screen) -> list[str]:
-    """Rows of parts with dots between them, none of which is broken."""
+    """Rows of parts separated by dots; no part is broken."""
     dot = " \u00b7 " if screen.unicode else " | "
     rows = [parts[0]]
     for part in parts[1:]:
@@ -53,7 +53,7 @@ def provider_of(chat: Chat) -> str:
 
 
 def facts_of(chat: Chat) -> list[str]:
-    """What sets this chat apart, as far as it is known without asking anybody."""
+    """What distinguishes this chat, as far as it is known without a request."""
     facts = []
     window = chat.known_window()
     if window:
@@ -66,8 +66,7 @@ def facts_of(chat: Chat) -> list[str]:
 
 
 def say_goodbye(chat: Chat, screen: Screen) -> None:
-    """What the chat is saved as, and how to resume it;
-    nothing for a chat in which nothing was said.
+    """Say what the chat is saved as and how to resume it; write nothing for an empty chat.
     """
     session = chat.session
     if not session.count:
@@ -86,7 +85,7 @@ def count_of(messages: int) -> str:
 
 
 def short(count: int) -> str:
-    """A number of tokens as in 812, 5.1k, 32k or 1M; windows are counted in 1,024."""
+    """A number of tokens, such as 812, 5.1k, 32k or 1M; windows are counted in units of 1,024."""
     if count < 1000:
         return str(count)
     if count % 1024 == 0 and count < 1_000_000:

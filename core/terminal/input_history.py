@@ -1,5 +1,5 @@
-"""The lines typed at the prompt, in a file that may not be readable or writable:
-then they are remembered for this run alone.
+"""The lines typed at the prompt, in a file; kept for this run only when it cannot be read or
+written.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-Full = Callable[[str], str]     # puts the text of folded pastes in their place
+Full = Callable[[str], str]     # replaces folded pastes with their text
 
 
 def open_history(path: str | None, full: Full) -> History:
@@ -17,7 +17,7 @@ def open_history(path: str | None, full: Full) -> History:
 
 
 class MemoryHistory(InMemoryHistory):
-    """For a run that leaves no trace."""
+    """History for a run that leaves no trace."""
 
     def __init__(self, full: Full) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class MemoryHistory(InMemoryHistory):
 
 
 class InputHistory(FileHistory):
-    """prompt_toolkit would print a traceback over the prompt when the disk is
-    full or the file is gone.
+    """Without this, prompt_toolkit prints a traceback over the prompt when the disk is full or the
+    file is missing.
     """
 
     def __init__(self, path: str, full: Full) -> None:

@@ -1,5 +1,4 @@
-"""The keys of a terminal: sequences that mean nothing here are dropped,
-and what was pasted is one paste.
+"""Reads a terminal's keys: drops sequences without a meaning here and keeps a paste in one piece.
 """
 
 from __future__ import annotations
@@ -16,24 +15,27 @@ from prompt_toolkit.keys import Keys
 
 from core.regex import regex
 
-# Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
+# Shift-Enter and similar keys (CSI u; xterm's modifyOtherKeys)
 _NEW_LINE = regex(r"\x1b\[(?:13;\d+u|27;\d+;13~)")
 _FINAL = regex(r"[@-~]")
 _REST = regex(r"\[[0-9;?]*[A-Za-z~]")
-LONGEST = 4096        # characters of a terminal's answer; more was typed
-ESCAPE_SECONDS = 0.1  # of silence after which Escape is the key, not the beginning of a sequence
-LATE_SECONDS = 0.5    # after Escape, in which a slow connection may bring the rest of a sequence
-ALT_SECONDS = 0.15    # after Escape, in which nobody presses another key: Enter is Alt-Enter
+LONGEST = 4096        # longest answer of a terminal, in characters; anything longer was typed
+# seconds of silence after which Escape is the key, not the beginning of a sequence
+ESCAPE_SECONDS = 0.1
+# seconds after Escape in which a slow connection may deliver the rest of a sequence
+LATE_SECONDS = 0.5
+# seconds after Escape in which no user presses another key: Enter is Alt-Enter
+ALT_SECONDS = 0.15
 
 
 class Keyboard(Vt100Input):
-    """prompt_toolkit's input, which would type a sequence that it does not know into the text."""
+    """prompt_toolkit's input, which would otherwise insert unknown sequences into the text."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdin)
         self._sequences = Sequences()
         self._escaped = -LATE_SECONDS       # when Escape was pressed last
-        self.escape_alone = False           # the keys that are being handled are Escape alone
+        self.escape_alone = False           # whether the keys being handled are Escape alone
 
     def escaped_within(self, seconds: float) -> bool:
         return time.monotonic() - self._escaped < seconds
@@ -51,7 +53,7 @@ class Keyboard(Vt100Input):
         return as_pastes(list(self._sequences.read(keys)))
 
     def flush_keys(self) -> list[KeyPress]:
-        """What was held back because more might have followed it."""
+        """The keys held back in case more followed."""
         keys = list(self._sequences.read(super().flush_keys()))
         self.escape_alone = [key.key for key in keys] == [Keys.Escape]
         if self.escape_alone:
@@ -60,13 +62,13 @@ class Keyboard(Vt100Input):
 
 
 class Sequences:
-    """Recognises escape sequences among keys, however they were cut."""
+    """Recognises escape sequences among keys, wherever reads split them."""
 
     def __init__(self) -> None:
         self._open = ""       # the sequence so far
 
     def read(self, keys: Iterable[KeyPress]) -> Iterator[KeyPress]:
-        """The keys without sequences. An Escape that nothing follows at once is the key."""
+        """The keys without sequences. An Escape that nothing follows at once is the Escape key."""
         waiting: KeyPress | None = None
         for key in keys:
             if _NEW_LINE.fullmatch(key.data):
@@ -98,14 +100,16 @@ class Sequences:
         if ended and _NEW_LINE.fullmatch(text):
             yield KeyPress(Keys.ControlJ, "\n")
         elif isinstance(known, Keys) and known != Keys.Ignore:
-            yield KeyPress(known, text)                 # cut in two on its way
+            yield KeyPress(known, text)                 # split in two on its way
         elif ended and key.key in (Keys.ControlM, Keys.ControlC, Keys.ControlD,
                                    Keys.BracketedPaste):
-            yield key         # no part of a sequence
+            yield key         # not part of a sequence
 
 
 def _belongs(text: str) -> bool:
-    """Whether this can still be an answer of the terminal; ] alone may have been typed with Alt."""
+    """Whether this can still become an answer of the terminal; ] alone may have been typed with
+    Alt.
+    """
     last = text[-1]
     if len(text) == 3 and text[1] == "]" and not last.isdigit():
         return False
@@ -113,8 +117,8 @@ def _belongs(text: str) -> bool:
 
 
 def as_pastes(keys: list[KeyPress]) -> list[KeyPress]:
-    """What came at once and has text behind an Enter was pasted,
-    by a terminal that does not mark pastes.
+    """Input that arrives in one read with text after an Enter was pasted, in a terminal that does
+    not mark pastes.
     """
     answers = [key for key in keys if key.key == Keys.CPRResponse]
     typed = [key for key in keys if key.key != Keys.CPRResponse]

@@ -1,4 +1,4 @@
-"""Where the user types when the terminal can do no more than a line: no history, no editing."""
+"""Where the user types when the terminal supports only plain lines: no history, no editing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.terminal.several_lines import continues, in_quotes
 
 
 class Reader:
-    """Lines from a terminal without abilities: no history, no editing."""
+    """Reads plain lines, without history or editing."""
 
     typed: Typeahead | None = None
 
@@ -23,7 +23,9 @@ class Reader:
         self._screen = screen
 
     def read(self, chat: Chat) -> Typed:
-        """A line; behind a draft, which cannot be changed here, and is left out with a command."""
+        """A line, after the draft if there is one: it cannot be changed here, and is left out for a
+        command.
+        """
         draft, self._screen.draft = self._screen.draft, ""
         if draft:
             self._screen.note("Your next message begins with what you added.")
@@ -39,7 +41,7 @@ class Reader:
         sys.stdout.flush()
         line = wait_for_line(sys.stdin)
         if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
-            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are a terminal's limit of a line: what "
-                             "was typed after them is lost. A longer text can come from a file "
-                             "(/context add).\n")
+            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are the terminal's limit for a line: "
+                             "what was typed after them is lost. /context add reads longer text "
+                             "from a file.\n")
         return line

@@ -36,15 +36,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
 
-SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
-# What `ollama run`, Python and editors leave with or ask for help with, as a whole message.
+SIDE_BY_SIDE = 100   # columns from which two answers are shown side by side
+# Whole messages that leave, or ask for help, in `ollama run`, Python and editors.
 HABITS = {word: "/exit" for word
           in ("exit", "quit", "exit()", "quit()", "bye", ":q", ":q!", ":wq", ":x", "logout")} | {
     "?": "/help", "help()": "/help"}
 
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
-    """Read, answer, repeat, until the user leaves. No failure of a turn ends the chat."""
+    """Read, answer and repeat until the user leaves. A turn that fails never ends the chat."""
     screen.typed = interrupts.typed = reader.typed
     leaving = Leaving(interrupts)
     with titled(screen), reader.typed.quiet() if reader.typed else nullcontext():
@@ -80,7 +80,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
 
 @contextmanager
 def titled(screen: Screen) -> Iterator[None]:
-    """Give the terminal its own title back at the end."""
+    """Restore the terminal's own title at the end."""
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ def titled(screen: Screen) -> Iterator[None]:
 
 
 def title_of(chat: Chat) -> str:
-    """What is talked about, and with whom."""
+    """The session's title and the model."""
     return safe_line(f"{chat.session.title or 'Stream Chat'} \u00b7 "
                      f"{chat.target.model or chat.target.provider}", 100)
 
@@ -104,7 +104,7 @@ class Leaving:
         self._said = False
 
     def busy(self) -> None:
-        """Something ran until now."""
+        """Note that something ran until now."""
         self._said = False
 
     def is_meant(self) -> bool:
@@ -147,13 +147,13 @@ def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts,
 
 
 def take_pictures(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
-    """Those that go with this message: from /paste, or dropped on the terminal."""
+    """The pictures for this message: from /paste, or dropped on the terminal."""
     from core.terminal.pictures import take
     return take(screen, pasted)
 
 
 def hold_typed(screen: Screen) -> None:
-    """After Ctrl-C nothing that was typed ahead is sent by itself."""
+    """After Ctrl-C, what was typed ahead is not sent automatically."""
     if screen.typed is not None:
         screen.typed.collect()
         screen.typed.hold()
@@ -210,7 +210,7 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
 
 
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:
-    """Let the user choose a session, and show what comes of it."""
+    """Let the user choose a session, and show the outcome."""
     try:
         row = choose_session(screen)(choice.store)
     except KeyboardInterrupt:
@@ -242,8 +242,8 @@ def show_text(screen: Screen, text: str) -> None:
 
 
 def show_page(screen: Screen, text: str) -> None:
-    """Markdown of ours, painted like a reply; its blocks of code are not counted
-    among those of the chat.
+    """The program's own Markdown, painted like a reply; its code blocks do not count among the
+    chat's.
     """
     screen.gap()
     codes, screen.codes = screen.codes, []
@@ -262,8 +262,7 @@ def show_history(screen: Screen, history: History) -> None:
 
 
 def compare_models(screen: Screen, interrupts: Interrupts, comparison: Comparison) -> None:
-    """Ask both, with one line that counts meanwhile;
-    then show the answers, also when they were stopped.
+    """Ask both models while one live line counts; then show the answers, even if they were stopped.
     """
     shown = 0.0
 
@@ -315,7 +314,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts,
               events: AsyncGenerator[Event, None]) -> None:
-    """Paint a turn; whatever ends it, the chat continues."""
+    """Paint a turn; the chat continues however it ends."""
     began = time.monotonic()
     try:
         interrupts.run(Painter(screen, chat, in_chat=True).paint(events))
@@ -335,9 +334,8 @@ def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts,
 
 
 def stopped_words(chat: Chat, screen: Screen) -> str:
-    """What a stopped turn leaves behind.
-
-    A message that was waiting for another program's turn is at the prompt again.
+    """Say what a stopped turn leaves. A message that waited for another program's turn returns to
+    the prompt.
     """
     unsent, chat.unsent = chat.unsent, None
     if unsent is not None:
@@ -351,9 +349,7 @@ def stopped_words(chat: Chat, screen: Screen) -> str:
 
 
 def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
-    """The server does not have the model: fetch it if it can be fetched and the user wants it.
-
-    True when it is there.
+    """Offer to download a model that the server does not have. Returns whether it is available now.
     """
     if not can_fetch(chat.target, chat.providers):
         return False
@@ -363,7 +359,7 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
 
 
 def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
-    """Download it with its progress shown; True when it is available."""
+    """Download it and show the progress; True when it is available."""
     from core.console.pull_progress import show_progress
     try:
         interrupts.run(show_progress(screen, target, chat.providers))

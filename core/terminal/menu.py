@@ -1,4 +1,4 @@
-"""The menu under the prompt: what the text before the cursor can become, while it is typed."""
+"""The menu under the prompt: completions of the text before the cursor, while it is typed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
 from core.terminal.completion import Completions, Match, takes_more
 
-ROWS = 6            # of the menu, and at most half the screen
-GAP = 3             # cells between a name and what it is
-WIDEST = 36         # cells of the names' column
+ROWS = 6            # rows of the menu, and at most half the screen
+GAP = 3             # cells between a name and its description
+WIDEST = 36         # cells of the column of names
 log = logging.getLogger(__name__)
 
 
@@ -36,22 +36,22 @@ class Menu:
         self.close()
 
     def begin(self, completions: Completions) -> None:
-        """A prompt begins."""
+        """Begin a prompt."""
         self._completions = completions
         self.close()
 
     def attach(self, buffer: Buffer) -> None:
-        """Follow what is typed. Text that comes from the history or a paste opens nothing."""
+        """Follow what is typed. Text from the history or a paste does not open the menu."""
         buffer.on_text_insert += self._typed
         buffer.on_text_changed += self._changed
 
     def close(self) -> None:
-        self.dismissed = ""         # for what begins with this, until a space
+        self.dismissed = ""         # closed for text that begins with this, until a space
         self._matches: list[Match] = []
         self._at = 0
         self.chosen = False         # a row was chosen with the arrows: Enter takes it
-        self._before = ""           # what the matches are for
-        self._line = 0              # of the history, where it was typed
+        self._before = ""           # the text that the matches are for
+        self._line = 0              # line of the history in which it was typed
         self._learning: Command | None = None
         self._take_when_learned = False
 
@@ -86,7 +86,7 @@ class Menu:
             get_app().create_background_task(self._learn(unknown, buffer))
 
     def _changed(self, buffer: Buffer) -> None:
-        """Text was changed, perhaps in another way than by typing it."""
+        """React to changed text, which need not have been typed."""
         if not self._matches:
             return
         if buffer.working_index == self._line:
@@ -107,7 +107,7 @@ class Menu:
             if self._completions is None:
                 return []
             return self._completions.matches(before, asked=asked)
-        except Exception as problem:    # a list that cannot be had completes nothing
+        except Exception as problem:    # a list that cannot be loaded completes nothing
             log.debug("Nothing completes %r: %s", before, problem)
             return []
 
@@ -131,8 +131,8 @@ class Menu:
             get_app().invalidate()
 
     def _ghost(self, buffer: Buffer) -> Suggestion | None:
-        """The rest of the marked match, dim behind the cursor;
-        not where the terminal has nothing to tell it apart by.
+        """The rest of the marked match, dim behind the cursor; not shown where the terminal cannot
+        distinguish it.
         """
         if (not self._matches or not buffer.document.is_cursor_at_the_end
             or not self._screen.theme.dim):
@@ -145,13 +145,13 @@ class Menu:
     # ---- keys
 
     def move(self, buffer: Buffer, by: int) -> None:
-        """Choose another row, round its ends."""
+        """Choose another row, wrapping around at the ends."""
         self._at = (self._at + by) % len(self._matches)
         self.chosen = True
         buffer.suggestion = self._ghost(buffer)
 
     def complete(self, buffer: Buffer) -> None:
-        """Take the marked match; where no menu is open, open one, or take the only match."""
+        """Take the marked match; if no menu is open, open one or take the only match."""
         if self.open():
             self.take(buffer)
             return
@@ -165,9 +165,8 @@ class Menu:
             buffer.insert_text(" ")
 
     def take(self, buffer: Buffer) -> None:
-        """Put the marked match in the place of what was typed.
-
-        A folder is entered, a command's arguments are shown.
+        """Replace what was typed with the marked match. Then show a folder's content or a command's
+        arguments.
         """
         match = self._matches[self._at]
         before, after = buffer.document.text_before_cursor, buffer.document.text_after_cursor
@@ -186,8 +185,8 @@ class Menu:
     # ---- what is shown
 
     def rows(self) -> list[str]:
-        """With styles, narrower than the screen: as many as fit around the marked one,
-        and a count where there are more.
+        """Styled rows, narrower than the screen: as many as fit around the marked one, and a count
+        if there are more.
         """
         most = max(min(ROWS, self._screen.height() // 2), 2)
         count = len(self._matches)

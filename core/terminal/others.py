@@ -1,5 +1,5 @@
-"""Shows what other programs write to the session:
-above the prompt while they write it, and in a turn that waited for them.
+"""Shows what other programs write to the session: above the prompt as they write, and in a turn
+that waited for them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from core.events import OthersSaid
 from core.rendering.widths import text_width
 from core.terminal.replay import INCOMPLETE, show_last_exchange, show_messages
 
-LOOK_SECONDS = 0.5      # between two looks while the user types or thinks
+LOOK_SECONDS = 0.5      # seconds between two looks while the user types or thinks
 Show = Callable[[], None]
 
 
 def show_others(screen: Screen, others: OthersSaid) -> None:
-    """The messages that were added, or the end of a conversation that was changed.
-
-    Of a reply that is on the screen in part, the rest is shown.
+    """Show the added messages, or the end of a conversation that changed. Of a reply that is partly
+    on the screen, only the rest is shown.
     """
     messages, begun = others.messages, screen.begun_reply
     screen.begun_reply = ""
@@ -46,8 +45,7 @@ def show_others(screen: Screen, others: OthersSaid) -> None:
 
 
 def show_piece(screen: Screen, before: str, text: str) -> None:
-    """A part of a reply, of which `before` is on the screen already:
-    the stream keeps them apart.
+    """A part of a reply of which `before` is already on the screen: the stream keeps them apart.
     """
     if not before:
         screen.gap()
@@ -58,24 +56,24 @@ def show_piece(screen: Screen, before: str, text: str) -> None:
 
 def show_new(chat: Chat, screen: Screen) -> None:
     """Show what was written since the last look."""
-    with suppress(ChatError):     # a store that fails is reported when something is to be saved
+    with suppress(ChatError):     # a failing store is reported when something must be saved
         others = chat.session.look()
         if others is not None:
             show_others(screen, others)
 
 
 class Following:
-    """The reply that another program writes to the session, as far as it is known here."""
+    """The reply that another program is writing to the session, as far as it was read."""
 
     def __init__(self, chat: Chat, screen: Screen) -> None:
         self._chat, self._screen = chat, screen
         self._reply = self._seen = 0        # which reply, and how many of its frames are in `_text`
         self._text = ""
         self._beat = -1
-        self.tail = ""      # what of it is not on the screen yet: a paragraph that is being written
+        self.tail = ""      # its part that is not on the screen yet: the paragraph being written
 
     def news(self) -> Show | None:
-        """What shows what is new, None for nothing. Raises StoreError."""
+        """A function that shows what is new; None if nothing is. Raises StoreError."""
         session = self._chat.session
         others = session.look()
         if others is not None:
@@ -96,7 +94,7 @@ class Following:
 
     def _show_paragraphs(self) -> Show | None:
         begun = self._screen.begun_reply
-        if not self._text.startswith(begun):    # it was on the screen before another reply
+        if not self._text.startswith(begun):    # it was on the screen above another reply
             begun = self._screen.begun_reply = ""
         end = paragraphs_end(self._text)
         self.tail = self._text[max(end, len(begun)):]
@@ -120,7 +118,7 @@ def paragraphs_end(text: str) -> int:
 
 
 def newest(text: str, cells: int) -> str:
-    """The last words of a text that fit on a row, on one line."""
+    """The last words of a text that fit on one row."""
     words = text.split()
     kept: list[str] = []
     used = 0
@@ -131,10 +129,8 @@ def newest(text: str, cells: int) -> str:
 
 
 async def watch(following: Following, changed: Callable[[], None]) -> None:
-    """Show what is written while prompt_toolkit's prompt is on the screen: what was
-    typed so far stays there.
-
-    Calls `changed` when the tail of a reply has grown.
+    """Show what others write above prompt_toolkit's prompt, which keeps what was typed. Calls
+    `changed` when the tail of a reply has grown.
     """
     from prompt_toolkit.application import run_in_terminal
     while True:

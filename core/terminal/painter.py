@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.rendering.spoken import SpokenStream
 
-TICK = 1.0          # seconds between two looks of what counts them
-HEARTBEAT = 30.0    # seconds between two words about a wait on a plain screen
-LEAST_SECONDS = 0.5  # of an answer from which its speed can be said
-SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
+TICK = 1.0          # seconds between two updates of a live row
+HEARTBEAT = 30.0    # seconds between two mentions of a wait on a plain screen
+LEAST_SECONDS = 0.5  # seconds of an answer from which its speed is meaningful
+SHOWN_AFTER = 0.5   # seconds after which a running tool gets a live row
 
 
 class Painter:
@@ -51,19 +51,18 @@ class Painter:
         self._lines = EventLines()
         self._block = ""      # what was shown last: text, a line, or nothing (the head of the turn)
         self._asked = ""      # the model that answers, where it has changed
-        self._heard = 0.0     # when the last event came
+        self._heard = 0.0     # when the last event arrived
         self._broken = ""     # the text of a reply that broke off and is being finished
         self._retry: Retrying | None = None
         self._began = time.monotonic()
-        self._told = 0.0      # seconds of waiting that a plain screen was told of
+        self._told = 0.0      # seconds of waiting that a plain screen has mentioned
         self._running: dict[str, tuple[ToolCall, float]] = {}
         self._text: MarkdownStream | PlainStream | SpokenStream | None = None
         self._thinking: ThinkingStream | None = None
 
     async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
-        """Consume the events; return the last reply.
-
-        Whatever ends the turn, what arrived is on the screen.
+        """Consume the events; return the last reply. However the turn ends, what arrived is on the
+        screen.
         """
         last: Message | None = None
         ticking = asyncio.create_task(self._tick())
@@ -88,11 +87,11 @@ class Painter:
         return last
 
     async def _tick(self) -> None:
-        """What counts seconds: tools that run, and, from `silence_notice` seconds on,
-        a reply that has fallen silent.
+        """Update the live rows: running tools and, after `silence_notice` seconds, a reply that has
+        fallen silent.
         """
         notice = self._screen.silence_notice
-        with suppress(OSError):     # the terminal is gone, which the next frame finds out too
+        with suppress(OSError):     # the terminal is gone, as the next frame will also find
             while True:
                 stream = self._text or self._thinking
                 silent = time.monotonic() - self._heard
@@ -150,21 +149,21 @@ class Painter:
                 self._show_lines(event)
 
     def open_thinking(self) -> None:
-        """Ctrl-O: what the model thinks stays on the screen, from its beginning and from now on."""
+        """Ctrl-O: keep the model's thinking on the screen, from its beginning and from now on."""
         self._screen.thinking = "on"
         if self._thinking is not None:
             self._thinking.unfold()
 
     def _begin(self, block: str) -> None:
-        """Text stands apart from the lines around it;
-        the head of a turn hangs under the question.
+        """Separate text from the lines around it; the first lines of a turn follow the question
+        directly.
         """
         if block == "text" or self._block == "text":
             self._screen.gap()
         self._block = block
 
     def _name_speaker(self) -> None:
-        """Who speaks, where no mark and no style can show it."""
+        """Name the speaker where no mark or style can show it."""
         if self._screen.plain and not self._broken:
             self._screen.write(f"{safe_line(self._asked or self._chat.target.model, 60)}:\n")
 
@@ -201,7 +200,7 @@ class Painter:
             self._now(f"Waiting for {model}, {max(0.0, seconds):.0f} s{why}")
 
     def _show_retry(self, event: Retrying) -> None:
-        """Counted on a live row; what stays is one line, when it is over."""
+        """Count retries on a live row; one line remains when they are over."""
         self.end()
         self._retry = event
         if self._screen.dumb:
@@ -211,13 +210,13 @@ class Painter:
                       f". Attempt {event.attempt} in {event.delay:.0f} s")
 
     def _now(self, text: str, rest: str = "") -> None:
-        """A live row; the beginning is what gives way on a narrow screen."""
+        """A live row; on a narrow screen its beginning is shortened."""
         room = self._screen.width() - len(rest) - 4
         row = f"{self._screen.sign('now')} {clip(safe_line(text), max(room, 8))}{rest}"
         self._screen.live([row + styled("   Ctrl-C stops", self._screen.theme.dim)])
 
     def _settle(self) -> None:
-        """What was counted while there was nothing to read leaves one line."""
+        """Leave one line about the retries that were counted."""
         self._screen.live(())
         retry, self._retry = self._retry, None
         if retry is not None and not self._screen.dumb:
@@ -226,7 +225,7 @@ class Painter:
                             f"{clause(retry.reason)}."))
 
     def _show_running(self) -> None:
-        """A live row for each tool that takes its time."""
+        """A live row for each slow tool."""
         now = time.monotonic()
         rows = [self._screen.event_rows(
             Line("now", argument_of(call), safe_line(call.name, 100), f"{now - since:.0f} s"))[0]
@@ -243,7 +242,7 @@ class Painter:
                 self._screen.note(words)
 
     def end(self) -> None:
-        """Close what is open: all of it is shown, and the cursor stands at the start of a line."""
+        """Finish what is open: show all of it and leave the cursor at the start of a line."""
         self._end_thinking()
         self._end_text()
 
@@ -259,12 +258,12 @@ class Painter:
 
 
 class Summary:
-    """Time and tokens of a turn, by the models that answered."""
+    """Counts the time and tokens of a turn, per model that answered."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._tokens: dict[str, int] = {}
-        self._first = self._last = 0.0      # when its words came
+        self._first = self._last = 0.0      # when its text arrived
 
     def note(self, event: Event) -> None:
         if isinstance(event, (TextDelta, ThinkingDelta)):
@@ -276,14 +275,14 @@ class Summary:
             self._tokens[model] = self._tokens.get(model, 0) + (came or 0)
 
     def speed(self) -> float | None:
-        """Tokens a second while the words came; None where that was too short to say,
-        or they were not counted.
+        """Tokens a second while text arrived; None if that time was too short, or tokens were not
+        counted.
         """
         seconds, total = self._last - self._first, sum(self._tokens.values())
         return total / seconds if seconds >= LEAST_SECONDS and total else None
 
     def words(self) -> str:
-        """As in "391 tokens, 2.1 s", or "18 tokens of a, 26 of b, 6.0 s"."""
+        """Such as "391 tokens, 2.1 s" or "18 tokens of a, 26 of b, 6.0 s"."""
         counted = {model: count for model, count in self._tokens.items() if count}
         total = sum(counted.values())
         parts = [f"{total:,} {'token' if total == 1 else 'tokens'}"] if total else []
@@ -294,8 +293,7 @@ class Summary:
 
 
 def idle_limit(provider: str, providers: Providers) -> float:
-    """Seconds of silence after which an answer of this provider is cut off;
-    0 where nobody listens for it.
+    """Seconds of silence after which an answer of this provider is cut off; 0 if there is no limit.
     """
     watched = providers.host(provider).server
     return providers.asked(provider).endpoint.idle_timeout if watched else 0.0

@@ -1,4 +1,4 @@
-"""Pasted text at the prompt: long pastes are folded to one sign that stands for all of their text.
+"""Pasted text at the prompt: a long paste is folded to one sign that stands for its whole text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from prompt_toolkit.layout.processors import Processor, Transformation, Transfor
 from core.safe_text import without_surrogates
 
 FOLDED_FROM = 13       # lines
-FIRST = 0xF0000        # signs for private use: one for each folded paste of a prompt
+FIRST = 0xF0000        # private-use characters: one for each folded paste of a prompt
 MOST = 0xF000
 
 
 class Pastes:
-    """What was pasted since the prompt began."""
+    """The texts pasted since the prompt began."""
 
     def __init__(self) -> None:
         self._folded: dict[str, str] = {}
@@ -31,7 +31,7 @@ class Pastes:
         return self.fold(text)
 
     def repeats(self, pasted: str, before: str) -> bool:
-        """Whether the sign before the cursor stands for the same text: it is to be unfolded."""
+        """Whether the sign before the cursor stands for the same text, which is then unfolded."""
         return before in self._folded and self._folded[before] == clean(pasted)
 
     def unfolded(self, pasted: str) -> str:
@@ -45,7 +45,7 @@ class Pastes:
         return sign
 
     def full(self, text: str) -> str:
-        """The text with every folded paste in its place."""
+        """The text with every folded paste replaced by its content."""
         for sign, pasted in self._folded.items():
             text = text.replace(sign, pasted)
         return text
@@ -57,8 +57,8 @@ class Pastes:
 
 
 def clean(pasted: str) -> str:
-    """Pasted text with line ends as they are here,
-    and without the private signs that stand for pastes.
+    """Pasted text with normal line ends, and without the private-use characters that stand for
+    pastes.
     """
     text = without_surrogates(pasted).replace("\r\n", "\n").replace("\r", "\n")
     if text.isascii():

@@ -1,4 +1,4 @@
-"""What a path that is being typed can become: behind a command, or in a line for the shell."""
+"""Completes a path that is being typed: after a command, or in a line for the shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from core.dataclass import dataclass
 from core.regex import regex
 
-MOST = 200              # names that are offered
+MOST = 200              # most names that are offered
 _PLAIN = regex(r"[^\s\"'\\]*")
 _SPECIAL = regex(r"[^\w@%+=:,./~^-]")       # to a shell
 _BREAKS = " \t;|&()<>"                      # between words of a shell
@@ -16,12 +16,12 @@ _BREAKS = " \t;|&()<>"                      # between words of a shell
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The word at the end of what was typed: as written, what it means, the quote it is in."""
+    """The word at the end of what was typed: as written, its value, and the quote it is in."""
 
     written: str
     meant: str
     quote: str
-    is_first: bool      # no other word of its command stands before it
+    is_first: bool      # it is the first word of its command
 
 
 def last_word(text: str) -> Word:
@@ -52,7 +52,7 @@ def last_word(text: str) -> Word:
 
 
 def path_matches(typed: str) -> Iterator[str]:
-    """What the argument of a command can become, in quotes where it has spaces or quotes."""
+    """Completions of a command's argument, in quotes where they contain spaces or quotes."""
     quote = typed[:1] if typed[:1] in ("'", '"') else ""
     begun = typed[1:] if quote else last_word(typed).meant if "\\" in typed else typed
     for path in _paths(begun):
@@ -60,10 +60,8 @@ def path_matches(typed: str) -> Iterator[str]:
 
 
 def shell_matches(line: str, path: str, *, asked: bool) -> tuple[int, list[str]]:
-    """How many characters of a shell's line are completed, and what they can become.
-
-    Only when it is `asked` for is a program (of the folders in `path`) completed, or a word that
-    was not begun.
+    """How many characters of a shell's line are completed, and their completions. Programs (in the
+    folders of `path`) and empty words are completed only when `asked` for.
     """
     word = last_word(line)
     is_program = word.is_first and "/" not in word.meant
@@ -75,7 +73,7 @@ def shell_matches(line: str, path: str, *, asked: bool) -> tuple[int, list[str]]
 
 
 def _paths(typed: str) -> Iterator[str]:
-    """Names that begin with it, folders with / behind them; hidden ones only when asked for."""
+    """Names that begin with it; folders end with /, hidden names are listed only when asked for."""
     folder, begun = os.path.split(typed)
     try:
         with os.scandir(os.path.expanduser(folder) or ".") as entries:
@@ -103,14 +101,14 @@ def _programs(begun: str, path: str) -> list[str]:
 
 
 def _quoted(path: str, quote: str) -> str:
-    """In quotes that it does not hold: what reads them may know no escapes."""
+    """In quotes that it does not contain: the reader may not support escapes."""
     fitting = [mark for mark in (quote, '"', "'") if mark not in path]
     kept = next((mark for mark in fitting if mark == "'" or "\\" not in path), (*fitting, quote)[0])
     return f"{kept}{path}{kept}"
 
 
 def _written(name: str, word: Word) -> str:
-    """As a shell reads it: in the quotes that were begun, or with backslashes."""
+    """As a shell reads it: in the quotes that were opened, or with backslashes."""
     quote, begun = word.quote, word.meant
     if quote == "'":
         return quote + name.replace("'", "'\\''") + quote

@@ -1,5 +1,5 @@
-"""Pictures for the next message: from the clipboard, or dropped on the terminal,
-which pastes their path.
+"""Pictures for the next message: from the clipboard, or dropped on the terminal (which pastes their
+paths).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 def paste(chat: Chat, screen: Screen) -> None:
-    """What /paste does: a picture goes with the next message, text begins it. Raises UsageError."""
+    """Do what /paste says: a picture goes with the next message, text begins it. Raises UsageError.
+    """
     data = clipboard.picture(chat.settings.environment)
     if data:
         add(screen, picture_of(data, "clipboard.png"))
@@ -34,7 +35,7 @@ def paste(chat: Chat, screen: Screen) -> None:
 
 
 def add(screen: Screen, picture: Image) -> None:
-    """Keep a picture for the next message, and say so."""
+    """Keep a picture for the next message, and report it."""
     screen.pictures.append(picture)
     screen.say("added", f"{described(picture)}, with your next message")
     screen.picture(picture)
@@ -61,20 +62,20 @@ def take(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
 
 
 def picture_of(data: bytes, name: str) -> Image:
-    """By what the bytes are, whatever the name says. Raises UsageError."""
+    """A picture of the type that its bytes show, regardless of its name. Raises UsageError."""
     if len(data) > MOST:
         raise UsageError(f"{name} is larger than {MOST >> 20} MB.",
                          "Make it smaller; nothing was sent.")
     kind = image_type(data)
     if not kind:
-        raise UsageError(f"{name} is not a picture that models take.",
-                         "They take PNG, JPEG, GIF and WebP.")
+        raise UsageError(f"{name} is not a picture that models accept.",
+                         "They accept PNG, JPEG, GIF and WebP.")
     return Image(kind, base64.b64encode(data).decode(), name)
 
 
 def dropped_pictures(pasted: Sequence[str]) -> list[str]:
-    """The pictures that pasted text consists of:
-    absolute paths of files that exist, and nothing else.
+    """The pictures whose paths pasted text consists of: absolute paths of existing files and
+    nothing else.
     """
     found = [path for text in pasted for path in dropped_paths(text)]
     return [path for path in found if path.lower().endswith(ENDINGS)]

@@ -1,6 +1,5 @@
-"""Where the user types: history, several lines and completion.
-
-It takes 80 ms to import, nearly all of it prompt_toolkit.
+"""Where the user types: history, several lines and completion. Importing it takes 80 ms, nearly all
+of it for prompt_toolkit.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from core.terminal.status_line import status_line
 from core.terminal.warming import warm
 
 log = logging.getLogger(__name__)
-# no bracketed paste; cursor, line wrap and plain style are back
+# bracketed paste off; cursor, line wrap and plain style restored
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"
 
 
@@ -56,8 +55,8 @@ class PromptReader(Reader):
         self._menu = Menu(screen)
         self._status: Callable[[], ANSI] | None = None
         self._following: Following | None = None
-        self._looked_at = set[Target]()     # models whose window was asked for
-        self._hinted = False        # what Ctrl-C does with messages that wait was said
+        self._looked_at = set[Target]()     # models whose window was requested
+        self._hinted = False        # whether the hint about Ctrl-C and waiting messages was shown
         self._session = self._open(settings)
         self._menu.attach(self._session.default_buffer)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
@@ -83,7 +82,8 @@ class PromptReader(Reader):
         return session
 
     def _edit(self, text: str, environment: Mapping[str, str]) -> str:
-        """The text as the user's editor leaves it; unchanged, and why, when it fails."""
+        """The text as the user's editor leaves it; unchanged if the editor fails, after saying why.
+        """
         try:
             return edit_text(text, environment)
         except UsageError as error:
@@ -104,7 +104,7 @@ class PromptReader(Reader):
         return line
 
     def _note_waiting(self, count: int) -> None:
-        """Messages that were typed ahead are sent one after the other."""
+        """Say how many messages that were typed ahead still wait."""
         if count:
             messages = "1 more message waits" if count == 1 else f"{count} more messages wait"
             hint = "" if self._hinted else "; Ctrl-C stops this one and keeps them at the prompt"
@@ -130,7 +130,7 @@ class PromptReader(Reader):
         return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
 
     def _work_beside(self, chat: Chat) -> None:
-        """Show what others write, and load what a question needs, while the prompt stands."""
+        """Show what others write, and load what a question needs, while the prompt is open."""
         app, self._following = self._session.app, Following(chat, self._screen)
         app.create_background_task(watch(self._following, app.invalidate))
         app.create_background_task(warm(chat))
@@ -138,7 +138,7 @@ class PromptReader(Reader):
             app.create_background_task(self._look_at_window(chat))
 
     async def _look_at_window(self, chat: Chat) -> None:
-        """The status line says how full the window is, once its size is known; asked once."""
+        """Request the window's size once, so that the status line can say how full it is."""
         if chat.target in self._looked_at:
             return
         try:
@@ -147,12 +147,11 @@ class PromptReader(Reader):
                 self._session.app.invalidate()
             if chat.session.count:
                 self._looked_at.add(chat.target)
-        except Exception as problem:        # a courtesy
+        except Exception as problem:        # the status line does without it
             log.debug("The window of %s is not known: %s", chat.target, problem)
 
     def _show(self, text: str) -> None:
-        """What was entered stands on the screen once, however much it is;
-        a message is bold, a command is not.
+        """Print what was entered once, in full; a message is bold, a command is not.
         """
         if text.strip():
             style = "" if command_in(text) is not None else self._screen.theme.role("bold")
@@ -160,7 +159,7 @@ class PromptReader(Reader):
             self._screen.write(f"{self._screen.sign('user')} " + "\n  ".join(rows) + "\n")
 
     def _set_below(self) -> None:
-        """Under the prompt hangs the menu while it is open, else what another program is writing,
+        """Show under the prompt the menu while it is open, else what another program is writing,
         else the status line.
         """
         written = (self._tail_rows if self._following is not None and self._following.tail.strip()
@@ -169,7 +168,7 @@ class PromptReader(Reader):
                                         else written or self._status)
 
     def _tail_rows(self) -> ANSI:
-        """The newest words of the reply that another program writes."""
+        """The newest words of the reply that another program is writing."""
         words = (newest(self._following.tail, self._screen.width() - 8)
                  if self._following is not None else "")
         return ANSI(self._screen.marked("now", words)[0])
@@ -178,7 +177,7 @@ class PromptReader(Reader):
         return ANSI("\n".join(self._menu.rows()))
 
     def _toolbar(self, chat: Chat) -> Callable[[], ANSI]:
-        """The status line, made once for a prompt and again only when the screen has another width.
+        """The status line, made once per prompt and again when the screen's width changes.
         """
         made: dict[int, ANSI] = {}
 
@@ -191,8 +190,7 @@ class PromptReader(Reader):
 
 
 def prompt_style(screen: Screen) -> Style:
-    """What hangs under the prompt is words like any other, not a bar in reverse video;
-    what Tab would add is dim.
+    """Text under the prompt has no reverse video; what Tab would add is dim.
     """
     [(dim, *_), *_] = to_formatted_text(ANSI(styled("x", screen.theme.dim)))
     return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse",
@@ -201,8 +199,8 @@ def prompt_style(screen: Screen) -> Style:
 
 @contextmanager
 def kept_terminal() -> Iterator[None]:
-    """A signal that ends the program at the prompt can come in the middle of
-    prompt_toolkit's own cleaning up.
+    """Restore the terminal when a signal ends the program in the middle of prompt_toolkit's own
+    cleanup.
     """
     modes = termios.tcgetattr(sys.stdin)
     try:
@@ -216,8 +214,7 @@ def kept_terminal() -> Iterator[None]:
 
 
 def _history_file(settings: Settings) -> str | None:
-    """Where typed lines are remembered, readable by their owner alone;
-    None when nothing is to be written.
+    """The file of typed lines, readable by its owner only; None if nothing may be written.
     """
     if not (settings.input_history and settings.save):
         return None

@@ -1,5 +1,5 @@
-"""Shows again what was said: all of it, or the last exchange, shortened to about a screen,
-when a session is continued.
+"""Shows a conversation again: all of it or, when a session is resumed, the last exchange, shortened
+to about a screen.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from core.rendering.widths import text_width
 from core.safe_text import safe_text
 
 INCOMPLETE = "Incomplete: the reply ends here. /continue resumes it."
-QUESTION_ROWS = 5    # of a question in a shortened exchange
-AROUND = 10          # rows that are left for everything but the answer
+QUESTION_ROWS = 5    # rows of a question in a shortened exchange
+AROUND = 10          # rows left for everything except the answer
 
 
 def show_messages(screen: Screen, messages: Sequence[Message]) -> None:
@@ -28,7 +28,7 @@ def show_messages(screen: Screen, messages: Sequence[Message]) -> None:
 
 def show_message(screen: Screen, message: Message,
                  calls: Mapping[str, ToolCall] | None = None) -> None:
-    """`calls`: what the tools of a message with results were called with."""
+    """`calls`: the calls that a message's tool results belong to."""
     if message.role == "user":
         screen.gap()
         show_question(screen, message.text)
@@ -56,7 +56,7 @@ def show_question(screen: Screen, text: str) -> None:
 
 
 def show_last_exchange(screen: Screen, messages: Sequence[Message]) -> None:
-    """The last question and the end of its answer."""
+    """Show the last question and the end of its answer."""
     place = max((place for place, message in enumerate(messages) if message.role == "user"),
                 default=0)
     question, *replies = messages[place:]
@@ -95,8 +95,7 @@ def _show_end(screen: Screen, message: Message) -> None:
 
 
 def _to_paragraph(lines: Sequence[str], kept: int) -> int:
-    """Begin after an empty line if one is near, so that no table or list is cut;
-    not within code.
+    """Begin after a nearby empty line, so that no table or list is cut; not within code.
     """
     start = len(lines) - kept
     if not start or ends_in_code("\n".join(lines[:start])):

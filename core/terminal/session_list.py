@@ -1,5 +1,4 @@
-"""The rows of the session picker: titles with what is known of each,
-and where the words stand that are searched for.
+"""The rows of the session picker: titles with their facts, and where the search words occur.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from core.store.rows import SessionRow
 
 GAP = 3                 # cells between columns
 WIDEST = 48             # cells of a title
-WIDE = 100              # columns from which the model is shown too
-NARROW = 60             # columns under which facts stand under the title
-ROWS = 12               # of the list, and at most what the screen has room for
+WIDE = 100              # columns from which the model is also shown
+NARROW = 60             # below so many columns, facts go under the title
+ROWS = 12               # rows of the list, and at most what fits on the screen
 
 
 def heading(screen: Screen) -> str:
@@ -29,7 +28,7 @@ def heading(screen: Screen) -> str:
 
 
 def session_rows(found: Sequence[Found], at: int, screen: Screen, now: float) -> list[str]:
-    """Rows with styles around the marked session, narrower than the screen."""
+    """Styled rows around the marked session, narrower than the screen."""
     room = max(min(ROWS, screen.height() - 6), 3)
     entries = [list(_entry(one, number == at, screen, now, found))
                for number, one in _around(found, at, room)]
@@ -75,7 +74,7 @@ def _title(row: SessionRow) -> str:
 
 
 def _facts(row: SessionRow, width: int, now: float) -> str:
-    """When it was used, how long it is, and where there is room, the model."""
+    """When it was last used, its length and, where there is room, the model."""
     count = f"{row.message_count:,} message" + ("s" if row.message_count != 1 else " ")
     if width < NARROW:
         return f"{moment_words(row.updated, now)}, {count.strip()}"

@@ -1,4 +1,4 @@
-"""Chooses a session in a terminal: arrows or words to search for, Enter to take it."""
+"""Chooses a session in a terminal: arrow keys or search words, Enter to open it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import ANSI
     from prompt_toolkit.key_binding import KeyBindings
 
-MOST = 200      # sessions to choose from; words find others
+MOST = 200      # sessions to choose from; search words find others
 
 
 def pick(store: Store, screen: Screen) -> SessionRow:
-    """The session that the user takes.
-
-    Raises KeyboardInterrupt when the user leaves without one.
+    """The session that the user chooses. Raises KeyboardInterrupt if they leave without choosing.
     """
     if not store.sessions(1):
         raise SessionNotFound("There are no saved sessions.",
@@ -73,7 +71,7 @@ class _Picker:
         return ANSI(text)
 
     def _look(self) -> Sequence[Found]:
-        """Those that hold the words, the best first; without words the last used."""
+        """Sessions that contain the words, best first; without words, the last used."""
         if not self._words:
             return [Found(row, (), 0.0) for row in self._store.sessions(MOST)]
         try:
@@ -92,7 +90,7 @@ class _Picker:
         number = len(self._found)
         noun = "session" if number == 1 else "sessions"
         count = f"{min(self._at + 1, number)} of {number}{'+' if number == MOST else ''} {noun}"
-        said = self._said or ("" if self._found else "Nothing holds these words.")
+        said = self._said or ("" if self._found else "No session contains these words.")
         end = styled("  ".join(filter(None, (count, said))), self._screen.theme.dim)
         return self._ansi("\n".join([*rows, "", end]))
 
@@ -114,7 +112,7 @@ class _Picker:
         self._at, self._said = max(0, min(self._at + by, len(self._found) - 1)), ""
 
     def _delete(self) -> None:
-        """Put the marked session into the trash, from which it comes back."""
+        """Move the marked session to the trash, from which it can be restored."""
         if not self._found:
             return
         try:

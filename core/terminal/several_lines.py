@@ -1,10 +1,10 @@
-"""Signs at the end or start of a message that ask for a further line."""
+"""Signs at the end or start of a message that request another line."""
 
 QUOTES = '"""'
 
 
 def continues(text: str) -> bool:
-    """Whether a backslash at its end asks for a further line; two of them are text."""
+    """Whether a backslash at its end requests another line; two backslashes are text."""
     return (len(text) - len(text.rstrip("\\"))) % 2 == 1
 
 

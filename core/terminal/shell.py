@@ -19,14 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.console.typeahead import Typed
 
-MOST = 1 << 20           # characters that are kept of the output: its beginning
-PATIENCE = 2.0           # seconds until what does not end on Ctrl-C is killed
+MOST = 1 << 20           # characters kept from the beginning of the output
+PATIENCE = 2.0           # seconds until a command that ignores Ctrl-C is killed
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a command printed, how many characters are left out at the end of that,
-    and its exit code.
+    """What a command printed, how many characters of its end are left out, and the exit code.
     """
 
     output: str
@@ -35,9 +34,7 @@ class Ran:
 
 
 def shell_line(entered: Typed) -> str:
-    """The command that a line gives; "" for a message.
-
-    A command is one line that begins with ! and a word.
+    """The command in a line; "" for a message. A command is one line that begins with ! and a word.
     """
     text = entered.text.strip()
     is_one = text.startswith("!") and text[1:2].strip(" !") != "" and "\n" not in text
@@ -45,10 +42,8 @@ def shell_line(entered: Typed) -> str:
 
 
 def run_line(command: str, screen: Screen, interrupts: Interrupts, *, pasted: bool) -> None:
-    """Ask, run it while its output is shown, and offer the output for the next message.
-
-    A yes holds for the commands of this chat that are typed; one that was pasted
-    is asked about each time.
+    """Ask, run it, show its output, and offer the output for the next message. A yes holds for all
+    commands typed in this chat; a pasted command is asked about each time.
     """
     if pasted or not screen.shell_allowed:
         if not screen.agrees(f"Run `{safe_line(command, 200)}` in your shell? [y/N]"):
@@ -79,7 +74,7 @@ def draft_of(command: str, ran: Ran) -> str:
 
 
 async def run_shell(command: str, show: Callable[[str], object]) -> Ran:
-    """Run it without input, as a group of its own. Cancelling stops all of it."""
+    """Run it without input, in its own process group. Cancelling stops the whole group."""
     try:
         process = await asyncio.create_subprocess_shell(
             command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The door of the terminal: a chat, or one formatted answer."""
+"""Entry point for the terminal: a chat, or one formatted answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from core.terminal.choosing import choose_session
 
 
 def run(settings: Settings) -> int:
-    """One answer to the question of the command line, or a chat when there is none.
+    """Answer the question on the command line, or open a chat if there is none.
 
     Returns the exit code.
     """
@@ -43,9 +43,7 @@ def run(settings: Settings) -> int:
 
 
 def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) -> Front:
-    """How the user of this terminal is asked.
-
-    With `interrupts` also for a model, when none is set up.
+    """How to ask the user of this terminal. With `interrupts`, also for a model if none is set up.
     """
     async def choose_model(error: ProviderError, providers: Providers) -> Target:
         from core.terminal.first_run import choose
@@ -61,7 +59,7 @@ def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) 
 
 def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts,
            question: str) -> int:
-    """One answer, formatted as in a chat. Returns the exit code."""
+    """Show one answer, formatted as in a chat. Returns the exit code."""
     print_news(opened.news)
     try:
         last = interrupts.run(Painter(screen, chat)

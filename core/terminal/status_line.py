@@ -1,4 +1,4 @@
-"""The quiet line under the prompt: the model, how full its window is, and what the session used."""
+"""The dim line under the prompt: the model, how full its window is, and what the session used."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
 from core.terminal.greeting import short
 
-ALARM = 0.9          # share of the window from which it stands out
+ALARM = 0.9          # share of the window from which it is highlighted
 LONGEST_NAME = 60
 Part = tuple[str, str]      # text, role
 
 
 def status_line(chat: Chat, screen: Screen, speed: float | None = None) -> str:
-    """One row with styles, narrower than the screen;
-    parts that do not fit are left out from the right.
+    """One styled row, narrower than the screen; parts that do not fit are dropped from the right.
     """
     dot = " \u00b7 " if screen.unicode else " | "
     room = screen.width() - 1 - HANG
@@ -34,7 +33,7 @@ def status_line(chat: Chat, screen: Screen, speed: float | None = None) -> str:
 
 
 def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
-    """The most important first."""
+    """The parts, most important first."""
     replies = replies_of(chat)
     parts: list[Part] = [(model_name(chat) + ("" if chat.session.saved else ", not saved"), "dim")]
     used, window = tokens_in_window(replies), window_of(chat)
@@ -57,7 +56,7 @@ def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
 
 
 def model_name(chat: Chat) -> str:
-    """With its provider, unless it runs on this computer or in the user's own Ollama."""
+    """The model, with its provider unless it runs on this computer or in the user's own Ollama."""
     target = chat.target
     row = find_host(target.provider)
     name = target.model if target.model and row is not None and not row.shown else str(target)

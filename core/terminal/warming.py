@@ -19,14 +19,14 @@ from core.retry.policy import Candidate, State
 from core.retry_handler import TurnLimits
 from core.sessions.reply import Reply
 
-PAUSE = 0.02      # seconds between two steps, in which keys are answered
+PAUSE = 0.02      # seconds between two steps, in which keys are handled
 NEEDED = ("core.store.words", "core.store.log_sync", "core.models.window", "core.models.facts")
 # What nearly every reply begins with.
 SAMPLE = ("# A\n\n", "- **b** `c` [d](e)\n", "\n| f |\n|---|\n")
 
 
 def steps(chat: Chat) -> Iterator[Callable[[], object]]:
-    """What to do, in pieces of some milliseconds."""
+    """The work, in steps of a few milliseconds."""
     yield partial(chat.providers.open, chat.target.provider)
     for module in NEEDED:
         yield partial(import_module, module)
@@ -72,7 +72,7 @@ def _reply() -> MessageAdded:
 
 
 async def warm(chat: Chat) -> None:
-    """Do all of it. What fails now is reported when the question is asked."""
+    """Do all of the work. Failures are reported when the question is asked."""
     for step in steps(chat):
         await asyncio.sleep(PAUSE)
         with suppress(ChatError):

@@ -181,7 +181,7 @@ def test_in_a_terminal(program: list[str], environment: Environment) -> None:
             person.wait_prompt()
             person.say("/aside two")
             person.wait("^two$")
-            person.wait("An aside: the conversation does not contain it")
+            person.wait("An aside: it is not part of the conversation")
             person.wait_prompt()
             person.say("three")
             person.wait("^three$")

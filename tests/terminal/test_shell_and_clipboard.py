@@ -176,7 +176,7 @@ def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllam
     chat.send(PASTE.format(tmp_path / "fake.png"))
     chat.wait("fake.png")
     chat.send(ENTER)
-    chat.wait("is not a picture that models take")
+    chat.wait("is not a picture that models accept")
     assert not ollama.chats
 
 

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse_arguments(words, os.environ)
         code = act(settings)
     except ChatError as error:
-        _load(REPORT).report(error, words, settings)
+        _load(REPORT).report(error, words, os.environ, settings)
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(problem, OSError) and problem.errno in OUTPUT_LOST:
             code = lose_output(problem)
         else:
-            _load(REPORT).report(unexpected(problem), words, settings)
+            _load(REPORT).report(unexpected(problem), words, os.environ, settings)
             code = 1
     return flush() or code
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 
 from core.argument_parser import setting_of, started_as
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 LOOKS = ("plain_screen", "color", "theme")      # settings of the screen that an error is shown on
 
 
-def report(error: ChatError, words: Sequence[str], settings: Settings | None) -> None:
+def report(error: ChatError, words: Sequence[str], environment: Mapping[str, str],
+           settings: Settings | None) -> None:
     """As the last event on standard output, or in words that name the program as it was started.
 
     `words` is the command line; `settings` is None when it could not be read.
@@ -36,7 +36,7 @@ def report(error: ChatError, words: Sequence[str], settings: Settings | None) ->
         print(json.dumps(to_dict(Failed(error))))
         return
     named = ChatError(_as_started(error.message), _as_started(error.hint))
-    print_error(named, settings or _looks(words, os.environ))
+    print_error(named, settings or _looks(words, environment))
 
 
 def print_error(error: ChatError, settings: Settings) -> None:

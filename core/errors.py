@@ -262,9 +262,9 @@ def unexpected(problem: Exception) -> ChatError:
     if (isinstance(problem, ModuleNotFoundError)
         and not (problem.name or "core").startswith(("core", "db"))):
         return missing_package(str(problem.name))
-    return ChatError(f"Something went wrong that should not: {type(problem).__name__}: {problem}",
-                     "This is a fault of Stream Chat. What came is kept; --debug FILE writes down "
-                     "the details.")
+    return ChatError(f"Unexpected failure: {type(problem).__name__}: {problem}",
+                     "This is a bug in Stream Chat. The conversation so far is saved; --debug FILE "
+                     "records the details.")
 
 
 def missing_package(name: str) -> ChatError:

@@ -8,7 +8,10 @@ from core.commands.session_tables import listed_sessions
 from core.console.screen import Screen
 from core.rendering.listing import table_lines
 from core.rendering.table import Table
-from core.store.rows import SessionRow, Shelf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.store.rows import SessionRow, Shelf
 
 BELOW = 5        # rows of the screen for the note below the table and the shell's prompt
 LEAST = 5        # sessions that are shown on the smallest screen

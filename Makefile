@@ -1,6 +1,6 @@
 # make chat   a chat, from nothing          make bench     measurements, written into docs/performance.md
 # make check  style and strict types        make docs      the pages that are made from the code
-# make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
+# make quick  a few tests of every room      make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/guarantees.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
@@ -35,7 +35,7 @@ test: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-3} --dist worksteal $(TESTS)
 
 quick: test-environment
-	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal -m "not processes" --ignore=tests/program $(TESTS)
+	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal --quick -m "not processes" $(TESTS)
 
 coverage: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90 $(TESTS)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import postgres
+from tests import postgres, quick
 from tests.fake_server import FakeOllama
 
 # A busy machine is no fault of what is tested.
@@ -69,6 +69,18 @@ def _finds_a_library() -> bool:
 PROCESSES = _Processes()
 # fixtures that start processes
 STARTERS = {"program", "environment", "tiny", "real_model", "postgres_url"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only the files of tests/quick.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What `make quick` leaves out is not even imported: that alone would take its time."""
+    if (not config.getoption("quick") or not collection_path.match("test_*.py")
+            or not collection_path.is_relative_to(ROOT / "tests")):
+        return None
+    return collection_path.relative_to(ROOT / "tests").as_posix() not in quick.FILES or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import quick
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path.name for path in (ROOT / "tests").iterdir()
                  if (path / "__init__.py").exists())
@@ -40,6 +42,29 @@ def test_a_process_in_an_unmarked_test_fails_it(tmp_path: Path) -> None:
     quick = subprocess.run([*command, "-m", "not processes"], cwd=ROOT, capture_output=True,
                            text=True, timeout=100)
     assert "2 deselected" in quick.stdout, quick.stdout
+
+
+def test_quick_tests_look_into_every_room() -> None:
+    """tests/program and tests/proof start programs, which takes long."""
+    with_tests = {folder for folder in FOLDERS if any((ROOT / "tests" / folder).glob("test_*.py"))}
+    assert set(quick.ROOMS) == with_tests - {"program", "proof"} | {""}
+    for file in quick.FILES:
+        assert (ROOT / "tests" / file).exists(), f"tests/quick.py names {file}, which is missing"
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nquick:")[2]
+    assert '--quick -m "not processes"' in recipe.partition("\n\n")[0]
+
+
+@pytest.mark.processes
+def test_quick_leaves_other_files_alone() -> None:
+    """They are not imported, and none of the quick tests starts a process."""
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--collect-only", "--quick", "-p",
+                           "no:xdist", "-m", "not processes", "tests/web", "tests/store"],
+                          cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {line.partition("::")[0].removeprefix("tests/")
+             for line in done.stdout.splitlines() if "::" in line}
+    assert files == {file for file in quick.FILES if file.startswith(("web/", "store/"))}
+    assert "postgresql" not in done.stdout
 
 
 def test_the_page_names_what_make_runs() -> None:

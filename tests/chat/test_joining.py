@@ -284,3 +284,15 @@ def test_an_answer_that_is_another_one_is_joined_like_a_continuation() -> None:
     came = [*reading.fit(TextDelta("the answer, and its other half.")), *reading.rest()]
     assert ("".join(each.text for each in came if isinstance(each, TextDelta))
             == "and its other half.")
+
+
+def test_what_a_provider_wrote_beside_its_text_keeps_its_own_part() -> None:
+    """Signatures belong to the very text that they came with."""
+    for first, second, count in ((None, None, 1), ({"p": {"sign": 1}}, None, 2),
+                                 (None, {"p": {"sign": 1}}, 2)):
+        halves = (Message("assistant", (Text("one ", first),), finish="length"),
+                  Message("assistant", (Text("two", second),), finish="stop"))
+        (whole,) = joined((replace(halves[0], finish="interrupted"), halves[1]))
+        assert whole.text == "one two" and len(whole.parts) == count
+        assert [part.extra for part in whole.parts if isinstance(part, Text)] == (
+            [None] if count == 1 else [first, second])

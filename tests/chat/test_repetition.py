@@ -195,3 +195,11 @@ def test_few_sentences_in_any_order_need_words_and_number() -> None:
     assert "few sentences" in reason(text, 700)
     signs = "".join(CHANCE.choice(["- . ", "* ; ", "+ : "]) for _ in range(9_000))
     assert "few sentences" not in reason(signs, 700)
+
+
+def test_six_sentences_are_few_and_seven_are_not() -> None:
+    every = ["I see it", "They come", "We left", "Nobody knows", "Listen now", "Go home",
+             "So be it"]
+    for count, stopped in ((6, True), (7, False)):
+        text = "".join(f"{CHANCE.choice(every[:count])}. " for _ in range(4_000))
+        assert bool(reason(text, 700)) is stopped, count

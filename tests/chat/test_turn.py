@@ -197,9 +197,14 @@ def test_the_model_that_took_over_signs() -> None:
 
 
 def test_closing_the_turn_cancels_the_tools_that_run() -> None:
+    started: list[str] = []
     cancelled: list[str] = []
+    both = asyncio.Event()
 
     async def stuck(request: ToolCall) -> ToolFinished:
+        started.append(request.id)
+        if len(started) == 2:
+            both.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -211,7 +216,7 @@ def test_closing_the_turn_cancels_the_tools_that_run() -> None:
         async with aclosing(run_chat_turn(scripted([call(0), call(1), Finished("stop")]), ASKED,
                                           stuck, model="p/m")) as events:
             reader = asyncio.ensure_future(drain(events))
-            await asyncio.sleep(0.05)
+            await asyncio.wait_for(both.wait(), 60)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 

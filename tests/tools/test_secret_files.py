@@ -18,7 +18,7 @@ from core.messages import ToolCall
 from core.tool_executor import ApprovalRequest, Decision, Toolbox
 from core.tools import ToolContext, make_tool
 from core.tools.files import read_file, search_files
-from core.tools.secret_files import holds_secret, is_secret_name, is_secret_path
+from core.tools.secret_files import holds_secret, is_secret_name, is_secret_path, read_head
 
 ROOTS = (".env", ".envrc", "prod.env", ".env.production", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk",
          "deploy_ed25519", "server.pem",
@@ -180,3 +180,25 @@ def test_a_foreign_tool_that_names_one_asks(source: str) -> None:
     box = Toolbox([made], allow=["write"], approve=approve)
     assert [run(box, {"path": ".env"}), run(box, {"path": ".env"})] == [False, True]
     assert asked == [".env looks like a file of keys or passwords"] * 2
+
+
+def test_the_head_of_a_file_is_read_where_it_begins(tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its position stays, also on systems that cannot read at a place."""
+    (tmp_path / "notes").write_bytes(b"0123456789" * 1_000)
+    for system in ("this one", "without pread"):
+        if system == "without pread":
+            monkeypatch.delattr(os, "pread", raising=False)
+        descriptor = os.open(tmp_path / "notes", os.O_RDONLY)
+        try:
+            assert read_head(descriptor) == b"0123456789" * 819 + b"01", system
+            assert os.read(descriptor, 10) == b"0123456789", system
+        finally:
+            os.close(descriptor)
+    assert read_head(-1) == b"", "a file that cannot be read holds nothing known"
+
+
+@pytest.mark.parametrize("name", [
+    "id_rsa.bak.old.orig", ".env.bak.1.save", "server.key~.2024-01-05.old"])
+def test_copies_of_copies_of_copies_count(name: str) -> None:
+    assert is_secret_name(name)

@@ -144,3 +144,15 @@ def test_the_providers_count_is_believed(tmp_path: Path) -> None:
     assert asked[0] > 7_192
     assert asyncio.run(count(fitted.request)) <= 7_192
     assert estimator.doubt(fitted.request, "m") < 0.05 * asked[-1] and len(asked) == 2
+
+
+def test_a_window_that_is_just_too_small() -> None:
+    """One token less leaves room for one."""
+    assert plan_budget(2_048, system=100, tools=1_435, exact=True).free == 1
+    with pytest.raises(UsageError):
+        plan_budget(2_048, system=100, tools=1_436, exact=True)
+
+
+def test_an_unknown_window_is_large_enough_for_what_is_there() -> None:
+    assert plan_budget(None, history=100).window == 32_768
+    assert plan_budget(None, system=1, tools=2, history=100_000).window == 200_006

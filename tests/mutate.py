@@ -57,7 +57,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/store/words.py": ("store/test_db_contract.py", "sessions/test_search.py"),
     "core/store/sql_messages.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
     "core/store/sql_sessions.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
-    "core/store/sql_store.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
+    "core/store/sql_store.py": (
+        "store/test_db_lists.py", "store/test_db_contract.py", "store/test_overlapping.py"),
     "core/store/sqlite.py": ("store/test_db_sqlite.py", "store/test_care.py"),
     "core/store/locks.py": (), "core/store/message_json.py": (),
     "core/providers/foreign.py": (), "core/providers/http_parser.py": (),

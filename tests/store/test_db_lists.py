@@ -315,6 +315,15 @@ def test_a_copy_has_the_states_and_times_of_what_it_copies(store: Store) -> None
     assert store.find_messages(parse_query("why in:question"), 9) != []
 
 
+def test_a_branch_has_the_name_that_it_is_given(store: Store) -> None:
+    made(store, "a")
+    store.create_branch("a", "b", "t", "m", 1.0, [], name="fork")
+    store.create_branch("a", "c", "t", "m", 1.0, [])
+    store.copy_session("a", "d", "t", "m", 1.0, [])
+    assert {row.id: row.name for row in store.sessions()} == {
+        "a": "a", "b": "fork", "c": "c", "d": "d"}
+
+
 def test_an_imported_session_is_whole_and_stays_as_it_is_used(open_one: Open) -> None:
     store = open_one()
     row = SessionRow("s1", "name", "Title", "demo/m", 10.0, 20.0, 0, "s0", 1, "archived", "x y")

@@ -342,3 +342,18 @@ def test_a_name_is_looked_up_once_and_each_address_named_once() -> None:
     assert guard.addresses("[::1]", 80) == ["::1"]
     with pytest.raises(ToolError, match="public.test has no address"):
         NetworkGuard(resolve=lambda host, port: []).addresses("public.test", 80)
+
+
+@pytest.mark.parametrize(("given", "used"), [(3, 3.0), (0.5, 0.5), (None, 10.0)])
+def test_connecting_takes_no_longer_than_is_given(monkeypatch: pytest.MonkeyPatch,
+                                                  given: float | None, used: float) -> None:
+    limits: list[float | None] = []
+
+    def refused(self: socket.socket, address: tuple[str, int]) -> None:
+        limits.append(self.gettimeout())
+        raise ConnectionRefusedError("refused")
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    guard = NetworkGuard(resolve=lambda host, port: ["1.1.1.1"])
+    with pytest.raises(OSError):
+        guard.session().get("http://public.test/", timeout=given)
+    assert limits == [used]

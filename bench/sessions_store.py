@@ -121,9 +121,8 @@ def measure_appends(store: Store) -> tuple[float, float]:
 def measure_branch(store: Store) -> tuple[float, float]:
     """Seconds on the clock and of the processor."""
     session = open_session(store, name="long")
-    count = len(session.messages)
     spent: list[float] = []
-    clock = seconds(lambda: spent.append(processor_seconds(lambda: session.fork(count))))
+    clock = seconds(lambda: spent.append(processor_seconds(lambda: session.fork(session.count))))
     return clock, spent[0]
 
 

@@ -93,7 +93,7 @@ async def fork(chat: Chat, argument: str) -> Outcome:
         raise UsageError("/fork takes a number of exchanges.",
                          "/fork 2 starts a session with the first two.")
     old = chat.session
-    if not old.messages:
+    if not old.count:
         raise UsageError("Nothing was said in this session yet.")
     chat.session = old.fork(old.exchange_end(number))
     return Done(f"This is session {chat.session.short_name}, with {_count(chat)} of "
@@ -133,7 +133,7 @@ def _numbered(argument: str) -> tuple[int | None, str]:
 
 
 def _count(chat: Chat) -> str:
-    count = len(chat.session.messages)
+    count = chat.session.count
     return "1 message" if count == 1 else f"{count} messages"
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from core.sessions.tree import Branch, Tree, Versions
     from core.window.compaction import Plan
+    from db import Store
 
 
 class History(OpenedSession):
@@ -148,8 +149,10 @@ class History(OpenedSession):
     def exchange_end(self, count: int | None = None) -> int:
         """Behind the first `count` exchanges; the whole length for None or where there are no more.
         """
+        if count is None:
+            return self.count
         places = [place for place, message in enumerate(self.messages) if message.role == "user"]
-        return len(self.messages) if count is None or count >= len(places) else places[count]
+        return len(self.messages) if count >= len(places) else places[count]
 
     def rewind(self, place: int) -> Message:
         """End the conversation before a message of the user, to say something else
@@ -184,30 +187,45 @@ class History(OpenedSession):
         child = self._child(title, model, beginning)
         child._journal.branch(self.id, child.id, child.name, title, model,
                               list(zip(child._ids, child.messages)))
+        child._note_all()
         return self._complete(child)
 
     def fork(self, beginning: int) -> Self:
-        """The same, with the state and time of each message. Raises StoreError."""
-        child = self._child(self.title, self.model, beginning)
-        if self.store is None:
+        """The same, with the state and time of each message; none of them is loaded for that.
+
+        Raises StoreError.
+        """
+        store = self.store
+        if store is None:
             raise UsageError("This session is not saved, so there is nothing to make another "
                              "one of.")
-        created = time.time()
-        self.store.copy_session(self.id, child.id, child.title, child.model, created,
-                                list(zip(self._ids, child._ids)), name=child.name)
+        child, created = self._empty_child(self.title, self.model), time.time()
+        copied = self._first_ids(store, beginning)
+        store.copy_session(self.id, child.id, child.title, child.model, created,
+                           list(zip(copied, new_message_ids(len(copied)))), name=child.name)
         child._journal.known(child.id, child.name, child.title, child.model, created)
+        child._load(store)
         return self._complete(child)
 
-    def _child(self, title: str, model: str, beginning: int) -> Self:
+    def _first_ids(self, store: Store, count: int) -> list[int]:
+        """The identities of the first messages, loaded or not. Raises StoreError."""
+        earlier = store.message_ids(self.id)[:self.waiting] if self.waiting else []
+        return [*earlier, *self._recent_ids][:count]
+
+    def _empty_child(self, title: str, model: str) -> Self:
         child = type(self)(None, model=model)
-        child.title, child.messages = title, self.messages[:beginning]
-        child._ids = new_message_ids(len(child.messages))
+        child.title = title
         child._write_to(self._journal.another())
+        return child
+
+    def _child(self, title: str, model: str, beginning: int) -> Self:
+        child = self._empty_child(title, model)
+        child.messages = self.messages[:beginning]
+        child._ids = new_message_ids(len(child.messages))
         return child
 
     def _complete(self, child: Self) -> Self:
         child._stored = child._journal.saved
-        child._note_all()
         child.keep_settings(self.settings)
         return child
 

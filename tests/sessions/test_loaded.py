@@ -138,6 +138,26 @@ def test_the_newest_are_loaded_and_the_others_when_they_are_looked_at(open_one: 
     assert session.before(session.messages[0]) == ()
 
 
+def test_a_fork_loads_nothing_and_has_everything(open_one: Open) -> None:
+    store, said = open_one(), turns(200, random.Random(11))
+    keep(store, "long", said, frozenset({3}))
+    session = opened(store)
+    waiting = session.waiting
+    fork = session.fork(session.exchange_end(None))
+    assert session.waiting == waiting == fork.waiting and fork.recent == session.recent
+    assert fork.messages == session.messages and fork.count == len(said) - 1
+    assert not set(fork.ids) & set(session.ids)
+    part = opened(store).fork(7)
+    assert part.messages == session.messages[:7]
+    fork.add_user(user_message("only here"))
+    fork.close()
+    part.close()
+    assert session.look() is None and "only here" not in session.messages[-1].text
+    again = open_session(store, name=fork.id)
+    assert [text for _, text in texts(again)] == [
+        *(message.text for message in session.messages), "only here"]
+
+
 def test_a_short_session_is_loaded_whole(open_one: Open) -> None:
     store, said = open_one(), turns(20, random.Random(2))
     keep(store, "short", said)

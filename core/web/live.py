@@ -54,17 +54,19 @@ class Live(Followed):
     def post(self, message: Queued) -> Accepted:
         """Ask, or queue while a reply runs.
 
+        What was held, because the last reply did not end well, follows after this one.
         The same key twice is the same message. Raises StoreError.
         """
         desk = self._desk()
         if self._desks.knows(self.chat.session.id, message.key):
             return "known"
-        self._set_desk(replace(desk.accept(message.key), queue=(*desk.queue, message), held=False))
-        if not self.running and len(desk.queue) == 0:
-            self._next()
-            return "started"
-        self.publish(self._queue_event())
-        return "queued"
+        ahead = desk.held and not self.running
+        queue = (message, *desk.queue) if ahead else (*desk.queue, message)
+        self._set_desk(replace(desk.accept(message.key), queue=queue, held=False))
+        self._next()
+        if len(queue) > 1:
+            self.publish(self._queue_event())
+        return "started" if self._saying == message.key else "queued"
 
     def change_queue(self, keys: Sequence[str]) -> None:
         """Keep the queued messages of these keys, in this order."""

@@ -88,6 +88,26 @@ def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
         assert "two" not in seen
 
 
+def test_after_a_stop_a_new_message_is_asked_first_and_what_was_held_follows(
+        page: PageServer) -> None:
+    session = page.new_session()
+    page.post(f"/api/sessions/{session}/commands",
+              {"line": "/model words-200@20", "confirmed": True})
+    page.ask(session, "one")
+    assert page.ask(session, "two")["accepted"] == "queued"
+    page.post(f"/api/sessions/{session}/stop")
+    queue = [event for event in page.snapshot(session)["events"] if event["type"] == "queue"][-1]
+    assert queue["held"] and [item["text"] for item in queue["items"]] == ["two"]
+    page.post(f"/api/sessions/{session}/commands",
+              {"line": "/model words-40", "confirmed": True})
+    assert page.ask(session, "three")["accepted"] == "started"
+    seen: list[str] = []
+    while seen != ["one", "three", "two"]:
+        found = page.wait_until_done(session)
+        seen = [event["text"] for event in found["events"] if event["type"] == "user"]
+        assert seen in (["one", "three"], ["one", "three", "two"]), seen
+
+
 @pytest.mark.timeout(0)
 def test_servers_that_are_killed_finish_their_answers_when_they_are_back(page: PageServer) -> None:
     """What a page saw is the beginning of the answer, which ends whole,

@@ -32,12 +32,13 @@ export class Acts {
             model: this.page.other,
           });
         if (!this.page.running) this.page.thread.addUnsent(key, said);
-        await insist(
+        const { accepted } = await insist(
           "POST",
           `${this.page.path()}/messages`,
           { key, text: said, images, files },
           (lost) => this.page.setConnected(!lost),
         );
+        if (accepted === "queued") this.page.thread.dropUnsent(key);
       } catch (problem) {
         this.page.thread.dropUnsent(key);
         this.page.composer.giveBack(images, others);

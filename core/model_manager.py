@@ -25,6 +25,7 @@ from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
 from core.providers.parameters import fitted, told, without
+from core.providers.purpose import chats, only_embeds
 from core.providers.sealed import with_sealer, without_sealed
 from core.providers.sent import Ledger
 from core.retry_handler import retry_call
@@ -286,10 +287,11 @@ class Providers:
         chosen = self.host(name).default_model
         if chosen:
             return chosen
-        models = [info for info in await self.ask(name, self.open(name).models()) if may_chat(info)]
+        listed = await self.ask(name, self.open(name).models())
+        models = [info for info in listed if not only_embeds(info)]
         if not models:
             raise _no_model(name, self.open(name).endpoint.base_url)
-        return models[0].name
+        return next(filter(chats, models), models[0]).name
 
     def prepared(self, target: Target, request: Request) -> Request:
         """The request with the provider's own settings and without what the model is known to lack.
@@ -344,12 +346,6 @@ def _no_model(name: str, address: str) -> ModelNotFound:
              else "Load one there")
     return ModelNotFound(f"{address or name} has no model yet.",
                          f"{fetch}, or try --provider {DEMO}.")
-
-
-def may_chat(info: ModelInfo) -> bool:
-    """Whether a model may answer; one that is known to give embeddings alone does not."""
-    able = info.capabilities or frozenset()
-    return "embedding" not in able or "completion" in able
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:

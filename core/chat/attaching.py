@@ -4,7 +4,7 @@ and what a session had before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from core.chat.front import Front
 from core.chat.kept import kept_settings, read_attached
@@ -35,6 +35,7 @@ class Attaching:
     providers: Providers
     front: Front
     toolbox: Toolbox | None
+    make_toolbox: Callable[[], Toolbox] | None
     news: list[str]
     _started: Settings
     _fitter: Fitter | None = None
@@ -95,7 +96,18 @@ class Attaching:
         """What somebody else kept with the session is used only after a yes."""
         from core.chat.offered import settle_offered
         agreed, said = await settle_offered(self.session, self.front)
-        self.news += [*said, *(self.enter(self.session) if agreed else ())]
+        self.news += said
+        if agreed:
+            self.news += self.enter(self.session)
+            self._offer_kept_tools()
+
+    def _offer_kept_tools(self) -> None:
+        """Offer what the session's settings switch on beside what is offered already."""
+        made = self.make_toolbox() if self.make_toolbox else None
+        if self.toolbox is None:
+            self.toolbox = made
+        elif made is not None:
+            self.toolbox.tools.update(made.tools)
 
     def enter(self, session: Session) -> list[str]:
         """Continue another session. Returns what to say of it."""

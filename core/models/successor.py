@@ -11,11 +11,7 @@ from core.events import Delta, Notice
 from core.model_manager import Providers, Target, build_model_list
 from core.providers import ModelInfo, Request
 from core.providers.hosts import find_host
-
-# Words in the names of models that do not chat.
-_OTHERS = ("embed", "rerank", "whisper", "tts", "audio", "image", "moderation", "guard",
-           "transcribe", "realtime", "dall-e",
-           "video", "ocr", "speech", "vision-preview")
+from core.providers.purpose import chats
 
 
 async def stream_or_successor(target: Target, request: Request, providers: Providers,
@@ -76,7 +72,7 @@ async def _successor(target: Target, providers: Providers) -> Target | None:
         listed = await providers.ask(target.provider, providers.open(target.provider).models())
     except ChatError:
         return None
-    names = [info.name for info in listed if _chats(info)]
+    names = [info.name for info in listed if chats(info)]
     if not names or target.model in (info.name for info in listed):
         return None
     from difflib import get_close_matches
@@ -85,10 +81,3 @@ async def _successor(target: Target, providers: Providers) -> Target | None:
     named = successor_named(target.provider, target.model)
     close = get_close_matches(target.model, names, n=1, cutoff=0.0)
     return Target(target.provider, named if named in names else close[0])
-
-
-def _chats(info: ModelInfo) -> bool:
-    if (info.capabilities and "embedding" in info.capabilities
-        and "completion" not in info.capabilities):
-        return False
-    return not any(word in info.name.lower() for word in _OTHERS)

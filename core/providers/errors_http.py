@@ -154,8 +154,8 @@ def _kind(endpoint: Endpoint, status: int, said: Said, header_delay: float | Non
                           "--list-models shows the models it may use; /model or --model names "
                           "another.", status=status)
     if _BAD_KEY.search(words) and status != 429 or status == 401:
-        return AuthFailed(f"{who} did not accept the key{detail}", _key_hint(endpoint),
-                          status=status)
+        did = "did not accept the key" if endpoint.key else "asks for a key"
+        return AuthFailed(f"{who} {did}{detail}", _key_hint(endpoint), status=status)
     if feature:
         return Unsupported(f"{who} does not support {feature} here{detail}", feature=feature,
                            status=status)

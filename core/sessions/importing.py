@@ -36,6 +36,8 @@ SQLITE = b"SQLite format 3\0"
 JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
     "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui,
     "librechat": read_librechat, "aichat": read_aichat, "ollama": read_saved}
+KNOWN = ("Exports of this program can be imported, and chats of ChatGPT, Claude, Open WebUI, "
+         "LibreChat, aichat, llm, oterm and Ollama.")
 DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm, "ollama": read_app}
 
 
@@ -69,7 +71,7 @@ def import_file(store: Store, path: str, kind: str | None = None) -> Report:
         _add(store, made, report)
     if not report.kind:
         raise UsageError(f"{path} holds no sessions that are known here.",
-                         "--from NAME says what it is.")
+                         f"{KNOWN} --from NAME says what it is.")
     return report
 
 
@@ -290,6 +292,10 @@ def _parsed(data: bytes, path: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as problem:
+        if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+            raise UsageError(f"{path} is not an export of chats.", KNOWN) from problem
+        if isinstance(problem, UnicodeDecodeError):
+            problem = ValueError(f"byte {problem.start:,} is not UTF-8")
         raise UsageError(f"{path} is not valid JSON: {problem}.") from problem
 
 

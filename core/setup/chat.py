@@ -51,7 +51,7 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
             check_flags(settings, member.provider, providers.host(member.provider).dialect)
 
     def make_toolbox() -> Toolbox:
-        return open_toolbox(settings, chat.session, opened)
+        return open_toolbox(chat.settings, chat.session, opened)
 
     chat = Chat(settings, session, providers, target, open_session=opened.open_session, front=front,
                 make_toolbox=make_toolbox, started=started)

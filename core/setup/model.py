@@ -4,21 +4,24 @@ a server, a key, what was chosen before, or the user's choice.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from core.config import Settings, data_directory
 from core.config.keys import read_key_file
-from core.errors import ConfigError, ConnectFailed, ModelNotFound, ProviderError
+from core.errors import ChatError, ConfigError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import ShownProgress
 from core.model_manager import (
-    Providers, Target, chosen, first_named, ensure_model_available, parse_target, resolve_target)
+    Providers, Target, chosen, first_named, ensure_model_available, parse_target, provider_name,
+    resolve_target)
 from core.providers import RunsFiles
-from core.providers.hosts import DEMO, EMBEDDED, hosts
+from core.providers.hosts import DEFAULT_PROVIDER, DEMO, EMBEDDED, hosts
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO_TARGET = Target(DEMO, DEMO)
+SERVER_SECONDS = 3.0   # that another server has to name its models, where no Ollama answers
 Choose = Callable[[ProviderError, Providers], Awaitable[Target]]
 
 
@@ -41,10 +44,11 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
     try:
         found, notice = await resolve_target(target, providers), ""
     except (ConnectFailed, ModelNotFound) as error:
-        with_key = first_with_key(settings, providers)
-        if with_key is None:
+        other = (first_with_key(settings, providers)
+                 or await first_with_address(settings, providers))
+        if other is None:
             return await _without_server(settings, providers, choose, remembered, error)
-        found, reason = with_key
+        found, reason = other
         notice = (f"{found} answers, because {reason} and no Ollama server has a model. /model "
                   "chooses another.")
     if remembered is not None:
@@ -134,6 +138,19 @@ def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, st
     found = next((host for host in usable if host.name in stored), None)
     return ((Target(found.name, found.default_model), f"its key is stored ({found.name})") if found
             else None)
+
+
+async def first_with_address(settings: Settings,
+                             providers: Providers) -> tuple[Target, str] | None:
+    """The first server of the configuration, or added on the page, that names a model; and why."""
+    for name, entry in settings.providers.items():
+        if not entry.get("base_url") or provider_name(name) == DEFAULT_PROVIDER:
+            continue
+        with suppress(ChatError, TimeoutError):
+            async with asyncio.timeout(SERVER_SECONDS):
+                target = Target(provider_name(name), "")
+                return await resolve_target(target, providers), f"{name} is set up"
+    return None
 
 
 def _stored(settings: Settings) -> Iterator[str]:

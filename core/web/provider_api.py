@@ -12,12 +12,13 @@ from starlette.routing import Route
 from core.commands import all_commands
 from core.config.provider_settings import FIELDS
 from core.errors import ChatError, UsageError
-from core.model_manager import Target, build_model_list, can_fetch, find_target, may_chat
+from core.model_manager import Target, build_model_list, can_fetch, find_target
 from core.models.facts import known_facts
 from core.models.health import Listed, check, list_models, set_up
 from core.providers import ModelInfo
 from core.providers.hosts import find_host
 from core.providers.parameters import lacks_of
+from core.providers.purpose import chats
 from core.web.api import body_of, guarded, text_of
 from core.web.member_limits import may_use
 from core.web.number_api import NumberApi
@@ -101,7 +102,7 @@ class ProviderApi:
         facts = known_facts(Target(provider, info.name), self._shared.providers, info)
         return {"name": info.name, "window": facts.context_window, "tools": bool(facts.tools),
                 "vision": bool(facts.vision), "thinking": bool(facts.thinking), "size": info.size,
-                "chats": may_chat(info),
+                "chats": chats(info),
                 "input_price": facts.input_price, "output_price": facts.output_price}
 
     # ---- providers

@@ -114,7 +114,7 @@ def test_in_a_terminal_it_is_asked_once(imported: Imported, answer: str, used: b
 
 
 def test_a_session_that_is_opened_within_a_chat_asks_too(imported: Imported) -> None:
-    imported.write(experimental=False)
+    imported.write()
     with Terminal([*imported.program, "-m", "words-5"], imported.environment, columns=120,
                   cwd=imported.folder) as chat:
         chat.ask(f"/session {NAME}", "theirs")
@@ -122,7 +122,7 @@ def test_a_session_that_is_opened_within_a_chat_asks_too(imported: Imported) -> 
         chat.wait(QUESTION)
         chat.send("y\r")
         chat.wait("w4")
-        assert has_theirs(imported.sent()) == [True, False, True]
+        assert has_theirs(imported.sent()) == [True, True, True]
         chat.say("/exit")
 
 

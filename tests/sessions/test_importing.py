@@ -319,6 +319,23 @@ def test_hostile_and_damaged_files_are_refused(store: Store, tmp_path: Path) -> 
     assert store.sessions() == []
 
 
+@pytest.mark.parametrize("data, said", [
+    (b"\x89PNG\r\n\x1a\n\x00\x00", "is not an export of chats"),
+    (b"notes of last night\n", "is not an export of chats"),
+    (b"", "is not an export of chats"),
+    (b'[{"mapping": ', "is not valid JSON"),
+    (b'{"title": "\xe4"}', "byte 11 is not UTF-8"),
+    (b'{"some": "json"}', "holds no sessions"),
+])
+def test_a_file_that_is_no_export_is_refused_in_words(store: Store, tmp_path: Path, data: bytes,
+                                                      said: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises(UsageError) as refused:
+        import_file(store, str(path))
+    assert said in refused.value.message and "codec" not in refused.value.message
+
+
 def test_odd_values_cost_only_themselves(store: Store, tmp_path: Path) -> None:
     """Members of the wrong kind, everywhere: nothing is raised but a UsageError."""
     odd: list[Any] = [None, True, 5, 1e300, -1, "x", [], {}, [None], {"a": None}, [[]], "\ud800"]

@@ -16,8 +16,9 @@ from tests.web.page_server import PageServer, free_port
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 KEY = "sk-the-right-key-0123456789"
 on_a_desktop = pytest.mark.parametrize("tab", ["desktop"], indirect=True)
+EMBEDDER = "text-embedding-3-small"
 MODELS = [{"id": "first-model", "object": "model", "context_length": 32_768},
-          {"id": "second-model", "object": "model"}]
+          {"id": "second-model", "object": "model"}, {"id": EMBEDDER, "object": "model"}]
 
 
 def company(request: Received) -> Answer:
@@ -102,6 +103,14 @@ def test_a_server_is_added_used_and_removed(tab: Tab, cloud: FakeServer) -> None
     row.get_by_role("button", name="Save settings").click()
     expect(row.locator(".field-said")).to_have_text("Saved")
     tab.go("/")
+    embedder = tab.page.locator(f'.models .model[data-model="{name}/{EMBEDDER}"]')
+    tab.page.locator(".model-button").click()
+    expect(tab.page.locator(f'.models .model[data-model="{name}/second-model"]')).to_be_visible()
+    expect(embedder).to_have_count(0)
+    tab.page.get_by_role("searchbox", name="Find a model").fill("embed")
+    expect(embedder).to_contain_text("not for chat")
+    tab.page.keyboard.press("Escape")
+    tab.go("/")
     tab.choose_model(f"{name}/second-model")
     assert tab.ask("Who are you?") == "I am second-model."
     tab.go("/providers")
@@ -125,6 +134,8 @@ def test_a_known_provider_is_added_and_stays(tab: Tab, cloud: FakeServer) -> Non
     row = row_of(tab, "vllm")
     expect(row.locator(".row-name")).to_have_text("vLLM")
     expect(row.locator(".state")).to_have_text("No key")
+    expect(row.locator(".row-body > *").first).to_contain_text("This server asks for a key.")
+    expect(row.locator(".row-summary .row-why")).to_contain_text("asks for a key")
     tab.page.reload()
     row.get_by_role("button", name="Add a key").click()
     expect(row.get_by_label("Base URL")).to_have_value(f"{cloud.url}/v1")

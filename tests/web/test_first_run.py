@@ -82,6 +82,21 @@ def test_a_cloud_provider_leads_to_its_key(tab: Tab) -> None:
     expect(tab.page.locator("#provider-anthropic")).to_contain_text("Add a key")
 
 
+def test_a_server_that_was_added_answers_from_then_on(environment: Environment) -> None:
+    gone = ollama_is_at(environment, f"http://127.0.0.1:{free_port()}")
+    with FakeOllama(models=("words-40",)) as added, PageServer(gone) as server:
+        assert not server.get("/api/first")["set_up"]
+        dead = {"name": "dead", "base_url": f"http://127.0.0.1:{free_port()}/v1"}
+        server.post("/api/providers", {**dead, "dialect": "openai"})
+        assert not server.get("/api/first")["set_up"]
+        server.post("/api/providers", {"name": "mine", "base_url": added.url,
+                                       "dialect": "ollama"})
+        assert server.get("/api/first")["model"] == "mine/words-40:latest"
+        session = server.new_session()
+        server.ask(session, "Hello")
+        assert server.wait_until_done(session)["model"] == "mine/words-40:latest"
+
+
 def test_what_a_small_model_needs_is_said(tab: Tab) -> None:
     """Without an index for packages: the reason is shown, and the other choices stay."""
     small = tab.page.locator(".choice").nth(1)

@@ -28,13 +28,15 @@ export function ask(question, field, yes, act) {
   if (input?.type === "text") input.select();
 }
 
-/** Show lines to read. @param {string} title @param {string[]} lines */
-export function tell(title, lines) {
+/** Show what is to be read, each part under its title. @param {[string, string[]][]} parts */
+export function tell(parts) {
   open(
-    title,
+    parts[0][0],
     () => {},
-    h("p", {}, h("strong", {}, title)),
-    ...lines.map((line) => h("p", { class: "dialog-line" }, line)),
+    ...parts.flatMap(([title, lines]) => [
+      h("p", {}, h("strong", {}, title)),
+      ...lines.map((line) => h("p", { class: "dialog-line" }, line)),
+    ]),
     h(
       "div",
       { class: "dialog-actions" },

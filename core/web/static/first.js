@@ -6,6 +6,8 @@ import { text } from "./text.js";
 
 /** @import { PullRow } from "./wire.d.ts" */
 
+const [OLLAMA, SMALL] = [0, 1]; // the places of choices under which something may be said
+
 export class FirstRun {
   /**
    * @param {{
@@ -17,6 +19,7 @@ export class FirstRun {
     this.actions = actions;
     this.list = h("div", { class: "choices" });
     this.said = h("p", { class: "choice-said", role: "status" });
+    this.saidOf = 0; // the choice under which something is said
     this.element = h(
       "section",
       { class: "start first-run", "aria-labelledby": "first-title" },
@@ -28,7 +31,6 @@ export class FirstRun {
         h("p", {}, text.firstHint),
       ),
       this.list,
-      this.said,
     );
   }
 
@@ -46,9 +48,9 @@ export class FirstRun {
 
   /** Look once more, and begin when there is a model. */
   async again() {
-    this.said.textContent = text.testing;
+    this.say(OLLAMA, text.testing);
     const model = await this.look();
-    this.said.textContent = model ? "" : text.stillNothing;
+    this.say(this.saidOf, model ? "" : text.stillNothing);
     if (model) this.actions.ready(model);
   }
 
@@ -74,6 +76,19 @@ export class FirstRun {
       choice("play", text.tryDemo, text.demoFacts, () => this.demo()),
     );
     this.list.firstElementChild?.setAttribute("data-first", "");
+    this.list.children[this.saidOf].after(this.said);
+  }
+
+  /**
+   * Say something under a choice, where it is seen.
+   * @param {number} which @param {...(string|Node)} parts
+   */
+  say(which, ...parts) {
+    this.said.replaceChildren(...parts);
+    if (which === this.saidOf && this.said.isConnected) return;
+    this.saidOf = which;
+    this.list.querySelectorAll(".choice")[which].after(this.said);
+    this.said.scrollIntoView({ block: "nearest" });
   }
 
   async demo() {
@@ -95,18 +110,14 @@ export class FirstRun {
       const { pulls } = await request("GET", "/api/pulls");
       const job = pulls.find((/** @type {PullRow} */ each) => each.model === `local/${small.name}`);
       if (!job || !this.element.isConnected) return;
-      this.said.replaceChildren(
-        text.pulling(small.name),
-        ": ",
-        job.said,
-        job.state === "running"
-          ? h("progress", {
-              max: "100",
-              value: job.percent ?? undefined,
-              "aria-label": text.pulling(small.name),
-            })
-          : "",
-      );
+      const runs = job.state === "running";
+      const progress = h("progress", {
+        max: "100",
+        value: job.percent ?? undefined,
+        "aria-label": text.pulling(small.name),
+      });
+      const what = job.state === "failed" ? text.notPulled : text.pulling;
+      this.say(SMALL, `${what(small.name)}: ${job.said}`, runs ? progress : "");
       if (job.state === "done") return void (await this.again());
       if (job.state !== "running") return;
       await new Promise((resolve) => setTimeout(resolve, 700));

@@ -71,7 +71,7 @@ export function badges(model) {
     model.vision && text.images,
     model.tools && text.tools,
     model.thinking && text.thinks,
-    !model.chats && text.embeddings,
+    !model.chats && text.noChat,
   ];
   return able.filter(Boolean).map((word) => h("span", { class: "badge" }, String(word)));
 }

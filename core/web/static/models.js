@@ -126,7 +126,9 @@ export class Models {
     for (const provider of this.providers.filter((each) => each.kind === kind)) {
       const names = (/** @type {ModelRow} */ model) =>
         `${provider.title} ${provider.name}/${model.name}`.toLowerCase();
-      const models = provider.models.filter((model) => model.chats && names(model).includes(words));
+      const models = provider.models.filter(
+        (model) => (model.chats || words) && names(model).includes(words),
+      );
       if (models.length === 0 && words) continue;
       parts.push(providerLine(provider, () => this.test(provider)));
       if (provider.why) parts.push(h("p", { class: "provider-why" }, provider.why));

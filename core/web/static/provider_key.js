@@ -7,6 +7,11 @@ import { text } from "./text.js";
 
 /** @import { ProviderRow } from "./wire.d.ts" */
 
+/** Whether a provider asks for a key that it did not get. @param {ProviderRow} provider */
+export function isAsked({ state }) {
+  return state === "no_key" || state === "key_refused";
+}
+
 export class KeyForm {
   /**
    * @param {ProviderRow} provider
@@ -19,6 +24,7 @@ export class KeyForm {
     this.path = `${path}/key`;
     this.changed = changed;
     this.id = `key-${provider.name}`;
+    /** @type {HTMLElement|undefined} */ this.noted = undefined;
     this.element = h("form", {
       class: "field span key-form",
       onsubmit: (/** @type {Event} */ event) => {
@@ -80,8 +86,22 @@ export class KeyForm {
       ),
       this.error,
     );
-    if (this.provider.kind === "local") this.element.append(h("small", {}, text.keySeldom));
+    if (this.provider.kind === "local") this.note();
     if (replacing) this.field.focus();
+  }
+
+  /** Whether a server of one's own asks for a key: few do. */
+  note() {
+    const said = isAsked(this.provider) ? text.keyAsked : text.keySeldom;
+    this.noted = this.noted ?? h("small");
+    this.noted.replaceChildren(said);
+    this.element.append(this.noted);
+  }
+
+  /** What was found of the provider meanwhile. @param {ProviderRow} provider */
+  update(provider) {
+    this.provider = { ...provider, key: this.provider.key };
+    if (this.noted?.isConnected) this.note();
   }
 
   async store() {

@@ -3,7 +3,7 @@
 import { request } from "./api.js";
 import { append, button, h, icon } from "./dom.js";
 import { ask } from "./dialog.js";
-import { KeyForm } from "./provider_key.js";
+import { isAsked, KeyForm } from "./provider_key.js";
 import { SettingsForm } from "./provider_settings.js";
 import { modelTable } from "./model_table.js";
 import { Pulls } from "./pulls.js";
@@ -27,6 +27,7 @@ export class Row {
     this.more = h("div", { class: "row-more" });
     /** @type {HTMLElement|null} */ this.body = null;
     /** @type {SettingsForm|undefined} */ this.settings = undefined;
+    /** @type {KeyForm|undefined} */ this.key = undefined;
     /** @type {Pulls|undefined} */ this.pulls = undefined;
     this.element = h("li", { class: "row", id: `provider-${provider.name}` }, this.summary);
     this.draw();
@@ -35,6 +36,8 @@ export class Row {
   /** @param {Partial<ProviderRow>} found */
   update(found) {
     this.provider = { ...this.provider, ...found };
+    this.key?.update(this.provider);
+    if (isAsked(this.provider)) this.putKeyFirst();
     this.draw();
     this.page.moved(this);
   }
@@ -114,19 +117,30 @@ export class Row {
   form() {
     const { provider } = this;
     this.more.replaceChildren(h("p", { class: "row-why" }, text.asking));
-    const key =
-      provider.takes_key &&
-      new KeyForm(provider, this.path(), async (found) => {
-        this.update(found);
-        await this.test();
-        await this.load();
-      }).element;
+    this.key = provider.takes_key
+      ? new KeyForm(provider, this.path(), async (found) => {
+          this.update(found);
+          await this.test();
+          await this.load();
+        })
+      : undefined;
     this.load();
     // on this computer a key is seldom needed
-    const parts = provider.kind === "cloud" ? [key, this.more] : [this.more, key];
+    const first = provider.kind === "cloud" || isAsked(provider);
+    const parts = first ? [this.key?.element, this.more] : [this.more, this.key?.element];
     const body = h("div", { class: "row-body" });
     append(body, [...parts, provider.removable && this.remover()]);
     return body;
+  }
+
+  /** Put the key, which is asked for, above the settings, unless something is written there. */
+  putKeyFirst() {
+    const key = this.key?.element;
+    if (!key?.isConnected || key.nextElementSibling === this.more) return;
+    const held = /** @type {HTMLElement|null} */ (document.activeElement);
+    if (this.more.contains(held)) return;
+    this.more.before(key);
+    if (key.contains(held)) held?.focus();
   }
 
   remover() {

@@ -56,7 +56,8 @@ export class SettingsForm {
   /** @param {{ name: string, value: string }} field */
   field({ name, value }) {
     const id = `${this.provider}-${name}`;
-    const names = this.found.models.filter((model) => model.chats).map((model) => model.name);
+    const models = [...this.found.models].sort((a, b) => Number(b.chats) - Number(a.chats));
+    const names = models.map((model) => model.name);
     const chosen = name === "model" && names.length > 0;
     return h(
       "div",

@@ -211,21 +211,20 @@ export class Sessions {
 
   /** Add the sessions of files. @param {File[]} files */
   async import(files) {
+    /** @type {[string, string[]][]} */ const results = [];
     for (const file of files) {
       this.sidebar.say(text.importing(file.name));
       try {
         const found = await sendFile("/api/import", file);
-        tell(text.imported(file.name), [text.importFound(found), ...found.notes]);
+        results.push([text.imported(file.name), [text.importFound(found), ...found.notes]]);
       } catch (problem) {
-        tell(
-          text.notImported(file.name),
-          problem instanceof ApiError
-            ? [problem.message, problem.hint].filter(Boolean)
-            : [String(problem)],
-        );
+        const lines =
+          problem instanceof ApiError ? [problem.message, problem.hint] : [String(problem)];
+        results.push([text.notImported(file.name), lines.filter(Boolean)]);
       }
     }
     this.sidebar.say("");
+    if (results.length > 0) tell(results);
     await this.list();
   }
 }

@@ -229,7 +229,7 @@ export interface ModelRow {
   size: number | null;
   input_price: number | null;
   output_price: number | null;
-  /** Whether it answers in a conversation. */
+  /** Whether it answers in a conversation, by what its provider says and by its name. */
   chats: boolean;
   /** Days since it was last asked. */
   used?: number;

@@ -58,14 +58,24 @@ export class Acts {
     await this.page.open(found.id);
   }
 
-  /** @param {string} line @param {boolean} [confirmed] */
-  async command(line, confirmed = false) {
+  /**
+   * Use another model from now on. Its name beside the message box says so; what else follows
+   * from the change is said in the thread.
+   * @param {string} model
+   */
+  choose(model) {
+    return this.command(`/model ${model}`, { quiet: true });
+  }
+
+  /** @param {string} line @param {{ confirmed?: boolean, quiet?: boolean }} [how] */
+  async command(line, { confirmed = false, quiet = false } = {}) {
     await this.act(async () => {
       if (!this.page.session) await this.begin();
       const found = await request("POST", `${this.page.path()}/commands`, { line, confirmed });
       if (found.session !== undefined) this.page.go(found.session ? `/s/${found.session}` : "/");
       else if (found.redraw) await this.page.open(this.page.session);
-      this.showOutcome(line, found);
+      const isKnown = quiet && found.show === "text" && !found.text.includes("\n");
+      if (!isKnown) this.showOutcome(line, found);
       if (found.model) this.page.setModel(found.model, this.page.isLocal(found.model));
     }, line);
   }
@@ -74,7 +84,8 @@ export class Acts {
   showOutcome(line, found) {
     if (found.show === "text" && found.text)
       this.page.thread.addNote(outcome(line, h("pre", { tabindex: "0" }, found.text)));
-    if (found.show === "confirm") ask(found.text, null, text.yes, () => this.command(line, true));
+    if (found.show === "confirm")
+      ask(found.text, null, text.yes, () => this.command(line, { confirmed: true }));
     if (found.show === "edit") this.page.composer.fill(found.text);
     if (found.show === "table") this.page.thread.addNote(outcome(line, table(found)));
   }

@@ -82,7 +82,7 @@ export class Page {
     });
     this.slash = new Slash(this.composer);
     this.models = new Models(
-      (model) => this.acts.command(`/model ${model}`),
+      (model) => this.acts.choose(model),
       () => this.model,
     );
     this.recent = new Recent((path) => this.go(path));

@@ -57,14 +57,14 @@ export const text = {
   replying: "Replying",
   replyComplete: (/** @type {number} */ count) => `Reply complete, ${figure(count)} words`,
   waiting: (/** @type {string} */ what, /** @type {number} */ seconds) =>
-    `${what || "Waiting"}, ${seconds} s`,
+    `${capital(what || "waiting")} (${seconds} s so far)`,
   retrying: (
     /** @type {number} */ attempt,
     /** @type {number} */ delay,
     /** @type {string} */ why,
-  ) => `${why} Attempt ${attempt} in ${delay} s.`,
+  ) => `${sentence(why)} Attempt ${attempt} in ${delay} s.`,
   continuedOn: (/** @type {string} */ why, /** @type {string} */ model) =>
-    `${why} Continued on ${model}.`,
+    `${sentence(why)} Continued on ${model}.`,
   sendsWhenDone: "Sends when the reply ends",
   held: "Held, because the reply did not end well",
   sendNow: "Send now",
@@ -272,6 +272,16 @@ export const text = {
         : `${(bytes / 1e9).toFixed(1)} GB`,
   imageTooLarge: "Images may have at most 10 MB.",
 };
+
+/** @param {string} words */
+function capital(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** Words with the full stop that a server's own may lack. @param {string} words */
+function sentence(words) {
+  return !words || /[.!?]$/.test(words) ? words : `${words}.`;
+}
 
 /** A number as it is read. @param {number} value */
 function figure(value) {

@@ -9,7 +9,7 @@ from core.dataclass import replace
 from core.errors import ChatError, ModelNotFound
 from core.events import Delta, Notice
 from core.model_manager import Providers, Target, build_model_list
-from core.providers import ModelInfo, Request
+from core.providers import Request
 from core.providers.hosts import find_host
 from core.providers.purpose import chats
 

@@ -4,8 +4,10 @@ session of many messages.
     python -m bench.page_bench stream mixed 32000    a reply of so many tokens of Markdown
     python -m bench.page_bench scroll 10000          up and down through a
                                                      session of so many messages
+    python -m bench.page_bench paint 10              the first paint of a tab that never saw the
+                                                     page, so many times, and what it loads
 
-What is counted is the main thread's own processor time for each of its tasks (one draws one frame),
+Of the first two, what is counted is the main thread's own processor time for each of its tasks (one draws one frame),
 which other work on the machine does not change, and what the tab holds at the end.
 """
 
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from playwright.sync_api import expect
@@ -35,6 +38,15 @@ LONG = 50.0             # milliseconds of a frame
 CATEGORIES = ["toplevel", "devtools.timeline"]
 LET_GO = ("() => document.querySelector('.scroll').dispatchEvent(new WheelEvent('wheel', "
           "{deltaY: -1}))")
+PAINTED = """() => new Promise(resolve => {
+  new PerformanceObserver(list => list.getEntriesByName("first-contentful-paint")
+      .forEach(entry => resolve(entry.startTime))).observe({ type: "paint", buffered: true }); })"""
+LOADED = """() => {
+  const entries = [...performance.getEntriesByType("navigation"),
+                   ...performance.getEntriesByType("resource")
+                       .filter(entry => entry.name.includes("/static/"))];
+  return { count: entries.length,
+           bytes: entries.reduce((sum, entry) => sum + entry.encodedBodySize, 0) }; }"""
 Act = Callable[[Tab], None]
 
 
@@ -139,6 +151,21 @@ def scroll(messages: int) -> Seen:
         return watched(tab, up_and_down)
 
 
+def paint(rounds: int) -> str:
+    """When the first text is on the screen after the request, on the clock, and what is loaded."""
+    with opened("mixed-50") as (first, _):
+        browser = first.context.browser
+        assert browser is not None
+        painted, loaded = [], {}
+        for _ in range(rounds):
+            with Tab(browser, first.server) as tab:
+                tab.go()
+                painted.append(tab.page.evaluate(PAINTED))
+                loaded = tab.page.evaluate(LOADED)
+    return (f"first paint: median {median(painted):.0f} ms, fastest {min(painted):.0f} ms; "
+            f"{loaded['count']} files, {loaded['bytes'] / 1e3:.0f} kB compressed")
+
+
 def wheel(tab: Tab, step: int, until: str) -> None:
     """Turn the wheel over the conversation until a message is on the page."""
     tab.page.mouse.move(900, 400)
@@ -149,7 +176,10 @@ def wheel(tab: Tab, step: int, until: str) -> None:
 
 def main() -> None:
     what, *given = sys.argv[1:] or ["stream", "mixed", "32000"]
-    print(stream(given[0], int(given[1])) if what == "stream" else scroll(int(given[0])))
+    if what == "stream":
+        print(stream(given[0], int(given[1])))
+    else:
+        print({"scroll": scroll, "paint": paint}[what](int(given[0])))
 
 
 if __name__ == "__main__":

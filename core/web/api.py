@@ -126,8 +126,12 @@ class Api:
 
     async def decide(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
-        decided = live.questions.decide(text_of(body, "ask"), text_of(body, "choice"))
-        return JSONResponse({"decided": decided}, 200 if decided else 409)
+        if live.questions.decide(text_of(body, "ask"), text_of(body, "choice")):
+            return JSONResponse({"decided": True})
+        error = {"kind": "usage", "message": "This question is not open any more.",
+                 "hint": "It was answered in another tab, or the process that asked it has ended. "
+                         "Reload the page to see how the reply continues."}
+        return JSONResponse({"decided": False, "error": error}, 409)
 
     async def queue(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)

@@ -207,7 +207,9 @@ class Live(Followed):
     def compared(self) -> Comparison:
         """What was compared last. Raises UsageError."""
         if not isinstance(self.chat.compared, Comparison):
-            raise UsageError("Nothing was compared yet.")
+            raise UsageError("No comparison is open here.",
+                             "Replies that were compared earlier, or at another process of the "
+                             "page, are in the list of sessions, one branch each.")
         return self.chat.compared
 
     async def close(self) -> None:

@@ -7,8 +7,9 @@ session of many messages.
     python -m bench.page_bench paint 10              the first paint of a tab that never saw the
                                                      page, so many times, and what it loads
 
-Of the first two, what is counted is the main thread's own processor time for each of its tasks (one draws one frame),
-which other work on the machine does not change, and what the tab holds at the end.
+Of the first two, what is counted is the main thread's own processor time for each of its tasks (one
+draws one frame), which other work on the machine does not change, and what the tab holds at the
+end.
 """
 
 from __future__ import annotations

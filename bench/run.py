@@ -151,8 +151,9 @@ def checked(result: Run, *codes: int) -> Run:
 
 def measure_start(bench: Bench) -> list[Figure]:
     """The short commands, as multiples of a Python that does nothing."""
-    database = bench.homes / "many.db"
+    database, larger = bench.homes / "many.db", bench.homes / "more.db"
     make_sessions(database, bench.plan.sessions)
+    make_sessions(larger, bench.plan.sessions * 10)
     env = bench.home("start")
     commands = {
         "python": [sys.executable, "-c", "pass"],
@@ -160,10 +161,16 @@ def measure_start(bench: Bench) -> list[Figure]:
         "--help": [*PROGRAM, "--help"],
         "--list-sessions": [*PROGRAM, "--database-url", str(database), "--list-sessions"],
     }
-    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()},
-                      bench.plan.runs * 2)
+    screens = {f"--list-sessions in a terminal, {count:,} sessions":
+               [*PROGRAM, "--database-url", str(place), "--list-sessions"]
+               for place, count in ((database, bench.plan.sessions),
+                                    (larger, bench.plan.sessions * 10))}
+    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()}
+                      | {name: partial(seconds_of, words, env, terminal=True)
+                         for name, words in screens.items()}, bench.plan.runs * 2)
     least = median(got["python"])
-    promised = {"--version": 2.0, "--help": 3.5, "--list-sessions": 5.0}
+    promised = {"--version": 2.0, "--help": 3.5, "--list-sessions": 5.0,
+                **dict.fromkeys(screens, 3.5)}
     shown = {"--list-sessions": f"--list-sessions, {bench.plan.sessions:,} sessions"}
     figures = [Figure("python -c pass", least * 1e3, "ms")]
     for name, worst in promised.items():
@@ -173,8 +180,9 @@ def measure_start(bench: Bench) -> list[Figure]:
     return figures
 
 
-def seconds_of(command: Sequence[str], env: Mapping[str, str]) -> float:
-    return checked(run(command, env, terminal=False)).seconds
+def seconds_of(command: Sequence[str], env: Mapping[str, str], *,
+               terminal: bool = False) -> float:
+    return checked(run(command, env, terminal=terminal)).seconds
 
 
 def make_sessions(place: Path, count: int) -> None:
@@ -334,8 +342,16 @@ def measure_chat(bench: Bench) -> list[Figure]:
     stops = max(3, bench.plan.runs // 2)
     got = interleaved({"prompt": lambda: first_prompt(bench), "stop": lambda: stop_in_chat(bench),
                        "leave": lambda: stop_one_answer(bench)}, stops)
+    asked = interleaved({"chat": lambda: two_questions(bench)}, stops)["chat"]
+    python = [sys.executable, "-c", "pass"]
+    least = interleaved({"python": lambda: seconds_of(python, bench.home("start"))}, stops)
     return [
-        Figure("Chat: start to first prompt", median(got["prompt"]) * 1e3, "ms"),
+        Figure("Chat: start to first prompt", median(got["prompt"]) / median(least["python"]),
+               "x python -c pass", 8.0, f"{median(got['prompt']) * 1e3:.0f} ms"),
+        Figure("Chat: Enter to request, first question", median(first for first, _ in asked) * 1e3,
+               "ms", 20.0),
+        Figure("Chat: Enter to request, next question", median(after for _, after in asked) * 1e3,
+               "ms", 15.0),
         Figure("Chat: Ctrl-C in a reply to the next prompt", median(got["stop"]) * 1e3, "ms", 200.0,
                _slowest(got["stop"])),
         Figure("One answer: Ctrl-C to end of process", median(got["leave"]) * 1e3, "ms", 200.0,
@@ -351,6 +367,16 @@ def first_prompt(bench: Bench) -> float:
     result = checked(run(bench.ask("mixed-50"), bench.home("chat"),
                          steps=(Step(PROMPT_MARK, b"\x04"),)))
     return result.stepped[0][0] - result.started
+
+
+def two_questions(bench: Bench) -> tuple[float, float]:
+    """Seconds from Enter to the request, of the first question of a run and of the next one."""
+    steps = (Step(PROMPT_MARK, b"Why?", pause=1.0), Step(b"Why?", b"\r", pause=0.2),
+             Step(LAST_MARK, b"And now?", pause=0.5), Step(b"And now?", b"\r", pause=0.2),
+             Step(LAST_MARK, b"\x04", pause=0.2))
+    result = checked(run(bench.ask("mixed-20"), bench.home("chat"), steps=steps))
+    first, after = bench.fetch("/bench/exchanges")[-2:]
+    return first["asked"] - result.stepped[1][1], after["asked"] - result.stepped[3][1]
 
 
 def stop_in_chat(bench: Bench) -> float:
@@ -430,7 +456,7 @@ def measure_turns(bench: Bench) -> list[Figure]:
                           capture_output=True, text=True, check=True)
     spent: dict[str, float] = json.loads(made.stdout)
     return [Figure(f"A question after {count:,} turns: processor time", spent[str(count)] * 1e3,
-                   "ms")
+                   "ms", 15.0)
             for count in bench.plan.turns]
 
 

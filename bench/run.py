@@ -347,7 +347,7 @@ def measure_chat(bench: Bench) -> list[Figure]:
     least = interleaved({"python": lambda: seconds_of(python, bench.home("start"))}, stops)
     return [
         Figure("Chat: start to first prompt", median(got["prompt"]) / median(least["python"]),
-               "x python -c pass", 8.0, f"{median(got['prompt']) * 1e3:.0f} ms"),
+               "x python -c pass", 12.0, f"{median(got['prompt']) * 1e3:.0f} ms"),
         Figure("Chat: Enter to request, first question", median(first for first, _ in asked) * 1e3,
                "ms", 20.0),
         Figure("Chat: Enter to request, next question", median(after for _, after in asked) * 1e3,

@@ -103,6 +103,24 @@ def test_systemd_finds_no_fault_in_the_timer() -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
+    """With a Python that is here in the place of the one that will be there."""
+    named = {"stream-chat-page@.service": "stream-chat-page@8421.service"}
+    files = []
+    for path in [*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")]:
+        text = path.read_text(encoding="utf-8").replace("/opt/stream-chat/.venv/bin/python",
+                                                        "/bin/sh")
+        files.append(tmp_path / named.get(path.name, path.name))
+        files[-1].write_text(text, encoding="utf-8")
+    done = subprocess.run(["systemd-analyze", "verify", *map(str, files)], capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@pytest.mark.processes
 def test_the_script_of_the_database_is_valid() -> None:
     done = subprocess.run(
         ["bash", "-n", str(DEPLOY / "make-page-role.sh")], capture_output=True, timeout=60

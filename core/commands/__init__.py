@@ -46,8 +46,8 @@ class Done(str):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply;
-    `said` is shown first.
+    """Let the model answer the conversation as it is, or (`go_on`) finish its last reply; `said` is
+    shown first.
     """
 
     go_on: bool = False
@@ -56,8 +56,8 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """These messages are to be shown again after `said`:
-    all of them, or (`last`) the last exchange, in about a screen.
+    """Show these messages again after `said`: all of them, or (`last`) the last exchange, in about
+    a screen.
     """
 
     messages: tuple[Message, ...]
@@ -67,7 +67,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class ChooseSession:
-    """The user is to choose a saved session; what `take` returns for its ID is the outcome."""
+    """Let the user choose a saved session; what `take` returns for its ID is the outcome."""
 
     store: Store
     take: Callable[[str], Outcome]
@@ -75,7 +75,7 @@ class ChooseSession:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The user is to be asked; after a yes, `act` is to be done, and what it returns told."""
+    """Ask the user; after a yes, call `act` and show what it returns."""
 
     question: str
     act: Callable[[], str]
@@ -83,14 +83,14 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """This is to be said to the model, as if the user had typed it."""
+    """Send this to the model, as if the user had typed it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """The user is to change this text; what `done` returns for the changed text is the outcome."""
+    """Let the user edit this text; what `done` returns for the changed text is the outcome."""
 
     text: str
     done: Callable[[str], Outcome]
@@ -98,14 +98,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """What is on the clipboard is to be taken:
-    attached, or as the beginning of the next message.
+    """Take the clipboard's content: attach it, or begin the next message with it.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ToClipboard:
-    """The front end is to put this text on the user's clipboard; `said` is shown then."""
+    """Put this text on the user's clipboard; then show `said`."""
 
     text: str
     said: str
@@ -113,41 +112,41 @@ class ToClipboard:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of Markdown is to be shown."""
+    """Show a page of Markdown."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The chat is over."""
+    """End the chat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """This model is to be fetched, with its progress shown."""
+    """Download this model and show the progress."""
 
     target: Target
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Two models are to be asked the same, and their answers shown."""
+    """Ask two models the same and show their answers."""
 
     comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """This is to be asked beside the conversation, and its answer shown."""
+    """Ask this beside the conversation and show the answer."""
 
     aside: Aside
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A terminal is to look different: its theme, its status line,
-    or what it shows of the model's thinking.
+    """Change how a terminal looks: its theme, its status line, or how it shows the model's
+    thinking.
     """
 
     what: Literal["theme", "status", "thinking"]
@@ -156,8 +155,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What fills the model's window is to be shown:
-    shares, what is attached (a name and what is said of it), and notes.
+    """Show what fills the model's window: shares, attachments (a name and its description), and
+    notes.
     """
 
     bars: Bars
@@ -167,11 +166,11 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """The oldest turns are to be summarised, while the user watches."""
+    """Summarise the oldest turns while the user watches."""
 
 
 class Choice(str):
-    """What can stand after a command, and (`told`) what it is."""
+    """A word that can follow a command, and (`told`) its description."""
 
     told: str
 
@@ -200,17 +199,16 @@ class Command:
 
     @property
     def group(self) -> str:
-        """What its module calls itself (GROUP), or the module's name."""
+        """The GROUP of its module, or the module's name."""
         module = self.run.__module__
         return getattr(sys.modules[module], "GROUP", module.rpartition(".")[2].capitalize())
 
 
 @dataclass(frozen=True, slots=True)
 class MoreCommands:
-    """Commands that only some chats have.
-
-    Their names hold `mark`; `names` lists those that are known so far, with what they do; `run`
-    takes the name and its argument, and gives None for another name. They come before
+    """Commands that only some chats have. Their names contain `mark`; `names` lists those known so
+    far with descriptions; `run` takes a name and its argument, and returns None for another name.
+    They come before
     beginnings of other commands.
     """
 
@@ -246,7 +244,7 @@ def command(*aliases: str, usage: str = "",
 
 
 def _paragraphs(function: CommandFunction) -> str:
-    """The docstring, each paragraph on one line: what shows it wraps it to its own width."""
+    """The docstring, each paragraph on one line: the front end wraps it."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -275,7 +273,7 @@ def _load_all() -> None:
     places = {f"{__name__}.{name}": place for place, name in enumerate(names)}
     for module in places:
         importlib.import_module(module)
-    # whichever was loaded first for a reason of its own
+    # in this order, regardless of which module was imported first
     known = sorted(_COMMANDS.items(),
                    key=lambda entry: places.get(entry[1].run.__module__, len(places)))
     _COMMANDS.clear()
@@ -294,7 +292,7 @@ def find_command(word: str) -> Command | None:
 
 
 def _meant(word: str) -> str:
-    """What somebody may have wanted who typed the name of no command."""
+    """A suggestion for a word that is not a command."""
     begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
     if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
@@ -311,7 +309,7 @@ _SHAPE = regex(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
 
 
 def command_in(line: str) -> str | None:
-    """The command that a line gives, without space around it;
+    """The command in a line, without space around it;
     None for a message, such as "/etc/hosts is what?".
     """
     stripped = line.strip()
@@ -319,7 +317,7 @@ def command_in(line: str) -> str | None:
 
 
 def message_in(line: str) -> str:
-    """The message that a line gives: a first // stands for a slash that is not a command's."""
+    """The message in a line: // at its start stands for a slash that does not begin a command."""
     return (line.removeprefix("/") if line.startswith("//") and command_in(line[1:]) is not None
             else line)
 

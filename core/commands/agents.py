@@ -29,7 +29,7 @@ async def as_(chat: Chat, argument: str) -> Outcome:
     settings = chat.settings.replace(**{"system": None, **values})
     if {"model", "provider"} & set(values):
         target = await resolve_target(build_model_list(settings)[0], chat.providers)
-        # refused now, and not when the question is saved already
+        # refuse it now, before a question is saved
         chat.providers.open(target.provider)
         chat.settings = settings
         chat.target = target

@@ -17,7 +17,7 @@ GROUP = "Answers"
 
 
 async def _blocks(chat: Chat) -> list[str]:
-    """`code`, and the numbers of the blocks that there are."""
+    """`code`, and the numbers of the existing blocks."""
     count = sum(len(code_blocks(message.text)) for message in _answers(chat))
     return ["code", *(f"code {number}" for number in range(1, count + 1))]
 

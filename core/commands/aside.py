@@ -1,4 +1,4 @@
-"""The command that asks something by the way."""
+"""The command that asks something beside the conversation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ GROUP = "Chat"
 
 @command("btw", usage="QUESTION | keep")
 async def aside(chat: Chat, argument: str) -> Outcome:
-    """Ask something by the way: the model answers from the conversation, which stays as it was.
-
-    `/aside keep` takes the last such question and its answer into the conversation. Each is saved,
-    as a session of its own. Tools are not offered.
+    """Ask something beside the conversation: the model sees the conversation, which stays
+    unchanged. `/aside keep` adds the last such question and its answer to it. Each aside is saved
+    as its own session. Tools are not offered.
     """
     if argument == "keep":
         return _keep(chat)
@@ -28,6 +27,6 @@ async def aside(chat: Chat, argument: str) -> Outcome:
 
 def _keep(chat: Chat) -> Outcome:
     if not isinstance(chat.aside, Aside):
-        raise UsageError("There is no aside to take in.", "/aside QUESTION asks one.")
+        raise UsageError("There is no aside to keep.", "/aside QUESTION asks one.")
     chat.aside.take_in()
     return Done("The aside is part of the conversation now.")

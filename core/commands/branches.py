@@ -1,5 +1,5 @@
-"""Commands that change a conversation: take back, bring back, edit, ask again,
-and go to another branch. Nothing is deleted.
+"""Commands that change a conversation: undo, redo, edit, ask again, and switch to another branch.
+Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ async def _choose(chat: Chat, name: str) -> None:
 
 @command()
 async def drop(chat: Chat, argument: str) -> Outcome:
-    """Take the last reply out of the conversation;
-    it stays saved as a branch but is not sent any more.
+    """Take the last reply out of the conversation; it stays saved as a branch but is no longer
+    sent.
     """
     if (not chat.session.messages or chat.session.messages[-1].role == "user"
         or chat.session.retry() is None):

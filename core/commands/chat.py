@@ -1,4 +1,6 @@
-"""Commands of the conversation itself: help, model, sessions, going on and taking back."""
+"""Commands of the conversation itself: new and saved sessions, continuing a reply, the system
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from core.errors import UsageError
 from core.model_manager import parse_target
 
 GROUP = "Chat"
-COMPLETED = 20      # sessions that are offered for completion
+COMPLETED = 20      # sessions offered for completion
 
 
 @command()
@@ -30,7 +32,7 @@ async def _sessions(chat: Chat) -> list[str]:
 
 @command(usage="[ID]", complete=_sessions)
 async def session(chat: Chat, argument: str) -> Outcome:
-    """Show this session's ID, or resume another one (the start of its ID will do)."""
+    """Show this session's ID, or resume another one (a part of its ID is enough)."""
     if not argument:
         return (f"This is session {chat.session.name}"
                 + (f": {chat.session.title}" if chat.session.title else "."))
@@ -39,11 +41,11 @@ async def session(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[ID]", complete=_sessions)
 async def resume(chat: Chat, argument: str) -> Outcome:
-    """Resume another session: choose it from a list, or name it (the start of its ID will do)."""
+    """Resume another session: choose it from a list, or name it (a part of its ID is enough)."""
     if argument:
         return _resumed(chat, argument)
     if chat.session.store is None:
-        raise UsageError("Nothing is saved now, so there is no session to choose.",
+        raise UsageError("Saving is off, so there is no session to choose.",
                          "Sessions are saved unless --no-save is given.")
     return ChooseSession(chat.session.store, lambda identity: _resumed(chat, identity))
 

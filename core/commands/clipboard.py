@@ -1,5 +1,5 @@
-"""The clipboard of this desktop: put text on it, and take text or a picture from it,
-with the programs that are there.
+"""The clipboard of this desktop: put text on it, and take text or a picture from it, with installed
+programs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from core.errors import UsageError
 
 TIMEOUT = 10.0    # seconds
-MOST = 32 << 20   # bytes that are taken from it
+MOST = 32 << 20   # most bytes that are read from it
 Programs = tuple[tuple[str, tuple[str, ...]], ...]
 # The variable that says that the desktop is there, and the command that reads the text
 # from its standard input.
@@ -21,7 +21,7 @@ PROGRAMS: Programs = (
     ("WAYLAND_DISPLAY", ("wl-copy",)), ("DISPLAY", ("xclip", "-selection", "clipboard")),
     ("DISPLAY", ("xsel", "--clipboard", "--input")), ("WSL_DISTRO_NAME", ("clip.exe",)),
     ("TERMUX_VERSION", ("termux-clipboard-set",)), ("TMUX", ("tmux", "load-buffer", "-")))
-# The same for what writes the text, or a picture, to its standard output.
+# The same for commands that write the text, or a picture, to standard output.
 TEXT: Programs = (
     ("WAYLAND_DISPLAY", ("wl-paste", "--no-newline")),
     ("DISPLAY", ("xclip", "-selection", "clipboard", "-o")),
@@ -36,9 +36,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def copy(text: str, environment: Mapping[str, str]) -> str:
-    """Returns the name of the program that took it.
-
-    Raises UsageError when there is none, or none that works.
+    """Copy the text; return the name of the program that took it. Raises UsageError if none is
+    installed or works.
     """
     failures = []
     for command in _programs(PROGRAMS, environment, ("pbcopy",), ("clip",)):
@@ -58,7 +57,7 @@ def copy(text: str, environment: Mapping[str, str]) -> str:
 
 
 def picture(environment: Mapping[str, str]) -> bytes:
-    """The picture on the clipboard as a PNG; b"" where there is none."""
+    """The picture on the clipboard as a PNG; b"" if there is none."""
     for command in _programs(PICTURE, environment, ("pngpaste", "-"), ()):
         data = _output(command)
         if data.startswith(PNG):
@@ -67,7 +66,7 @@ def picture(environment: Mapping[str, str]) -> bytes:
 
 
 def text(environment: Mapping[str, str]) -> str:
-    """The text on the clipboard. Raises UsageError where it cannot be read, or is empty."""
+    """The text on the clipboard. Raises UsageError if it cannot be read or is empty."""
     commands = _programs(TEXT, environment, ("pbpaste",),
                          ("powershell", "-NoProfile", "-Command", "Get-Clipboard -Raw"))
     if not commands:
@@ -81,7 +80,7 @@ def text(environment: Mapping[str, str]) -> str:
 
 
 def _output(command: Sequence[str]) -> bytes:
-    """What the program prints; nothing when it fails."""
+    """The program's output; empty if it fails."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
                               timeout=TIMEOUT, check=False)
@@ -92,7 +91,7 @@ def _output(command: Sequence[str]) -> bytes:
 
 def _programs(programs: Programs, environment: Mapping[str, str], mac: tuple[str, ...],
               windows: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The commands of this desktop, as far as their programs are installed."""
+    """The commands for this desktop whose programs are installed."""
     wanted = ([("", mac)] if sys.platform == "darwin"
               else [("", windows)] if sys.platform == "win32" else programs)
     found = []

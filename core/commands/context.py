@@ -1,5 +1,4 @@
-"""Commands for what is attached, and for long conversations:
-/context, /pin, /compact, /uncompact.
+"""Commands for attachments and long conversations: /context, /pin, /compact, /uncompact.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from core.safe_text import safe_line
 from core.window.budget import budget_bars
 
 MOST_LISTED = 200
-MOST_SOURCES = 8      # that are shown under the bars
+MOST_SOURCES = 8      # sources shown under the bars
 HINT = "/context, /context list, /context add SOURCE, /context drop NAME, /context refresh"
 
 
@@ -54,7 +53,7 @@ async def _shown(chat: Chat) -> Filling:
     budget, notes = fitted.budget, [note for note in fitted.notices if note]
     doubt = chat.fitter.estimator.doubt(fitted.request, str(chat.target))
     if doubt:
-        notes.append("The numbers of tokens are estimated; all together they may be off by "
+        notes.append("Token counts are estimates; their sum may be off by "
                      f"{doubt:,}.")
     if chat.context.sources:
         notes.append(f"What is attached may take {budget.for_context:,} of the window's "
@@ -67,7 +66,7 @@ async def _shown(chat: Chat) -> Filling:
 
 
 def _attached(chat: Chat) -> Iterator[tuple[str, str]]:
-    """Each source, and how much of it was in the last request."""
+    """Each source, and how much of it the last request contained."""
     for source in chat.context.sources[:MOST_SOURCES]:
         items = [item for item in chat.context.items if item.origin == source.name]
         sent = [item for item in items if item.included]
@@ -96,7 +95,7 @@ def _listed(chat: Chat) -> Outcome:
 
 
 def _set_aside(chat: Chat) -> str:
-    """How many files of folders the rules leave out, by reason."""
+    """How many files of folders the rules exclude, by reason."""
     aside = sum((loaded.aside for loaded in chat.context.loaded.values()), start=Counter[str]())
     listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(aside.items()))
     return f" Not taken from folders: {listed}." if listed else ""
@@ -121,8 +120,8 @@ async def _refreshed(chat: Chat) -> str:
 
 @command(usage="[NUMBER | list]")
 async def pin(chat: Chat, argument: str) -> Outcome:
-    """Keep the last exchange, or message NUMBER,
-    in the conversation whatever is summarised or left out.
+    """Keep the last exchange, or message NUMBER, in the conversation when others are summarised or
+    left out.
     """
     if argument == "list":
         return _pinned(chat)
@@ -133,16 +132,14 @@ async def pin(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[NUMBER]")
 async def unpin(chat: Chat, argument: str) -> Outcome:
-    """Let the last exchange, or message NUMBER, be summarised and left out again."""
+    """Allow the last exchange, or message NUMBER, to be summarised and left out again."""
     for place in _places(chat, argument):
         chat.session.pin(place, on=False)
     return Done("Unpinned.")
 
 
 def _places(chat: Chat, argument: str) -> list[int]:
-    """The place of a message by its number (from 1), or of the last one of the user.
-
-    Raises UsageError.
+    """The index of a message by its number (from 1), or of the user's last one. Raises UsageError.
     """
     messages = chat.session.messages
     if argument:
@@ -170,13 +167,13 @@ def _beginning(message: Message) -> str:
 
 @command()
 async def compact(chat: Chat, argument: str) -> Outcome:
-    """Let the model summarise the older part of the conversation;
-    nothing is deleted, /uncompact brings it back.
+    """Let the model summarise the older part of the conversation; nothing is deleted, /uncompact
+    restores it.
     """
     return Compact()
 
 
 @command()
 async def uncompact(chat: Chat, argument: str) -> Outcome:
-    """Bring back what the newest summary stands for."""
+    """Restore the messages that the newest summary replaced."""
     return Done(f"Restored {chat.session.uncompact()} messages in place of their summary.")

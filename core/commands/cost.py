@@ -1,4 +1,4 @@
-"""The command that shows what was spent, and what the limits leave."""
+"""The command that shows the cost so far and what the limits leave."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ GROUP = "Models"
 
 @command()
 async def cost(chat: Chat, argument: str) -> Outcome:
-    """Show what this session, this day and this month have cost,
-    and what --max-cost and its like leave.
+    """Show what this session, this day and this month have cost, and what --max-cost and similar
+    limits leave.
     """
     purse = chat.providers.purse
     if not isinstance(purse, Spending):

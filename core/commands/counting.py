@@ -16,7 +16,7 @@ GROUP = "Models"
 
 @command(usage="[FILE ... | TEXT]")
 async def count(chat: Chat, argument: str) -> Outcome:
-    """Count the tokens of what would be sent next, with TEXT as the message, or those of files."""
+    """Count the tokens of the next request, with TEXT as the message, or of files."""
     words = [argument] if os.path.exists(os.path.expanduser(argument)) else argument.split()
     if words and all(os.path.exists(os.path.expanduser(word)) for word in words):
         return await _files(chat, words)

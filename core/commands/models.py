@@ -21,8 +21,8 @@ GROUP = "Models"
 
 
 async def _model_names(chat: Chat) -> Sequence[str]:
-    """What /model understands: models of this provider, aliases,
-    and the other providers' models that are known already.
+    """What /model accepts: this provider's models, aliases, and models of other providers that are
+    already known.
     """
     provider = chat.target.provider
     own = (await model_names(chat.settings, [provider], chat.providers.names,
@@ -55,8 +55,7 @@ def _to_pool(chat: Chat, pool: Target) -> str:
 
 
 def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
-    """A model that its provider does not list may be a slip of the keyboard;
-    the list may also be incomplete.
+    """A model that its provider does not list may be a typo, or the list may be incomplete.
     """
     def act() -> str:
         chat.target = target
@@ -66,7 +65,7 @@ def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
 
 
 async def _switch(chat: Chat, target: Target) -> str:
-    """Change the model and say what that changes."""
+    """Change the model and report the consequences."""
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
@@ -87,11 +86,11 @@ async def _management(chat: Chat) -> Sequence[str]:
 
 @command(usage="[pull NAME | rm NAME | show NAME | PROVIDER]", complete=_management)
 async def models(chat: Chat, argument: str) -> Outcome:
-    """List the models of all providers (or of one), or fetch, delete or explain a model."""
+    """List the models of all providers (or of one), or download, delete or describe a model."""
     word, _, name = argument.partition(" ")
     if word not in ("pull", "rm", "show"):
         if word:
-            # one that there is none of is an error, not a row of the table
+            # an unknown provider is an error, not a row of the table
             chat.providers.host(word)
         return await model_table(chat.providers, provider_name(word) if word else "", chat.target)
     name = name.strip()
@@ -116,7 +115,7 @@ async def _explain(chat: Chat, target: Target) -> Outcome:
 
 @command()
 async def providers(chat: Chat, argument: str) -> Outcome:
-    """List the providers and what is missing to use each."""
+    """List the providers and what each still needs."""
     return provider_table(chat.providers)
 
 
@@ -132,7 +131,7 @@ async def _on_off(chat: Chat) -> Sequence[str]:
 
 @command(usage="[on | off]", complete=_on_off)
 async def usage(chat: Chat, argument: str) -> Outcome:
-    """Show what this session used; on or off: whether each turn tells it."""
+    """Show what this session used; on or off: whether each answer shows it."""
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
         when = "shown after each answer" if chat.show_usage else "no longer shown"
@@ -140,7 +139,7 @@ async def usage(chat: Chat, argument: str) -> Outcome:
     if argument:
         raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]
-    spent = usage_line(replies, chat.providers) or "nothing was counted yet"
+    spent = usage_line(replies, chat.providers) or "nothing counted yet"
     waiting = await count_request(chat.fitter.as_sent(chat.request()), chat.target, chat.providers,
                                   chat.fitter.estimator)
     return f"This session: {spent}. Prices are estimates.\nThe conversation has {waiting}."

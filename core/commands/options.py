@@ -20,14 +20,14 @@ SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_
             "clipboard")
 
 
-# What is often chosen, where a setting has no list of choices.
+# Common values, for settings without a list of choices.
 OFTEN = {"temperature": ("0", "0.2", "0.7", "1"), "top_p": ("0.5", "0.9", "0.95", "1"),
          "seed": ("1", "42"), "max_tokens": ("512", "2k", "8k"),
          "num_ctx": ("8k", "16k", "32k", "64k", "128k"), "keep_alive": ("5m", "1h", "24h")}
 
 
 async def _names(chat: Chat) -> Sequence[str]:
-    """Each option, and behind it its values; the one that holds now is marked."""
+    """Each option with its values; the current one is marked."""
     names: list[str] = []
     for name in SETTABLE:
         now = getattr(chat.settings, name)
@@ -81,7 +81,7 @@ async def _efforts(chat: Chat) -> Sequence[str]:
 
 @command(usage="[on | off | low | medium | high | max]", complete=_efforts)
 async def think(chat: Chat, argument: str) -> Outcome:
-    """Let the model think, or not, or with an effort; without a word: show it."""
+    """Switch the model's thinking on or off, or set its effort; without a value: show it."""
     if not argument:
         return f"Thinking is {_shown(chat.settings.think)}."
     _apply(chat, "think", parse_value(BY_NAME["think"], argument.lower(), "/think"))

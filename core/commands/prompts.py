@@ -24,7 +24,7 @@ async def prompts(chat: Chat, argument: str) -> Outcome:
 
 
 def template_names(chat: Chat) -> list[tuple[str, str]]:
-    """Those that no command of the chat hides."""
+    """Their names and descriptions."""
     return [(template.name, template.about)
             for template in find_templates(chat.settings.environment).values()]
 

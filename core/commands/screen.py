@@ -22,8 +22,8 @@ async def _switch(chat: Chat) -> Sequence[str]:
 
 @command(usage="[auto | dark | light | mono]", complete=_themes)
 async def theme(chat: Chat, argument: str) -> Outcome:
-    """Choose colours for a dark or a light background, none (mono),
-    or those that fit the terminal (auto).
+    """Choose colours for a dark or light background, none (mono), or what suits the terminal
+    (auto).
     """
     if not argument:
         return f"The theme is {chat.settings.theme}. /theme {' | '.join(THEMES)} changes it."
@@ -49,8 +49,8 @@ async def _thinking(chat: Chat) -> Sequence[str]:
 
 @command(usage="[on | off | live]", complete=_thinking)
 async def thinking(chat: Chat, argument: str) -> Outcome:
-    """Show what the model thought before its last answer;
-    on, off, live: what is shown of it while it thinks.
+    """Show the thinking before the last answer; on, off, live: how thinking is shown while it
+    happens.
     """
     if argument in ("on", "off", "live"):
         return Look("thinking", argument)

@@ -1,4 +1,4 @@
-"""The command that shows what has left for the models."""
+"""The command that shows what was sent to models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.rendering.table import Table
 from core.sessions.listing import local_minutes
 
 GROUP = "Models"
-LISTED = 20     # requests that /sent alone lists
+LISTED = 20     # requests listed by /sent alone
 
 
 @command(usage="[N [FILE | -]]")
@@ -54,7 +54,7 @@ def _listed(chat: Chat, requests: list[Sent]) -> Table:
 def _parts(chat: Chat, found: Sent) -> Outcome:
     """Its parts. The tokens are estimated: the provider counts all of them together."""
     if found.body is None:
-        return f"Request {found.number} had {found.size:,} bytes; they are not held any more."
+        return f"Request {found.number} had {found.size:,} bytes; they are no longer kept."
     count, model = chat.fitter.estimator.text, str(chat.target)
     rows = tuple((part.name, f"{part.size:,}", f"{count(part.text, model):,}" if part.text else "")
                  for part in parts_of(found.body))
@@ -66,7 +66,7 @@ def _parts(chat: Chat, found: Sent) -> Outcome:
 
 def _body(found: Sent, place: str) -> Outcome:
     if found.body is None:
-        raise UsageError(f"The bytes of request {found.number} are not held any more.")
+        raise UsageError(f"The bytes of request {found.number} are no longer kept.")
     if place == "-":
         return found.body.decode("utf-8", "replace") or "(nothing: this request only asks)"
     path = os.path.expanduser(place)

@@ -21,7 +21,7 @@ LEAST_TITLE = 20        # cells of a title, so that what is known of its session
 
 
 def session_table(rows: Sequence[SessionRow], note: str, group: str = "", used: str = "") -> Table:
-    """Titles with what is known of each, below `group`; the session `used` is marked."""
+    """Titles with their facts, below `group`; the session `used` is marked."""
     now = time.time()
     cells = tuple((marked(row), moment_words(row.updated, now),
                    count_words(row.message_count, "message"), row.model, name)
@@ -50,7 +50,7 @@ def listed_sessions(rows: Sequence[SessionRow], shelf: Shelf, *, more: bool = Fa
 
 
 def result_table(results: Sequence[Found], words: str) -> Table:
-    """The sessions that hold the words, the best first, with the place where these stand."""
+    """The sessions that contain the words, best first, each with the place where they occur."""
     now = time.time()
     rows = tuple((str(number), moment_words(entry.session.updated, now), entry.session.title,
                   entry.hits[0].snippet if entry.hits else "(title)")
@@ -63,7 +63,7 @@ def result_table(results: Sequence[Found], words: str) -> Table:
 
 
 def _excerpt(entry: Found, now: float) -> Excerpt:
-    """A place in the title needs no words around it: the title is shown."""
+    """A match in the title needs no excerpt: the title is shown."""
     row = entry.session
     facts = f"{moment_words(row.updated, now)}, {row.short_name}"
     hit = entry.hits[0] if entry.hits and entry.hits[0].snippet != row.title else None

@@ -1,4 +1,4 @@
-"""Commands about what is saved: list, search, show, export and delete sessions."""
+"""Commands for saved sessions: list, search, show, export and delete them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_SHOWN = 10    # messages of /history without a number
 
 def _store(chat: Chat) -> Store:
     if chat.session.store is None:
-        raise UsageError("Nothing is saved now, so there is nothing to look at.",
+        raise UsageError("Saving is off, so there are no saved sessions.",
                          "Sessions are saved unless --no-save is given.")
     return chat.session.store
 
@@ -49,8 +49,8 @@ async def _shelves(chat: Chat) -> Sequence[str]:
 
 @command(usage="[WORDS | archived | trash]", complete=_shelves)
 async def sessions(chat: Chat, argument: str) -> Outcome:
-    """List the saved sessions, newest first, or those that hold all WORDS;
-    also what is archived or in the trash.
+    """List the saved sessions, newest first, or those that contain all WORDS; or the archive or the
+    trash.
     """
     shelf: Shelf | None = ("archived" if argument == "archived" else "trash" if argument == "trash"
                            else None)
@@ -62,7 +62,7 @@ async def sessions(chat: Chat, argument: str) -> Outcome:
     if not rows:
         return (f"No saved session holds {argument!r}." if argument
                 else "There are no saved sessions yet.")
-    more = (f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. "
+    more = (f"These are the newest {MOST_LISTED}; /sessions WORDS searches all. "
             if len(rows) > MOST_LISTED else "")
     note = more + _WAYS_BACK[shelf or "open"]
     return session_table(rows[:MOST_LISTED], note, _HEADINGS.get(shelf or "", ""), chat.session.id)
@@ -74,7 +74,7 @@ async def search(chat: Chat, argument: str) -> Outcome:
 
     Then /search N opens result N.
 
-    in: is title, question, answer, tool or branches (what was taken back too).
+    in: is title, question, answer, tool or branches (also what was undone).
     """
     if argument.isdecimal() and 1 <= int(argument) <= len(chat.found):
         return _open_found(chat, *chat.found[int(argument) - 1])
@@ -90,7 +90,7 @@ async def search(chat: Chat, argument: str) -> Outcome:
 
 
 def _open_found(chat: Chat, session: str, message: int) -> Outcome:
-    """Continue that session; the exchange that was found is shown."""
+    """Continue that session and show the exchange that was found."""
     opened = chat.open_session(session)
     said = chat.enter(opened)
     if opened.model:
@@ -115,8 +115,8 @@ async def history(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[ID] [--forever]", complete=_recent)
 async def delete(chat: Chat, argument: str) -> Outcome:
-    """Put a saved session into the trash for 30 days (/undelete);
-    without ID: this one. --forever deletes it at once.
+    """Move a saved session to the trash for 30 days (/undelete); without ID: this one. --forever
+    deletes it at once.
     """
     store = _store(chat)
     forever = "--forever" in argument.split()
@@ -151,8 +151,8 @@ async def _formats(chat: Chat) -> Sequence[str]:
 
 @command(usage="[FORMAT] FILE [--force]", complete=_formats)
 async def export(chat: Chat, argument: str) -> Outcome:
-    """Write this session into a file, in FORMAT or the one that its ending stands for;
-    --force replaces a file that exists.
+    """Write this session to a file, in FORMAT or the one its ending names; --force replaces an
+    existing file.
     """
     words = shell_words(argument)
     force = "--force" in words[1:]
@@ -176,7 +176,7 @@ async def export(chat: Chat, argument: str) -> Outcome:
 
 
 def shell_words(text: str) -> list[str]:
-    """Quotes as in a shell; an apostrophe without its second is itself."""
+    """Split it at quotes as in a shell; an unmatched apostrophe is an ordinary character."""
     try:
         return shlex.split(text)
     except ValueError:

@@ -13,8 +13,9 @@ GROUP = "Sessions"
 
 @command(usage="[NAME | NAME:write ...]")
 async def share(chat: Chat, argument: str) -> Outcome:
-    """Show with whom this session is shared, or let members of your team read it (NAME) or write to
-    it too (NAME:write)."""
+    """Show who shares this session, or let members of your team read it (NAME) or also write to it
+    (NAME:write).
+    """
     store, row = saved_row(chat)
     for name in argument.split():
         sharing.share(store, row, name)
@@ -23,7 +24,7 @@ async def share(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="NAME ...")
 async def unshare(chat: Chat, argument: str) -> Outcome:
-    """Do not share this session with NAME any more."""
+    """Stop sharing this session with NAME."""
     store, row = saved_row(chat)
     for name in argument.split():
         store.unshare_session(row.id, name)

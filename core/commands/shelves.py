@@ -1,4 +1,4 @@
-"""Commands about a saved session as a whole: its title, tags and place in the list."""
+"""Commands for a saved session as a whole: its title, tags and place in the list."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP = "Sessions"
 
 
 def saved_row(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
-    """The session that is open, or that of this name. Raises UsageError where nothing is saved."""
+    """The open session, or the one of this name. Raises UsageError if nothing is saved."""
     store = chat.session.store
     if store is None:
         raise UsageError("Nothing is saved now.", "Sessions are saved unless --no-save is given.")
@@ -50,14 +50,14 @@ async def pin_session(chat: Chat, argument: str) -> Outcome:
         raise UsageError("/pin-session takes nothing or off after it.")
     store, row = saved_row(chat)
     store.update_session(row.id, pinned=not argument)
-    return Done("This session is not pinned any more." if argument
+    return Done("This session is no longer pinned." if argument
                 else "This session is pinned: lists begin with it.")
 
 
 @command(usage="[ID]")
 async def archive(chat: Chat, argument: str) -> Outcome:
-    """Take this session, or session ID, out of the lists;
-    /sessions archived shows it, /unarchive brings it back.
+    """Take this session, or session ID, out of the lists; /sessions archived shows it, /unarchive
+    lists it again.
     """
     store, row = saved_row(chat, argument)
     store.shelve_session(row.id, "archived")
@@ -66,7 +66,7 @@ async def archive(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[ID]")
 async def unarchive(chat: Chat, argument: str) -> Outcome:
-    """Bring an archived session back into the lists."""
+    """List an archived session again."""
     store, row = saved_row(chat, argument)
     if row.shelf == "trash":
         raise UsageError(f"Session {row.name} is in the trash.",
@@ -77,7 +77,7 @@ async def unarchive(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[ID]")
 async def undelete(chat: Chat, argument: str) -> Outcome:
-    """List the trash, or bring a session back from it."""
+    """List the trash, or restore a session from it."""
     store = chat.session.store
     if store is None:
         raise UsageError("Nothing is saved now.", "Sessions are saved unless --no-save is given.")

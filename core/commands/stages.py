@@ -1,4 +1,4 @@
-"""What can follow a command word by word: a name with a space at its end leads to others."""
+"""Completes a command's arguments word by word: a name that ends with a space leads to others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def stage_of(typed: str, names: Sequence[str]) -> str:
-    """The longest name with a space at its end that was typed: what follows it is chosen next."""
+    """The longest typed name that ends with a space: what follows it is completed next."""
     stages = (name for name in names if name.endswith(" ") and typed.startswith(name))
     return max(stages, key=len, default="")
 
 
 def in_stage(stage: str, names: Sequence[str]) -> list[str]:
-    """The names that begin with this, without those that a further stage leads to."""
+    """The names that begin with this, without those of a further stage."""
     begun = [name for name in names if name.startswith(stage) and name != stage]
     stages = [name for name in begun if name.endswith(" ")]
     return [name for name in begun

@@ -19,7 +19,7 @@ async def stats(chat: Chat, argument: str) -> Outcome:
     """
     store = chat.session.store
     if store is None:
-        raise UsageError("There are no numbers: nothing is saved now.",
+        raise UsageError("There are no numbers: saving is off.",
                          "Numbers are kept in the session database.")
     now = time.time()
     since = read_since(argument, now)

@@ -1,4 +1,4 @@
-"""Commands about tools: see and switch them, the last result in full, MCP servers."""
+"""Commands for tools: list and switch them, show the last result in full, manage MCP servers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 
 def _toolbox(chat: Chat) -> Toolbox:
-    """The chat's tools.
-
-    A chat that was started without gets a box now, with nothing switched on.
+    """The chat's toolbox. A chat that was started without tools gets one now, with nothing switched
+    on.
     """
     if chat.toolbox is None:
         chat.toolbox = chat.make_toolbox() if chat.make_toolbox else Toolbox(())
@@ -33,8 +32,8 @@ def _toolbox(chat: Chat) -> Toolbox:
 
 
 def _known(box: Toolbox) -> dict[str, Tool]:
-    """All tools that there are, those of connected servers included."""
-    with contextlib.suppress(UsageError):   # the list of tools tells of a broken package
+    """All tools, including those of connected servers."""
+    with contextlib.suppress(UsageError):   # the list of tools reports a broken package
         load_entry_points()
     served = box.servers.tools if box.servers else ()
     return {made.name: made for made in (*all_tools(), *served, *box.tools.values())}
@@ -48,8 +47,8 @@ async def _switches(chat: Chat) -> Sequence[str]:
 
 @command(usage="[on NAME | off NAME | all | none | forget]", complete=_switches)
 async def tools(chat: Chat, argument: str) -> Outcome:
-    """List the tools, switch one on or off, offer all or none of them,
-    or forget what was allowed for always.
+    """List the tools, switch one on or off, offer all or none of them, or forget permanent
+    permissions.
     """
     box = _toolbox(chat)
     word, _, name = argument.partition(" ")
@@ -63,7 +62,7 @@ async def tools(chat: Chat, argument: str) -> Outcome:
         case "forget":
             count = len(box.grants)
             box.grants.clear()
-            return Done(f"Forgotten: {count} permissions. Everything is asked again.")
+            return Done(f"Forgotten: {count} permissions. Every call is asked about again.")
     raise UsageError(f"/tools cannot {argument!r}.",
                      "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
 
@@ -72,7 +71,7 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
     known = _known(box)
     missing = [name for name in names if name not in known]
     if missing:
-        get_tools(missing)   # tells what there is
+        get_tools(missing)   # lists the names
     for name in names:
         box.switch(known[name], on=on)
     if not box.tools:
@@ -85,9 +84,9 @@ def _list_tools(box: Toolbox) -> Table:
              "no" if box.is_free(made) else "yes",
              _place(made.source), made.description.split("\n")[0])
             for made in sorted(_known(box).values(), key=lambda made: made.name)]
-    private = (" Private data is in this conversation: network tools ask for each host."
+    private = (" This conversation contains private data: network tools ask for each host."
                if box.private else "")
-    allowed = (f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants
+    allowed = (f" Always allowed: {', '.join(sorted(set(box.grants.values())))}." if box.grants
                else "")
     note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"
     return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
@@ -102,7 +101,7 @@ def _broken_packages() -> str:
 
 
 def _place(source: str) -> str:
-    """Where a tool comes from; a file as short as it can be written."""
+    """The origin of a tool; a file's path as short as possible."""
     if not os.path.isabs(source):
         return source
     near, home = os.path.relpath(source), os.path.expanduser("~")
@@ -174,7 +173,7 @@ async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
 
 
 async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
-    """Attach a resource, as files are attached."""
+    """Attach a resource in the same way as a file."""
     for entry in servers.connections:
         if address in [uri for uri, _ in await entry.resources()]:
             await _check_secret(chat, address)
@@ -183,11 +182,11 @@ async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
             chat.context.put(Item(address, "resource", address, len(text), text=text, named=True))
             return (f"Attached {address}: {len(text):,} characters. It goes along with your next "
                     "question; /context shows it.")
-    raise UsageError(f"No MCP server offers {address}.", "/mcp lists what there is.")
+    raise UsageError(f"No MCP server offers {address}.", "/mcp lists them.")
 
 
 async def _check_secret(chat: Chat, address: str) -> None:
-    """Raise UsageError for a resource that looks like a file of keys, unless the user agrees."""
+    """Raise UsageError for a resource that looks like a file of keys unless the user agrees."""
     if secret_arguments({"address": address}):
         question = f"{address} looks like a file of keys or passwords. Send it to the model?"
         if chat.front.agree is None or not await chat.front.agree(question):
@@ -195,7 +194,7 @@ async def _check_secret(chat: Chat, address: str) -> None:
 
 
 def prompt_names(chat: Chat) -> list[tuple[str, str]]:
-    """The prompts that MCP servers have told of, as slash commands: server__prompt."""
+    """The prompts of MCP servers as slash commands: server__prompt."""
     if chat.toolbox is None or chat.toolbox.servers is None:
         return []
     return [(f"{entry.server.name}__{name}", told) for entry in _servers(chat).connections
@@ -230,5 +229,5 @@ def _prompt_arguments(needs: Sequence[str], argument: str) -> dict[str, str]:
     unknown = [name for name in given if name not in needs]
     if unknown or len(given) < len(words):
         takes = " ".join(f"{name}=..." for name in needs) or "none"
-        raise UsageError("These are no arguments of the prompt.", f"It takes: {takes}.")
+        raise UsageError("The prompt does not have these arguments.", f"It takes: {takes}.")
     return given

@@ -14,12 +14,12 @@ LEAST = 256
 
 @command(usage="[TOKENS | auto]")
 async def ctx(chat: Chat, argument: str) -> Outcome:
-    """Show the model's window, or ask the server for another one:
-    /ctx 32k. auto leaves it to the server again.
+    """Show the model's window, or request another from the server: /ctx 32k. auto leaves it to the
+    server again.
     """
     dialect = chat.providers.host(chat.target.provider).dialect
     if "num_ctx" in lacks_of(dialect):
-        raise UsageError(f"{chat.target.provider} decides about the window itself.",
+        raise UsageError(f"{chat.target.provider} sets its window itself.",
                          "/ctx is for models on Ollama and local ones.")
     if not argument:
         return await _shown(chat)
@@ -44,7 +44,7 @@ async def _shown(chat: Chat) -> str:
 
 
 async def _too_much(chat: Chat, size: int) -> str:
-    """A remark when the model was made for less."""
+    """A note if the model was trained for a smaller window."""
     try:
         provider = chat.providers.open(chat.target.provider)
         shown = await provider.show(chat.target.model) if isinstance(provider, CanShow) else None
@@ -56,12 +56,12 @@ async def _too_much(chat: Chat, size: int) -> str:
 
 
 def read_tokens(text: str) -> int:
-    """32k is 32,768; 8192 and 8,192 are what they say. Raises UsageError."""
+    """A number of tokens: 32k is 32,768; 8192 and 8,192 are themselves. Raises UsageError."""
     word = text.strip().lower().replace(",", "").replace("_", "")
     factor = 1024 if word.endswith("k") else 1
     digits = word.removesuffix("k")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10
             and int(digits) * factor >= LEAST):
-        raise UsageError(f"{text!r} is no size of a window.",
+        raise UsageError(f"{text!r} is not a valid window size.",
                          f"Write a number of tokens such as 32k, at least {LEAST}, or auto.")
     return int(digits) * factor

@@ -1,3 +1,3 @@
-"""What every door of a process shares: standard streams, signals, lines that a user types,
-a screen to write to.
+"""What all entry points share: standard streams, signals, lines that a user types, a screen to
+write to.
 """

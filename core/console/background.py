@@ -11,7 +11,7 @@ from core.regex import regex
 from core.rendering.theme import Background
 
 PATIENCE = 0.1                      # seconds for the whole answer
-# the second question (DA1) is one that every terminal answers: then the first was not
+# every terminal answers the second question (DA1): if its answer is first, OSC 11 is not supported
 QUERY = "\x1b]11;?\x1b\\\x1b[c"
 _COLOR = regex(
     rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})"
@@ -21,7 +21,7 @@ _FENCE = regex(rb"\x1b\[\?[0-9;]*c")
 
 def ask_background(source: TextIO, out: TextIO,
                    patience: float = PATIENCE) -> tuple[Background | None, bytes]:
-    """What the terminal says, None if it does not; and what the user typed meanwhile."""
+    """The terminal's answer, None if there is none, and what the user typed meanwhile."""
     try:
         import termios
         before = termios.tcgetattr(source.fileno())
@@ -58,7 +58,7 @@ def _read_until_fence(descriptor: int, patience: float) -> bytes:
 
 
 def background_of(answer: bytes) -> Background | None:
-    """Whether the colour that an answer names is dark or light; None where it names none."""
+    """Whether the colour in an answer is dark or light; None if there is no colour in it."""
     found = _COLOR.search(answer)
     if found is None:
         return None

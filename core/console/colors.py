@@ -1,4 +1,4 @@
-"""Which styles a terminal is given: whether any, how many colours, and for which background."""
+"""Chooses a terminal's styles: whether to use any, how many colours, and for which background."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from core.rendering.theme import MONO, NO_STYLE, Background, Depth, Theme, theme
 
 
 def theme_for(settings: Settings, *, dumb: bool, background: Background | None = None) -> Theme:
-    """--color and --theme, then the variables that all programs share;
-    `background` is what the terminal answered.
+    """Follow --color and --theme, then the variables shared by all programs; `background` is the
+    terminal's answer.
     """
     environment = settings.environment
     forced = forced_depth(environment)
@@ -32,7 +32,7 @@ def refuses_color(environment: Mapping[str, str]) -> bool:
 
 
 def forced_depth(environment: Mapping[str, str]) -> Depth | None:
-    """The number of colours that FORCE_COLOR and CLICOLOR_FORCE ask for; None when they do not."""
+    """The number of colours that FORCE_COLOR or CLICOLOR_FORCE requests; None if neither is set."""
     wanted = environment.get("FORCE_COLOR", "").lower()
     if wanted and not refuses_color(environment):
         depths: dict[str, Depth] = {"2": 256, "3": "true"}
@@ -41,8 +41,7 @@ def forced_depth(environment: Mapping[str, str]) -> Depth | None:
 
 
 def depth_of(environment: Mapping[str, str]) -> Depth:
-    """How many colours the terminal says it has:
-    COLORTERM, the name of the terminal, then its description.
+    """How many colours the terminal has, by COLORTERM, its name, then its terminfo description.
     """
     if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
         return "true"
@@ -55,18 +54,17 @@ def depth_of(environment: Mapping[str, str]) -> Depth:
 
 
 def described_colors(name: str) -> int:
-    """The number of colours in the terminal's description (terminfo); 0 where it is unknown."""
+    """The number of colours in the terminal's terminfo description; 0 if it is unknown."""
     try:
         import curses
         curses.setupterm(name)
         return curses.tigetnum("colors")
-    except Exception:       # no curses (Windows), no such terminal, a damaged description
+    except Exception:       # no curses (Windows), an unknown terminal, a damaged description
         return 0
 
 
 def background_named(environment: Mapping[str, str]) -> Background:
-    """What COLORFGBG (rxvt, Konsole and others) says:
-    its last number is the background's colour.
+    """The background that COLORFGBG (rxvt, Konsole and others) names with its last number.
     """
     last = environment.get("COLORFGBG", "").rpartition(";")[2]
     if not last.isdigit():

@@ -1,4 +1,4 @@
-"""The log of --debug, in which no key stands, whoever wrote it there."""
+"""The log of --debug, with every key hidden, regardless of which module wrote it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Scrubbed(logging.Formatter):
 
 
 def start_log(settings: Settings) -> None:
-    """Append to the file of --debug from now on. Raises UsageError when it cannot be written."""
-    assert settings.debug is not None    # the log is started only with it
+    """Append to the file given with --debug from now on. Raises UsageError when it cannot be
+    written.
+    """
+    assert settings.debug is not None    # this function is called only with --debug
     try:
         # it may hold a conversation
         os.close(os.open(settings.debug, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))

@@ -10,7 +10,7 @@ INCOMPLETE = ("length", "content_filter", "incomplete", "truncated", "error", "i
 
 
 def exit_code(message: Message) -> int:
-    """Success is a complete answer with something in it."""
+    """Only a complete answer that is not empty is a success."""
     if message.finish in INCOMPLETE:
         return EXIT_INCOMPLETE
     return 0 if message.text.strip() or message.tool_calls else 1

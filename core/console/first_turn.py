@@ -1,4 +1,5 @@
-"""The first turn of a run: what the settings ask to be asked again, or the question."""
+"""The first turn of a run: a repeated question, if the settings request one, or the question given.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ from core.messages import user_message
 
 
 def begin_answer(settings: Settings, chat: Chat, question: str) -> AsyncGenerator[Event, None]:
-    """The turn that --retry, --edit or the question asks for.
+    """The turn that --retry, --edit or the question requests.
 
     Raises UsageError when the session has no such message.
     """
     if settings.retry:
         if chat.session.retry() is None:
-            raise UsageError("There is nothing to ask again in this session.")
+            raise UsageError("This session has no question to ask again.")
         return chat.answer()
     if settings.edit is not None:
         chat.session.rewind(chat.session.question_place(settings.edit))

@@ -1,5 +1,5 @@
-"""A picture drawn in the terminal itself, where the terminal is known to draw it:
-kitty, Ghostty, iTerm2 and WezTerm.
+"""Draws a picture in the terminal itself, in those known to support it: kitty, Ghostty, iTerm2 and
+WezTerm.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Literal
 from core.messages import Image
 
 Protocol = Literal["kitty", "iterm2", ""]
-ROWS = 8                # at most, of a picture on the screen
-ROW = 20                # pixels that are taken for a row's height
-MOST = 4 << 20          # characters of base64: a larger picture stays a line
-CHUNK = 4096            # characters, of kitty's protocol
+ROWS = 8                # most rows of a picture on the screen
+ROW = 20                # assumed height of a row, in pixels
+MOST = 4 << 20          # characters of base64: a larger picture is not drawn
+CHUNK = 4096            # characters in a chunk of kitty's protocol
 
 
 def protocol(environment: Mapping[str, str]) -> Protocol:
-    """How this terminal draws pictures; "" where that is not known, and in tmux and screen,
-    which pass nothing on.
+    """The protocol by which this terminal draws pictures; "" if unknown, and in tmux and screen,
+    which do not pass it on.
     """
     name, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if environment.get("TMUX") or environment.get("STY") or name.startswith(("tmux", "screen")):
@@ -32,9 +32,8 @@ def protocol(environment: Mapping[str, str]) -> Protocol:
 
 
 def picture_sequence(picture: Image, environment: Mapping[str, str]) -> str:
-    """What draws the picture; "" where it cannot be drawn.
-
-    Nothing in it but base64 comes from elsewhere.
+    """The sequence that draws the picture; "" if it cannot be drawn. Only its base64 is foreign
+    data.
     """
     how = protocol(environment)
     if not how or len(picture.data) > MOST:
@@ -51,8 +50,8 @@ def picture_sequence(picture: Image, environment: Mapping[str, str]) -> str:
 
 
 def _rows(data: bytes) -> int:
-    """As many as a PNG is high, so that a small one is not blown up;
-    other formats are not measured.
+    """The rows that a PNG's height needs, so that a small one is not enlarged; other formats are
+    not measured.
     """
     height = (int.from_bytes(data[20:24], "big") if data.startswith(b"\x89PNG\r\n\x1a\n")
               else ROWS * ROW)
@@ -60,8 +59,8 @@ def _rows(data: bytes) -> int:
 
 
 def _chunks(data: str, rows: int) -> Iterator[str]:
-    """kitty's graphics protocol; q=2: the terminal answers nothing,
-    which would be read as typed.
+    """kitty's graphics protocol; q=2 stops the terminal from answering, which would be read as
+    typed text.
     """
     for start in range(0, len(data), CHUNK):
         more = int(start + CHUNK < len(data))

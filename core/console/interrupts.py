@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
 
 T = TypeVar("T")
-# seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
+# seconds after which another Ctrl-C cancels again, in case a library swallowed the first
 AGAIN = 1.0
-DRAIN = 1.0   # seconds that what is still to be shown may take when the program is told to end
+DRAIN = 1.0   # seconds for the remaining output when the program is asked to end
 
 
 class Interrupted(Exception):
@@ -35,30 +35,30 @@ class Terminated(SystemExit):
 
 
 class Interrupts:
-    """Runs coroutines on one loop, one after the other,
-    so that a signal ends the running one and not the program.
+    """Runs coroutines on one event loop, one after another, so that a signal ends the coroutine and
+    not the program.
     """
 
     def __init__(self) -> None:
-        # what is typed while a coroutine runs; None where that is not looked after
+        # what is typed while a coroutine runs; None if that is not read
         self.typed: Typeahead | None = None
         self._runner = asyncio.Runner()
         self._task: asyncio.Task[Any] | None = None     # what Ctrl-C stops
-        self._whole: asyncio.Task[Any] | None = None    # all of what runs
-        self._running = False  # the loop runs: an exception of a signal would leave it in disorder
+        self._whole: asyncio.Task[Any] | None = None    # everything that runs
+        # the loop is running: an exception raised by a signal would corrupt its state
+        self._running = False
         self._stop_at_once = False
         self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
-        self._ending = False      # Terminated was raised: what runs from now on closes things
-        # a line is being read: nothing else would notice that the program is to end
+        self._ending = False      # Terminated was raised: from now on, only cleanup runs
+        # a line is being read: nothing else would notice a request to end
         self._reading = False
         self._previous = {number: signal.getsignal(number) for number in _signals()}
         self._listen()
 
     def _listen(self) -> None:
-        """Take the signals.
-
-        Again before each run: a prompt (prompt_toolkit) leaves SIGINT at Python's default.
+        """Install the signal handlers, before each run: a prompt (prompt_toolkit) resets SIGINT to
+        Python's default.
         """
         for number in self._previous:
             signal.signal(number, self._on_signal)
@@ -79,7 +79,7 @@ class Interrupts:
         finally:
             self._running, self._task, self._whole = False, None, None
             if self._ended_by is not None and not self._ending:
-                raise self._terminated()     # it was done just before it would have been cancelled
+                raise self._terminated()     # it finished just before it was cancelled
 
     def _terminated(self) -> Terminated:
         self._ending = True
@@ -87,8 +87,8 @@ class Interrupts:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While a line is read, the end of the program is asked for again until it happens:
-        a library may swallow it once.
+        """While a line is read, repeat a request to end until it succeeds: a library may swallow
+        one.
         """
         self._reading = True
         try:
@@ -99,7 +99,9 @@ class Interrupts:
             self._reading = False
 
     async def stoppable(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Part of what runs; Ctrl-C stops only that part, and raises Interrupted in the rest."""
+        """Run a part of a coroutine; Ctrl-C stops only that part and raises Interrupted in the
+        rest.
+        """
         outer = self._task
         self._task = part = asyncio.ensure_future(coroutine)
         try:
@@ -132,10 +134,8 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _stop(self) -> None:
-        """Stop what runs.
-
-        What has just ended, or has not begun, is not interrupted by an
-        exception in the loop itself.
+        """Stop what runs. If it has just ended, or has not begun, no exception is raised in the
+        loop itself.
         """
         now = time.monotonic()
         task = self._whole if self._task is None or self._task.done() else self._task
@@ -146,8 +146,8 @@ class Interrupts:
             self._runner.get_loop().call_soon_threadsafe(task.cancel)
 
     def _end_without_reader(self) -> None:
-        """Nobody may be reading what is written (a hung window, Ctrl-S):
-        a write that waits for them would never end.
+        """Output may have no reader (a hung window, Ctrl-S): a write that waits for one would never
+        end.
         """
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self._on_alarm)
@@ -159,8 +159,7 @@ class Interrupts:
             raise self._terminated()
 
     def stopped_lately(self) -> bool:
-        """Whether a Ctrl-C is the second press of somebody impatient:
-        the first one has just stopped what ran.
+        """Whether a Ctrl-C is a second, impatient press: the first one has just stopped what ran.
         """
         return time.monotonic() - self._cancelled_at <= AGAIN
 
@@ -171,9 +170,7 @@ class Interrupts:
 
 
 def _drop_output() -> None:
-    """Let what cannot be written go nowhere.
-
-    A write that was waiting is tried again by Python and gets through.
+    """Discard what cannot be written. Python repeats a write that was waiting, which then succeeds.
     """
     for descriptor in (1, 2):
         try:
@@ -187,8 +184,8 @@ def _drop_output() -> None:
 
 @contextmanager
 def _woken_by_signals() -> Iterator[None]:
-    """Let a signal wake the loop also when the kernel hands it to another thread;
-    else it would wait for the next event.
+    """Let a signal wake the loop even when the kernel delivers it to another thread; otherwise the
+    loop waits for the next event.
     """
     if sys.platform == "win32":
         yield

@@ -1,5 +1,4 @@
-"""One line that a user types as the answer to a question;
-Ctrl-C always works while it is waited for.
+"""Reads one line that a user types as an answer; Ctrl-C always works meanwhile.
 """
 
 from __future__ import annotations
@@ -11,34 +10,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-LONGEST_ANSWER = 4096   # bytes; a terminal's own limit of a line
-GLANCE = 0.1  # seconds after which a signal is looked for that the kernel gave to another thread
+LONGEST_ANSWER = 4096   # bytes; a terminal's own limit for a line
+GLANCE = 0.1  # seconds between two looks for a signal that the kernel delivered to another thread
 
 
 def drop_typed(source: TextIO) -> None:
-    """What was typed before a question was shown is no answer to it."""
+    """Drop what was typed before a question was shown: it does not answer it."""
     if sys.platform != "win32":
         import termios
         termios.tcflush(source.fileno(), termios.TCIFLUSH)
 
 
 def ask(question: str) -> str:
-    """The answer to a question that is put on standard error: standard output is for answers.
-
+    """The answer to a question on standard error (standard output is for the model's answers).
     Raises EOFError.
     """
     print(question, end="", file=sys.stderr, flush=True)
     try:
         return wait_for_line(sys.stdin)
     except KeyboardInterrupt:
-        print(file=sys.stderr)      # what comes next starts on a line of its own
+        print(file=sys.stderr)      # start what follows on a new line
         raise
 
 
 def wait_for_line(source: TextIO) -> str:
-    """One line from a terminal or pipe, without its end.
-
-    Raises EOFError at its end, and KeyboardInterrupt at once.
+    """One line from a terminal or pipe, without its line end. Raises EOFError at the end, and
+    KeyboardInterrupt at once.
     """
     line = (_typed_line(source.fileno()) if sys.platform != "win32" and source.isatty()
             else source.readline())
@@ -48,9 +45,8 @@ def wait_for_line(source: TextIO) -> str:
 
 
 async def read_line(source: TextIO) -> str:
-    """One line from a terminal while the event loop runs on, with its end.
-
-    Empty at the terminal's end.
+    """One line from a terminal, with its line end, while the event loop keeps running. Empty at the
+    end of input.
     """
     if sys.platform == "win32":
         return await _read_key()
@@ -63,7 +59,7 @@ async def read_line(source: TextIO) -> str:
 
 
 async def wait_readable(descriptor: int) -> None:
-    """Until something can be read from a terminal, while the event loop runs on."""
+    """Wait for input from a terminal while the event loop keeps running."""
     import asyncio
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(descriptor, ready.set)
@@ -74,7 +70,7 @@ async def wait_readable(descriptor: int) -> None:
 
 
 def wait_until_typed(descriptor: int) -> None:
-    """Until something can be read from a terminal."""
+    """Wait for input from a terminal."""
     while not select.select([descriptor], [], [], GLANCE)[0]:
         pass
 
@@ -89,11 +85,9 @@ def _typed_line(terminal: int) -> str:
 
 
 def _read(descriptor: int) -> str | None:
-    """What was typed; empty when the terminal has ended or is gone, None when
-    there is nothing after all.
-
-    Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits
-    would then wait forever.
+    """What was typed; empty when the terminal has ended or is gone, None if there is nothing to
+    read. Ctrl-C makes the kernel drop a line that was readable a moment before: a blocking read
+    would then never return.
     """
     try:
         return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "surrogateescape")
@@ -105,13 +99,12 @@ def _read(descriptor: int) -> str | None:
 
 @contextmanager
 def _reopened(descriptor: int) -> Iterator[int]:
-    """The same terminal, for reads that do not wait.
-
-    Opened anew: the mode would else hold for standard output too.
+    """The same terminal, for reads that do not block. It is opened again because the mode would
+    otherwise apply to standard output too.
     """
     try:
         again = os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:   # a terminal without a name here; its reads wait
+    except OSError:   # a terminal without a name here; its reads block
         yield descriptor
         return
     try:
@@ -121,7 +114,7 @@ def _reopened(descriptor: int) -> Iterator[int]:
 
 
 async def _read_key() -> str:
-    """Windows: its event loop cannot wait for the console, so look for a key now and then."""
+    """Windows: its event loop cannot wait for the console, so poll for a key."""
     import asyncio
     import msvcrt
     keys: object = msvcrt

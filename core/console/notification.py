@@ -1,19 +1,18 @@
-"""Tells a user who looks elsewhere that a long answer has ended:
-by the bell, or by a message of the terminal.
+"""Notifies a user who looks elsewhere that a long answer has ended: with the bell, or a message of
+the terminal.
 """
 
 from __future__ import annotations
 
 from core.safe_text import safe_line
 
-LONG = 10.0     # seconds of a turn from which its end is worth a notification
+LONG = 10.0     # shortest turn, in seconds, whose end is notified
 MOST = 120      # characters of a message
 
 
 def notification(how: str, seconds: float, text: str) -> str:
-    """What to write for --notify `how`; nothing for a turn that was short.
-
-    OSC 9 is known to iTerm2, WezTerm, Windows Terminal and kitty; OSC 777 to foot, urxvt and
+    """What to write for --notify `how`; empty for a short turn. OSC 9 is supported by iTerm2,
+    WezTerm, Windows Terminal and kitty; OSC 777 to foot, urxvt and
     Ghostty. They show it only while another window is in front.
     """
     if seconds < LONG or how == "off":

@@ -1,4 +1,4 @@
-"""Opens one chat for this process, hands it to a door and closes everything in good order."""
+"""Opens one chat for this process, passes it to an entry point and closes everything in order."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from db import Store
 def with_chat(settings: Settings, front: Front, interrupts: Interrupts,
               use: Callable[[Chat, OpenedStore], int], *,
               choose_session: Callable[[Store], SessionRow], again: bool = False) -> int:
-    """What `use` returns, the exit code.
-
-    `again`: say at the end also what was said before and is not saved.
+    """Return what `use` returns, the exit code. `again`: at the end, repeat warnings about unsaved
+    text.
     """
     opened = OpenedStore(settings)
     try:
@@ -57,17 +56,17 @@ def _chosen_session(settings: Settings, opened: OpenedStore,
     if not settings.select_session:
         return None
     if opened.store is None:
-        raise UsageError("--select-session and --no-save do not go together.")
+        raise UsageError("--select-session cannot be combined with --no-save.")
     return choose(opened.store).id
 
 
 def choose_from_list(store: Store) -> SessionRow:
-    """The session that the user names after a numbered list on standard error."""
+    """The session that the user chooses from a numbered list on standard error."""
     return select_session(store, ask, lambda line: print(line, file=sys.stderr))
 
 
 def print_news(lines: Iterable[str]) -> None:
-    """What the user should know before the answer, on standard error."""
+    """Print what the user should know before the answer, on standard error."""
     for line in lines:
         text = safe_text(line)
         print(fitted(text, sys.stderr) if sys.stderr.isatty() else text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Shows a text that is longer than the screen in the user's pager."""
+"""Shows text that is longer than the screen in the user's pager."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from core.config import Settings
 
-# what the pager `less` does: leaves by itself, keeps colours, leaves the text on the screen
+# options of `less`: quit if the text fits, keep colours, leave the text on the screen
 LESS = "FRX"
 
 
 def show_long(text: str, settings: Settings) -> None:
-    """Print it, on a terminal through PAGER (else less) when it is longer than the screen."""
+    """Print it; on a terminal, through PAGER (or less) when it is longer than the screen."""
     pager = (pager_of(settings) if sys.stdout.isatty()
              and text.count("\n") >= shutil.get_terminal_size((80, 24)).lines else [])
     if pager and _paged(pager, text, settings.environment):
@@ -25,7 +25,7 @@ def show_long(text: str, settings: Settings) -> None:
 
 
 def pager_of(settings: Settings) -> list[str]:
-    """The command of the pager; none where the text is to be printed as it is."""
+    """The pager's command; None if the text should be printed directly."""
     environment = settings.environment
     if settings.plain_screen or environment.get("TERM", "") in ("dumb", ""):
         return []
@@ -38,7 +38,7 @@ def pager_of(settings: Settings) -> list[str]:
 
 
 def _paged(command: list[str], text: str, environment: Mapping[str, str]) -> bool:
-    """False when the pager cannot be started or fails, so that the text is printed."""
+    """Run the pager; False if it cannot be started or fails, so that the text is printed."""
     try:
         done = subprocess.run(command, input=text, encoding="utf-8",
                               env={"LESS": LESS, **environment}, check=False)

@@ -1,4 +1,4 @@
-"""One line of progress that is written over, for what takes longer than a second."""
+"""One line of progress that is overwritten, for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ STEP = 0.1
 
 
 class ProgressLine:
-    """Call it with what is done and how many so far; clear() when it is over.
-
-    Shows nothing where lines cannot be written over.
+    """Call it with the kind of work and the count so far, and clear() at the end. Shows nothing
+    where lines cannot be overwritten.
     """
 
     def __init__(self, out: TextIO, *, able: bool = True,

@@ -1,4 +1,4 @@
-"""What fetching a model looks like: one row while it happens, one line when it is over."""
+"""Shows the download of a model: one row while it runs, one line when it is over."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 MOST_BYTES = 1 << 53
-NARROW, WIDE = 50, 76   # columns from which there is room for a bar; for speed and time as well
+NARROW, WIDE = 50, 76   # columns from which there is room for a bar, and for speed and time as well
 BAR = 20                # cells
-PAINTED = 0.2           # seconds between two looks of the row
-RECENT = 5.0            # seconds over which the speed is taken
+PAINTED = 0.2           # seconds between two updates of the row
+RECENT = 5.0            # seconds over which the speed is measured
 WORTH_A_LINE = 1_000_000    # bytes
-STEP = 20               # percent between two lines where nothing can be written over
+STEP = 20               # percent between two lines where nothing can be overwritten
 
 
 async def show_progress(screen: Screen, target: Target, providers: Providers) -> None:
-    """Fetch a model.
-
-    When it is stopped, a line says how far it came and what the next time does.
+    """Download a model. If it is stopped, a line says how far it got and how the next download
+    begins.
     """
     with Pull(screen, str(target) if screen.plain else target.model) as pull:
         painting = asyncio.create_task(_paint(pull))
@@ -39,16 +38,15 @@ async def show_progress(screen: Screen, target: Target, providers: Providers) ->
             async with aclosing(ensure_model_available(target, providers)) as steps:
                 async for step in steps:
                     pull.update(step)
-                    # steps that come at once leave no other moment for Ctrl-C
+                    # steps that arrive together leave no other moment for Ctrl-C
                     await asyncio.sleep(0)
         finally:
             painting.cancel()
 
 
 async def _paint(pull: Pull) -> None:
-    """Keep the row up to date.
-
-    Not in a thread, which could take a signal that is to wake the event loop.
+    """Keep the row up to date. Not in a thread, which could receive a signal that must wake the
+    event loop.
     """
     while True:
         pull.refresh()
@@ -56,7 +54,7 @@ async def _paint(pull: Pull) -> None:
 
 
 class Pull:
-    """Takes the steps of one pull; what a server sends in layers is counted as one."""
+    """Takes the steps of one download; layers are counted together."""
 
     def __init__(self, screen: Screen, name: str) -> None:
         self.screen, self._name = screen, safe_line(name, 60)
@@ -94,7 +92,7 @@ class Pull:
         return sum(max(done, total) for done, total in self._layers.values())
 
     def update(self, step: PullProgress) -> None:
-        """A step without a layer is about the whole."""
+        """A step without a layer concerns the whole download."""
         self._status, self._kept = safe_line(step.status, 40), step.kept
         if step.total or step.completed:
             done, total = (max(0, min(size, MOST_BYTES)) for size in (step.completed, step.total))
@@ -112,9 +110,9 @@ class Pull:
             self._bars.refresh()
 
     def _say_percent(self) -> None:
-        """A line for every fifth of it, for a pipe and a screen reader."""
+        """Print a line for every fifth of it, for a pipe or a screen reader."""
         percent = self._percent() // STEP * STEP
-        before, self._said = self._said, percent  # less than before when another layer has begun
+        before, self._said = self._said, percent  # lower than before once another layer has begun
         if percent > before and self.total >= WORTH_A_LINE:
             self.screen.line(f"Pulling {self._name}: {percent}% of {size_words(self.total)}")
 
@@ -131,7 +129,7 @@ class Pull:
     # ---- the row
 
     def row(self) -> str:
-        """What is fetched and how far it is, with styles, narrower than the screen."""
+        """What is downloaded and how far it is: styled, narrower than the screen."""
         theme, width = self.screen.theme, self.screen.width() - 1
         numbers = f"{self._percent():3}%" if self.total else self._status
         detail = f"  {self._detail()}" if width >= WIDE and self.total else ""
@@ -148,7 +146,7 @@ class Pull:
         return styled(full * cells, theme.accent) + styled(empty * (BAR - cells), theme.dim)
 
     def _detail(self) -> str:
-        """As in "3.2 of 5.2 GB, 48.0 MB/s, 41 s left", or what is done instead of downloading."""
+        """As in "3.2 of 5.2 GB, 48.0 MB/s, 41 s left", or what happens instead of downloading."""
         if self._status and not self._status.startswith(("download", "pulling")):
             return self._status
         unit = size_words(self.total).split()[1]
@@ -164,7 +162,7 @@ class Pull:
 
 
 def _open_row(pull: Pull) -> Progress:
-    """A row that is painted over when it is asked for, and gone at the end."""
+    """A row that is repainted on request and removed at the end."""
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text

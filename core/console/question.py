@@ -1,4 +1,4 @@
-"""What is asked in this run: the words on the command line, then the text on standard input."""
+"""The question of this run: the words on the command line, then the text from standard input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from core.errors import UsageError
 
 
 def read_question(settings: Settings) -> str:
-    """Empty when a chat is to be opened instead. Raises UsageError when there is nothing to ask."""
+    """The question; empty if a chat should be opened instead. Raises UsageError if there is nothing
+    to ask.
+    """
     if settings.retry:
         return ""
     words = _words(settings)
@@ -21,7 +23,7 @@ def read_question(settings: Settings) -> str:
 
 
 def _words(settings: Settings) -> str:
-    """What stands on the command line and on standard input."""
+    """The text from the command line and standard input."""
     if "prompt" in settings.given and not settings.prompt.strip() and not settings.reads_stdin:
         raise UsageError("There is nothing to ask: the question is empty.",
                          "Is a variable in your command empty?")
@@ -38,7 +40,7 @@ def _words(settings: Settings) -> str:
                 else settings.prompt or text)
     if not question.strip() and settings.template is None:
         if settings.session or settings.continue_:
-            raise UsageError("Going on with a session needs a terminal to chat in, or a question.",
+            raise UsageError("Resuming a session needs a terminal to chat in, or a question.",
                              'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
                          'Try: stream-chat "why is the sky blue?", or start it in a terminal '

@@ -1,4 +1,4 @@
-"""Yes-or-no questions on standard error, for doors without a screen."""
+"""Yes-or-no questions on standard error, for entry points without a screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def somebody_types() -> bool:
 
 
 def says_yes(question: str) -> bool:
-    """Ask. Anything but a clear yes is a no."""
+    """Ask. Anything but a clear yes counts as no."""
     try:
         return ask(question).strip().lower() in YES
     except EOFError:
@@ -25,12 +25,12 @@ def says_yes(question: str) -> bool:
 
 
 async def agree(question: str) -> bool:
-    """Ask a question about what is to be attached. Anything but a clear yes is a no."""
+    """Ask about an attachment. Anything but a clear yes counts as no."""
     try:
         with echoed(sys.stdin.fileno()):
             drop_typed(sys.stdin)
             print(f"{safe_text(question)} [y/N] ", end="", file=sys.stderr, flush=True)
             return (await read_line(sys.stdin)).strip().lower() in YES
     except BaseException:
-        print(file=sys.stderr)      # the next line starts at the left
+        print(file=sys.stderr)      # start the next line at the left
         raise

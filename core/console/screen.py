@@ -1,4 +1,4 @@
-"""A terminal to write to: its size, its abilities, and one method that every word goes through."""
+"""A terminal to write to: its size, its capabilities, and one method for all output."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
     from core.rendering.spoken import SpokenStream
 
 CLEAR_LINE = "\x1b[K"
-THINKING_ROWS = 3           # of a model's thinking while it lasts
-LIVE_ROWS = 4               # at most, of what is written over
-LEAST_ARGUMENT = 16         # cells of a tool's argument that are left of a long one
+THINKING_ROWS = 3           # rows of a model's thinking while it thinks
+LIVE_ROWS = 4               # most rows that are overwritten
+LEAST_ARGUMENT = 16         # fewest cells of a tool's argument that are shown
 _SEQUENCE = regex(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Screen:
-    """A terminal to write to: its size, its abilities,
-    and one method that every word goes through.
+    """A terminal to write to: its size, its capabilities, and one method for all output.
     """
 
     def __init__(self, out: TextIO, settings: Settings) -> None:
@@ -56,32 +55,31 @@ class Screen:
                          else "on" if given or self.dumb else "live")
         self._hinted = False
         self.silence_notice = 0.0 if self.dumb else settings.silence_notice
-        self.question = ""   # stands at the end of the screen and waits for its answer
-        # the blocks of code on the screen, by their numbers from 1
+        self.question = ""   # the question at the end of the screen that waits for its answer
+        # the code blocks on the screen, numbered from 1
         self.codes: list[CodeBlock] = []
-        # what was typed while something ran; None where that is not looked after
+        # what was typed while something ran; None if that is not read
         self.typed: Typeahead | None = None
         self.speed: float | None = None     # tokens a second of the last answer
         self._title = ""
         self.draft = ""      # what the next prompt begins with
-        self.begun_reply = ""  # what is on the screen of a reply that another program is writing
+        self.begun_reply = ""  # the part on the screen of a reply that another program is writing
         self.pictures: list[Image] = []     # what goes with the next message
         self.shell_allowed = False      # commands that are typed with ! run without a question
-        self._live: list[int] = []      # the widths of the rows that are written over
-        self._newlines = 2  # at the end of what is written: 2 is an empty line, or nothing before
+        self._live: list[int] = []      # the widths of the rows that are overwritten
+        # newlines at the end of the output: 2 means an empty line, or no output yet
+        self._newlines = 2
 
     def set_theme(self, background: Background | None, settings: Settings | None = None) -> None:
-        """Style what follows as --color and --theme say;
-        `background` is what the terminal is known to have.
+        """Style what follows as --color and --theme say; `background` is the terminal's, if known.
         """
         self._settings, self.background = settings or self._settings, background
         self.theme = theme_for(self._settings, dumb=self.dumb, background=background)
         self.color = bool(self.theme.accent)
 
     def agrees(self, question: str) -> bool:
-        """Ask, while nothing runs.
-
-        Anything but a clear yes is a no; what was typed before is no answer.
+        """Ask while nothing runs. Anything but a clear yes counts as no; what was typed before is
+        not an answer.
         """
         try:
             with echoed(sys.stdin.fileno()):
@@ -98,9 +96,8 @@ class Screen:
     # ---- writing
 
     def write(self, text: str) -> None:
-        """Text that is safe already: our own, or from a stream of core.rendering.
-
-        Live rows give way to it.
+        """Write text that is already safe: the program's own, or from a stream of core.rendering.
+        It replaces live rows.
         """
         text = self._take_live() + text
         self.out.write(text)
@@ -111,22 +108,22 @@ class Screen:
             self._newlines = ends + (self._newlines if ends == len(words) else 0)
 
     def begin_line(self) -> None:
-        """Somebody else has ended a line: a prompt, or the terminal with what was typed."""
+        """Note that a prompt, or the terminal's echo, has ended a line."""
         self._newlines = 1
 
     def end_line(self) -> None:
-        """The cursor to the start of a line, when text has left it elsewhere."""
+        """Move the cursor to the start of a line unless it is there."""
         if not self._newlines:
             self.write("\n")
 
     def gap(self) -> None:
-        """An empty line before what follows, unless there is one, or nothing above."""
+        """Write an empty line before what follows, unless there is one or the screen is empty."""
         if self._newlines < 2:
             self.write("\n" * (2 - self._newlines))
 
     def live(self, rows: Sequence[str]) -> None:
-        """Show rows (safe, with styles) that the next write, or the next call, takes away;
-        none takes them away.
+        """Show rows (safe, styled) that the next write or call removes; without rows, only remove
+        them.
         """
         if self.dumb or self.question:
             return
@@ -139,7 +136,8 @@ class Screen:
         self._live = [text_width(_SEQUENCE.sub("", row)) for row in kept]
 
     def _take_live(self) -> str:
-        """What erases the live rows, also where the terminal has broken them since at a new width.
+        """The sequence that erases the live rows, even if the terminal has since wrapped them at a
+        new width.
         """
         if not self._live:
             return ""
@@ -148,13 +146,13 @@ class Screen:
         return (f"\r\x1b[{rows - 1}A" if rows > 1 else "\r") + "\x1b[J"
 
     def notify(self, seconds: float, text: str) -> None:
-        """As --notify says, when something ends that took this long."""
+        """Notify, as --notify says, that something ended which took so many seconds."""
         if self._settings.notify != "off" and not self.dumb:
             self.out.write(notification(self._settings.notify, seconds, text))
             self.out.flush()
 
     def title(self, text: str) -> None:
-        """The title of the terminal; "" gives back the one that it had."""
+        """Set the terminal's title; "" restores the one it had."""
         name = self._settings.environment.get("TERM", "")
         if self.dumb or not self._settings.title or name.startswith("linux") or text == self._title:
             return
@@ -164,7 +162,7 @@ class Screen:
         self._title = text
 
     def picture(self, picture: Image) -> None:
-        """Draw it, where the terminal is known to draw pictures."""
+        """Draw it if the terminal is known to support pictures."""
         from core.console.inline_picture import picture_sequence
         able = self._settings.show_pictures and not self.dumb and self.out.isatty()
         sequence = picture_sequence(picture, self._settings.environment) if able else ""
@@ -188,17 +186,17 @@ class Screen:
     def height(self) -> int:
         return max(4, shutil.get_terminal_size((80, 24)).lines)
 
-    # ---- lines of ours
+    # ---- the program's own lines
 
     def line(self, text: str, style: str = "") -> None:
-        """Words of ours that may quote foreign text, broken between words where the screen ends."""
+        """Write text of the program, which may quote foreign text, wrapped between words."""
         safe = safe_text(text)
         if len(safe) >= self.width() or not safe.isascii():
             safe = "\n".join(wrap_words(safe, self.width() - 1))
         self._put(styled(safe, self.theme.role(style) if style else ""))
 
     def say(self, kind: Kind, text: str) -> None:
-        """A line of ours with its mark."""
+        """Write a line of the program with its mark."""
         self._put("\n".join(self.marked(kind, text)))
 
     def marked(self, kind: Kind, text: str) -> list[str]:
@@ -227,7 +225,7 @@ class Screen:
                  "\n".join([message[:400], *(line[:300] for line in error.hint.splitlines()[:2])]))
 
     def show(self, line: Line) -> None:
-        """An event's line: its name stands out, what is quiet comes after it."""
+        """Write an event's line: its name in bold, its detail dim."""
         if line.text.startswith("NOT SAVED") and not line.name:
             line = line._replace(name="NOT SAVED",
                                  text=line.text.removeprefix("NOT SAVED").lstrip(": "))
@@ -237,8 +235,8 @@ class Screen:
             self.say(line.kind, line.text)
 
     def event_rows(self, line: Line) -> list[str]:
-        """On one row if it can be: an argument that is too long loses its middle,
-        then the detail has rows of its own.
+        """The rows of an event, one if possible: a long argument loses its middle, then the detail
+        gets its own rows.
         """
         name, text, detail = safe_text(line.name), safe_text(line.text), safe_text(line.detail)
         if self.plain:
@@ -267,8 +265,8 @@ class Screen:
     # ---- replies
 
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
-        """For a reply, or for what continues one after the text `before`,
-        which is on the screen already.
+        """A stream for a reply, or for its continuation after the text `before`, which is already
+        on the screen.
         """
         if self.plain:
             from core.rendering.spoken import SpokenStream
@@ -280,7 +278,7 @@ class Screen:
                               codes=self.codes)
 
     def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:
-        """With `hints`, what shows the thinking again is said the first time."""
+        """With `hints`, the first thinking says which command shows it again."""
         folded = self.thinking != "on"
         hint = "/thinking shows it." if folded and hints and not self._hinted else ""
         self._hinted = self._hinted or bool(hint)

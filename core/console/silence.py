@@ -1,5 +1,5 @@
-"""Nothing but our own gate writes to the screen:
-log records, warnings and lost exceptions go to the log, if there is one.
+"""Keeps log records, warnings and lost exceptions off the screen; they go to the log, if there is
+one.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 
 
 def silence() -> None:
-    """Take Python's own ways to standard error out:
-    what they print is raw, escape sequences of a model included.
+    """Disable Python's own output to standard error: it is raw and may contain a model's escape
+    sequences.
     """
     logging.lastResort = None
-    logging.raiseExceptions = False      # a failing handler, or none, says nothing either
+    logging.raiseExceptions = False      # a failing or missing handler prints nothing either
     logging.captureWarnings(True)
     threading.excepthook = _lost_in_thread
     sys.unraisablehook = _lost
@@ -34,4 +34,4 @@ def _lost(lost: sys.UnraisableHookArgs) -> None:
 def _record(kind: type[BaseException], value: BaseException | None,
             trace: TracebackType | None) -> None:
     if value is not None:
-        log.error("an exception that nobody waited for", exc_info=(kind, value, trace))
+        log.error("an exception that no task handled", exc_info=(kind, value, trace))

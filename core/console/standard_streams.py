@@ -1,5 +1,5 @@
-"""Standard input, output and error, which may be closed, full, a pipe without a reader,
-or a terminal that is gone.
+"""Handles standard streams that are closed, full, a pipe without a reader, or a terminal that is
+gone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import os
 import sys
 
 EXIT_CLOSED_PIPE = 141
-# the reader left, the disk is full, the terminal is gone
+# no reader, a full disk, a terminal that is gone
 OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
 class Closed(io.TextIOBase):
-    """Stands in for a standard stream that was closed at the start;
-    remembers whether anything was lost.
+    """Replaces a standard stream that was closed at the start; records whether anything was lost.
     """
 
     def __init__(self) -> None:
@@ -30,9 +29,8 @@ class Closed(io.TextIOBase):
 
 
 def prepare_streams() -> None:
-    """A character that the terminal's encoding lacks is shown as its code, not a crash.
-
-    Closed streams lead nowhere.
+    """Show characters that the terminal's encoding lacks as their codes. Output to closed streams
+    is discarded.
     """
     if sys.stdin is None:
         os.open(os.devnull, os.O_RDONLY)    # its number, which no other file may get
@@ -56,7 +54,7 @@ def read_stdin() -> str:
 
 
 def _encoding(content: bytes) -> str:
-    """By the byte order mark, as files are read; else UTF-8."""
+    """The encoding by the byte order mark, as for files; otherwise UTF-8."""
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     return ("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -64,7 +62,7 @@ def _encoding(content: bytes) -> str:
 
 
 def flush() -> int:
-    """Write out what is left. 0, or the exit code for output that nobody takes."""
+    """Write what is left. Returns 0, or the exit code if the output has no reader."""
     if isinstance(sys.stdout, Closed) and sys.stdout.lost:
         print("error: Standard output is closed, so nothing could be printed.", file=sys.stderr)
         return 1
@@ -78,19 +76,19 @@ def flush() -> int:
 
 
 def lose_output(problem: OSError) -> int:
-    """Tell why the output ends; a reader that left needs no telling."""
+    """Say why the output ends, unless its reader has left."""
     _drop_output()
     if problem.errno == errno.EPIPE:
         return EXIT_CLOSED_PIPE
     try:
         print(f"error: The output cannot be written: {problem.strerror}.", file=sys.stderr)
     except OSError:
-        pass   # it was a terminal, and it is gone
+        pass   # it was a terminal that is gone now
     return 1
 
 
 def _drop_output() -> None:
-    """Nobody reads any more: let the interpreter's last flush go nowhere instead of failing."""
+    """Discard the interpreter's last flush, which would fail without a reader."""
     try:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())

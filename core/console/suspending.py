@@ -1,4 +1,4 @@
-"""Suspending with Ctrl-Z: the shell gets its terminal back, and the program finds its own again."""
+"""Suspending with Ctrl-Z: restores the terminal for the shell, and its modes on resuming."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import FrameType
 
 @contextmanager
 def resumable(leave: Callable[[], None], enter: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` before the program is suspended, and `enter` when it is resumed,
-    however it was stopped.
+    """Call `leave` before the program is suspended and `enter` when it is resumed, however it was
+    stopped.
     """
     if not hasattr(signal, "SIGTSTP"):
         yield

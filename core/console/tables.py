@@ -16,7 +16,7 @@ from core.safe_text import safe_line
 
 
 def show(settings: Settings, table: Table) -> None:
-    """On standard output, in the form that fits where it leads."""
+    """Print to standard output in the form that suits a terminal, a pipe or a program."""
     if settings.json:
         print(json.dumps(_records(table), ensure_ascii=False, indent=1))
     elif sys.stdout.isatty():
@@ -32,7 +32,7 @@ def _records(table: Table) -> list[dict[str, object]]:
 
 
 def show_table(screen: Screen, table: Table) -> None:
-    """As wide as it needs, and no wider than the screen."""
+    """Print a table as wide as it needs, at most as wide as the screen."""
     if screen.plain:
         rows = spoken_rows(table) if table.excerpts is None else spoken_excerpts(table.excerpts)
         screen.write("".join(f"{line}\n" for line in rows))
@@ -61,8 +61,7 @@ def _show_rows(screen: Screen, table: Table) -> None:
 
 
 def aligned(table: Table) -> list[str]:
-    """Columns as wide as they need, two spaces apart;
-    a cell is one line, so that a line is a row.
+    """Lines of columns as wide as they need, two spaces apart; each row is one line.
     """
     rows = [table.columns,
             *(tuple(safe_line(" ".join(cell.split())) for cell in row) for row in table.rows)]

@@ -1,4 +1,4 @@
-"""The modes of a terminal: whether what is typed is echoed, and what of it waits."""
+"""Sets a terminal's modes: whether typed text is echoed, and what input waits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-_INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
-# of each terminal as they were last set or noted: set again on resuming
+_INPUT, _LOCAL, _CONTROL = 0, 3, 6     # indices in the result of tcgetattr
+# modes of each terminal as last set or noted: restored on resuming
 _modes: dict[int, list[object]] = {}
 
 
 @contextmanager
 def echoed(descriptor: int) -> Iterator[None]:
-    """For a question in the middle of a turn: its answer is seen while it is typed,
-    and dropped by Ctrl-C.
+    """For a question during a turn: echo its answer while it is typed; Ctrl-C drops it.
     """
     with echo(descriptor, on=True):
         yield
@@ -27,7 +26,7 @@ def echoed(descriptor: int) -> Iterator[None]:
 
 @contextmanager
 def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
-    """Yields the modes that the terminal had."""
+    """Yield the modes that the terminal had."""
     try:
         before = termios.tcgetattr(descriptor)
     except (termios.error, OSError, NameError):   # no terminal, or Windows
@@ -38,7 +37,7 @@ def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
         wanted[_INPUT] |= termios.ICRNL
         wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
     else:
-        # an Enter stays one, also for a prompt that opens before it is collected
+        # keep Enter as it is, also for a prompt that opens before it is read
         wanted[_INPUT] &= ~termios.ICRNL
         wanted[_LOCAL] = (wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
                           | termios.NOFLSH)
@@ -51,9 +50,8 @@ def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
 
 
 def pending_bytes(descriptor: int) -> bytes:
-    """What can be read without waiting.
-
-    Not in canonical mode, which keeps a line back until it is ended.
+    """What can be read without waiting. Not in canonical mode, which holds back a line until it is
+    ended.
     """
     try:
         before = termios.tcgetattr(descriptor)
@@ -84,7 +82,7 @@ def waiting_bytes(descriptor: int) -> int:
 
 
 def note_modes(descriptor: int) -> None:
-    """Remember the modes that somebody else set, such as the prompt."""
+    """Remember modes set by other code, such as the prompt."""
     with suppress(OSError, termios.error):
         _modes[descriptor] = termios.tcgetattr(descriptor)
 
@@ -96,7 +94,7 @@ def lend(descriptor: int, modes: list[object]) -> None:
 
 
 def take_back(descriptor: int) -> None:
-    """Set the modes that were set or noted last."""
+    """Restore the modes that were set or noted last."""
     if descriptor in _modes:
         _apply(descriptor, _modes[descriptor])
 

@@ -1,4 +1,4 @@
-"""What is typed while the program is busy: not shown then, but kept for the next prompt."""
+"""Keeps what is typed while the program is busy, without showing it, for the next prompt."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _UNFINISHED_KEY = regex(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*|O)?")
 _SIGNS = regex(r"[\x00-\x07\x0c\x0e-\x14\x16\x18-\x1f]")
 _EDITS = regex(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
 _PASTE = regex(f"{re.escape(PASTE_BEGINS)}(.*?)(?:{re.escape(PASTE_ENDS)}|$)", re.DOTALL)
-GLANCE = 0.05  # seconds between two looks; what comes within one was typed or pasted at once
-MUCH = 1024                 # bytes; a terminal keeps 4096: what is longer comes in several pieces
+GLANCE = 0.05  # seconds between two reads; what arrives between them was typed or pasted at once
+MUCH = 1024                 # bytes; a terminal holds 4096: longer text arrives in several pieces
 UNFINISHED = 0.3            # seconds to wait for the end of a paste that has begun
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What was entered, and the parts of it that were pasted."""
+    """What was entered, and which parts of it were pasted."""
 
     text: str
     pasted: tuple[str, ...] = ()
 
 
 class Typeahead:
-    """The lines that were typed ahead, and the one only begun. Ctrl-C is a signal all the time."""
+    """The lines typed ahead, and the one not ended yet. Ctrl-C is always a signal."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._came = bytearray()      # of a burst that may not have ended
+        self._came = bytearray()      # the beginning of a burst that may not have ended
         self._lines: list[Typed] = []
         self._draft = Typed("")
         self._held = False
@@ -57,9 +57,8 @@ class Typeahead:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """What is typed is not echoed, may be longer than a terminal's line, and outlasts a Ctrl-C.
-
-        However it ends, the terminal is as it was; also while the program is suspended.
+        """Keep typed text without echo, beyond a terminal's line length and across Ctrl-C. At the
+        end, and while the program is suspended, the terminal's modes are restored.
         """
         with echo(self._descriptor, on=False) as before, resumable(
                 lambda: self._suspend(before), self._resume):
@@ -69,8 +68,8 @@ class Typeahead:
                 _write(DEAF)
 
     def listen(self) -> None:
-        """The prompt has ended: pasted text stays marked,
-        and modes that the prompt set are forgotten.
+        """Start after a prompt has ended: keep pasted text marked, and forget the modes that the
+        prompt set.
         """
         _write(LISTEN)
         note_modes(self._descriptor)
@@ -84,11 +83,11 @@ class Typeahead:
         _write(LISTEN)
 
     def add(self, typed: bytes) -> None:
-        """Take what somebody else has read of it."""
+        """Take input that other code has read."""
         self._came += typed
 
     def collect(self) -> None:
-        """Take what was typed so far, with the rest of a paste that has begun."""
+        """Take what was typed so far, and the rest of a paste that has begun."""
         self._came += pending_bytes(self._descriptor)
         while self._came.rfind(PASTE_BEGINS.encode()) > self._came.rfind(PASTE_ENDS.encode()):
             if not select.select([self._descriptor], [], [], UNFINISHED)[0]:
@@ -101,8 +100,7 @@ class Typeahead:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """While an event loop runs: take what is typed,
-        before there is too much of it for the terminal.
+        """Take what is typed while an event loop runs, before the terminal's buffer is full.
         """
         watch = asyncio.create_task(self._watch())
         try:
@@ -116,13 +114,12 @@ class Typeahead:
             count = waiting_bytes(self._descriptor)
             if count:
                 self._came += pending_bytes(self._descriptor)
-            if self._came and count < MUCH:    # more than that is followed by the rest of a paste
+            if self._came and count < MUCH:    # a longer read is followed by the rest of a paste
                 self._take_burst()
 
     def _take_burst(self) -> None:
-        """Read what came at once.
-
-        Several lines at once were pasted, whether the terminal marks that or not.
+        """Interpret what arrived at once. Several lines at once were pasted, whether or not the
+        terminal marks that.
         """
         cut = _whole_characters(self._came)
         burst = self._came[:cut].decode("utf-8", "surrogateescape")
@@ -135,27 +132,26 @@ class Typeahead:
             self._lines += ended
 
     def hold(self) -> None:
-        """Send nothing of it: who stops a reply does not want the next question asked.
-
-        It waits at the prompt as one text.
+        """Send none of it: a user who stops a reply does not want the next question asked. It waits
+        at the prompt as one text.
         """
         self._held = True
 
     def put_back(self, text: str) -> None:
-        """Before all others: a line that was taken and could not be sent."""
+        """Put back a line, first, that was taken and could not be sent."""
         self._lines.insert(0, Typed(text))
         self.hold()
 
     def next_line(self) -> Typed | None:
-        """The oldest line that was ended with Enter."""
+        """The oldest line ended with Enter."""
         return self._lines.pop(0) if self._lines and not self._held else None
 
     def queued(self) -> int:
-        """How many further lines were ended with Enter."""
+        """How many more lines were ended with Enter."""
         return len(self._lines)
 
     def rest(self) -> Typed:
-        """What the prompt begins with: what was not sent.
+        """The text that the prompt begins with: what was not sent.
 
         Raises EOFError for Ctrl-D on an empty line.
         """
@@ -189,9 +185,8 @@ def readable(burst: str, before: Typed = Typed("")) -> tuple[list[Typed], Typed]
 
 
 def _read_typed(piece: str, line: Typed) -> tuple[list[Typed], Typed]:
-    """Read the part of a burst that no marks enclose.
-
-    Where it deletes something it was typed, however much came at once.
+    """Read the part of a burst outside paste marks. If it deletes something, it was typed, however
+    much arrived at once.
     """
     text = _without_keys(piece)
     head, end, rest = text.partition("\n")
@@ -230,7 +225,7 @@ def _edited(line: Typed, typed: str) -> Typed:
 
 
 def _plain(pasted: str) -> str:
-    """Pasted text without what a terminal would act on."""
+    """Pasted text without characters that a terminal acts on."""
     text = _KEYS.sub("", pasted.replace("\r\n", "\n").replace("\r", "\n"))
     return _kept(_EDITS.sub("", _SIGNS.sub("", text.replace("\v", "\n"))))
 
@@ -240,7 +235,7 @@ def _kept(text: str) -> str:
 
 
 def _whole_characters(data: bytes | bytearray) -> int:
-    """How much of what came can be read: a character or a key at the end may have come in part."""
+    """How much of the input is complete: a character or key at its end may have arrived in part."""
     escape = data.rfind(b"\x1b")
     if 0 <= escape and len(data) - escape < 32 and _UNFINISHED_KEY.fullmatch(data, escape):
         return escape
@@ -254,8 +249,8 @@ def _whole_characters(data: bytes | bytearray) -> int:
 
 
 def _write(switch: str) -> None:
-    """Past the buffer of standard output, which cannot be used in a signal handler that
-    interrupted its writing.
+    """Write past standard output's buffer, which a signal handler that interrupted a write cannot
+    use.
     """
     with suppress(OSError, ValueError):
         os.write(sys.stdout.fileno(), switch.encode())

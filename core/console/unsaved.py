@@ -20,9 +20,8 @@ from core.store.rows import SessionRow, StoredMessage
 
 
 def warn_unsaved(session: Session, settings: Settings, *, again: bool) -> None:
-    """Say what is not saved and, where a user can be asked, offer to write what would be lost.
-
-    `again`: also what has been said before and is safe in a file.
+    """Say what is not saved and, if a user can be asked, offer to write what would be lost.
+    `again`: repeat also what is safe in a file.
     """
     words = session.last_words
     if not words or not session.lost and not again:
@@ -36,8 +35,8 @@ def warn_unsaved(session: Session, settings: Settings, *, again: bool) -> None:
 
 
 def rescue(session: Session, settings: Settings) -> None:
-    """Write a conversation that no store took to a file that the user names;
-    its ending decides the format.
+    """Write a conversation that could not be stored to a file that the user names; its ending
+    decides the format.
     """
     now = time.time()
     row = SessionRow(session.id, session.name, session.title, session.model, now, now,

@@ -359,7 +359,7 @@ def test_ctx_in_a_chat(ollama: FakeOllama, program: list[str], environment: Envi
         chat.ask("/ctx 2k", "2,048 tokens from the next answer on")
         chat.ask("more", "saw 3 messages")
         chat.ask("/ctx", "asked for: 2,048")
-        chat.ask("/ctx nonsense", "no size of a window")
+        chat.ask("/ctx nonsense", "not a valid window size")
     bodies = [request.json for request in ollama.chats]
     assert "options" not in bodies[0] and bodies[1]["options"] == {"num_ctx": 2048}
 

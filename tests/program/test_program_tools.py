@@ -361,7 +361,7 @@ def test_always_holds_in_the_next_run_for_calls_of_this_shape(
     with Terminal(command, environment, cwd=str(folder)) as chat:
         chat.ask('note {"text": "two"}', "answer: noted")
         assert "[N]o" not in chat.text()
-        chat.ask("/tools", "Allowed for always: note")
+        chat.ask("/tools", "Always allowed: note")
         chat.ask("/tools forget", "Forgotten: 1 permissions")
         chat.say('note {"text": "three"}')
         chat.wait(r"^  \u203a")

@@ -30,8 +30,10 @@ _STYLES: dict[tuple[str, ...], str] = {
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer",
                  "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
-# these cannot stand in an alternation of several rules
+# these cannot be part of an alternation of several rules
 _OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")
+# flags at the start of a pattern, which can be limited to it: (?i)x becomes (?i:x)
+_INLINE_FLAGS = regex(r"\(\?([ims]+)\)")
 _COMMENT = _STYLES["Comment",]
 Rule = tuple[Any, Any, Any]             # what matches, what it does, how it changes the state
 Find = Callable[[str, int], Rule | None]
@@ -152,17 +154,26 @@ def _rules(lexer: Any, state: str) -> Find:
 
 
 def _joinable(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """The rules in order, those together that one pattern can stand for."""
+    """The rules in order, grouped where one pattern can replace several."""
     groups: list[list[Rule]] = []
-    flags = None            # of the last group; None where nothing can be added to it
+    group_flags = None      # of the last group; None where nothing can be added to it
     for rule in rules:
-        pattern = rule[0].__self__
-        alone = bool(pattern.groupindex) or _OWN_FLAGS.search(pattern.pattern) is not None
-        if flags is None or alone or pattern.flags != flags:
+        own, body, flags = _parts(rule[0].__self__)
+        alone = bool(rule[0].__self__.groupindex) or _OWN_FLAGS.search(body) is not None
+        if group_flags is None or alone or flags != group_flags:
             groups.append([])
         groups[-1].append(rule)
-        flags = None if alone else pattern.flags
+        group_flags = None if alone else flags
     return groups
+
+
+def _parts(pattern: re.Pattern[str]) -> tuple[str, str, int]:
+    """The letters of the flags at its start, what follows them, and the other flags."""
+    inline = _INLINE_FLAGS.match(pattern.pattern)
+    if inline is None:
+        return "", pattern.pattern, pattern.flags
+    own = sum({getattr(re, letter.upper()) for letter in inline[1]})
+    return inline[1], pattern.pattern[inline.end():], pattern.flags & ~own
 
 
 def _finder(rules: Sequence[Rule]) -> Find:
@@ -174,8 +185,9 @@ def _finder(rules: Sequence[Rule]) -> Find:
     for rule, pattern in zip(rules, patterns, strict=True):
         places[number] = rule
         number += pattern.groups + 1
-    joined = "|".join(f"({pattern.pattern})" for pattern in patterns)
-    match_any = re.compile(joined, patterns[0].flags & ~re.DEBUG).match
+    parts = list(map(_parts, patterns))
+    joined = "|".join(f"((?{own}:{body}))" if own else f"({body})" for own, body, _ in parts)
+    match_any = re.compile(joined, parts[0][2] & ~re.DEBUG).match
 
     def find(text: str, pos: int) -> Rule | None:
         matched = match_any(text, pos)

@@ -90,9 +90,9 @@ class Highlighter:
         but its stack of states outlives the line.
         """
         found: list[tuple[Any, str]] = []
-        pos, idle = 0, 0
-        while pos < len(text):
-            first_match = _rules(self._lexer, self._stack[-1])
+        pos, idle, end = 0, 0, len(text)
+        first_match = _rules(self._lexer, self._stack[-1])
+        while pos < end:
             rule = first_match(text, pos)
             if rule is None:
                 idle = 1000
@@ -103,10 +103,12 @@ class Highlighter:
                 pos = matched.end()
                 if change is not None:
                     self._move(change)
+                    first_match = _rules(self._lexer, self._stack[-1])
             if idle > 100:
                 found.append((None, text[pos]))
                 if text[pos] == "\n":
                     self._stack = ["root"]
+                    first_match = _rules(self._lexer, "root")
                 pos, idle = pos + 1, 0
         return found
 
@@ -182,8 +184,9 @@ def _finder(rules: Sequence[Rule]) -> Find:
         match_one, *rest = rules[0]
         return lambda text, pos: (found, *rest) if (found := match_one(text, pos)) else None
     places, number = {}, 1
-    for rule, pattern in zip(rules, patterns, strict=True):
-        places[number] = rule
+    for (match_at, action, change), pattern in zip(rules, patterns, strict=True):
+        # an action that is no token type takes the match of the rule's own pattern apart
+        places[number] = None if isinstance(action, tuple) else match_at, action, change
         number += pattern.groups + 1
     parts = list(map(_parts, patterns))
     joined = "|".join(f"((?{own}:{body}))" if own else f"({body})" for own, body, _ in parts)
@@ -194,22 +197,26 @@ def _finder(rules: Sequence[Rule]) -> Find:
         if matched is None:
             return None
         match_at, action, change = places[matched.lastindex or 0]
-        return (matched if isinstance(action, tuple) else match_at(text, pos)), action, change
+        return matched if match_at is None else match_at(text, pos), action, change
     return find
 
 
 def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
     """Styled runs, as few as possible: white space takes the style before it."""
     runs: list[Run] = []
+    style, begin, end = "", 0, 0        # of the run so far: its place in the text
     for kind, value in tokens:
         value = value.rstrip("\n")
-        if not value:
-            continue
-        if runs and (value.isspace() or _style(kind) == runs[-1][0]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + value)
-        else:
-            runs.append(("" if value.isspace() else _style(kind), value))
-    return runs if "".join(value for _, value in runs) == text else [("", text)]
+        if value and not value.isspace() and (other := _style(kind)) != style:
+            if end > begin:
+                runs.append((style, text[begin:end]))
+            style, begin = other, end
+        if not text.startswith(value, end):
+            return [("", text)]
+        end += len(value)
+    if end > begin:
+        runs.append((style, text[begin:end]))
+    return runs if end == len(text) else [("", text)]
 
 
 def _style_at(runs: list[Run], place: int) -> str:

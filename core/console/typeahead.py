@@ -146,6 +146,10 @@ class Typeahead:
         """The oldest line ended with Enter."""
         return self._lines.pop(0) if self._lines and not self._held else None
 
+    def waits(self) -> bool:
+        """Whether anything was typed ahead, ended with Enter or not."""
+        return bool(self._lines or self._draft.text or self._ended or self._came)
+
     def queued(self) -> int:
         """How many more lines were ended with Enter."""
         return len(self._lines)

@@ -15,13 +15,23 @@ from core.terminal.line_reader import Reader
 from core.terminal.loop import run_chat
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.console.typeahead import Typeahead
+    from core.terminal.prompt import PromptReader
+
+
 def open_reader(settings: Settings, screen: Screen) -> Reader:
     """Where the user types: a line editor, or a plain line where the terminal does not support one.
     """
     if screen.dumb or not sys.stdin.isatty():
         return Reader(screen)
-    from core.terminal.prompt import PromptReader
-    return PromptReader(settings, screen)
+    from core.terminal.early_prompt import EarlyReader
+
+    def load(typed: Typeahead) -> PromptReader:
+        from core.terminal.prompt import PromptReader
+        return PromptReader(settings, screen, typed)
+    return EarlyReader(screen, load)
 
 
 def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:

@@ -49,8 +49,9 @@ RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"
 class PromptReader(Reader):
     """A line editor by prompt_toolkit."""
 
-    def __init__(self, settings: Settings, screen: Screen) -> None:
+    def __init__(self, settings: Settings, screen: Screen, typed: Typeahead) -> None:
         super().__init__(screen)
+        self.typed: Typeahead = typed
         self._pastes = Pastes()
         self._menu = Menu(screen)
         self._status: Callable[[], ANSI] | None = None
@@ -59,7 +60,6 @@ class PromptReader(Reader):
         self._hinted = False        # whether the hint about Ctrl-C and waiting messages was shown
         self._session = self._open(settings)
         self._menu.attach(self._session.default_buffer)
-        self.typed: Typeahead = Typeahead(sys.stdin.fileno())
         self._session.app.before_render += lambda app: self._set_below()
         self._session.app.after_render += lambda app: note_modes(sys.stdin.fileno())
 
@@ -95,9 +95,15 @@ class PromptReader(Reader):
         self.typed.collect()
         line = self.typed.next_line()
         if line is None:
-            line = self._prompt(chat, self.typed.rest())
-        else:
-            self._session.history.append_string(line.text)
+            return self.ask(chat)
+        self._session.history.append_string(line.text)
+        return self._taken(line)
+
+    def ask(self, chat: Chat) -> Typed:
+        """A line that is typed now, behind what was typed and not sent before."""
+        return self._taken(self._prompt(chat, self.typed.rest()))
+
+    def _taken(self, line: Typed) -> Typed:
         self._show(line.text)
         if line.text.strip() and command_in(line.text) is None:
             self._note_waiting(self.typed.queued())

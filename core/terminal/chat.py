@@ -10,10 +10,10 @@ from core.console.background import ask_background
 from core.console.interrupts import Interrupts
 from core.console.screen import Screen
 from core.setup.store import OpenedStore
+from core.terminal.early_prompt import EarlyReader
 from core.terminal.greeting import greet, say_goodbye
 from core.terminal.line_reader import Reader
 from core.terminal.loop import run_chat
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def open_reader(settings: Settings, screen: Screen) -> Reader:
     """
     if screen.dumb or not sys.stdin.isatty():
         return Reader(screen)
-    from core.terminal.early_prompt import EarlyReader
 
     def load(typed: Typeahead) -> PromptReader:
         from core.terminal.prompt import PromptReader

@@ -57,9 +57,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        ready, due = self._ready, self._scheduled     # type: ignore[attr-defined]
-        if not ready and due:
-            self._now = max(self._now, due[0]._when)
+        ready, timers = self._ready, self._scheduled     # type: ignore[attr-defined]
+        due = [] if ready else [each.when() for each in timers if not each.cancelled()]
+        if due:
+            self._now = max(self._now, min(due))
         super()._run_once()                           # type: ignore[misc]
 
 

@@ -58,7 +58,7 @@ prove: test-environment
 		$(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(WRITE),--write)
 
 eval: test-environment
-	$(PY) -m bench.context_eval --write
+	$(PY) -m bench.context_$(if $(filter answers,$(ARGS)),answers,eval) --write $(filter-out answers,$(ARGS))
 
 facts: test-environment
 	$(PY) -m tests.check_facts

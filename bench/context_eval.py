@@ -48,6 +48,14 @@ def is_hit(block: str, question: Question) -> bool:
                for _, name, body in FENCED.findall(block))
 
 
+def line_of(block: str, question: Question) -> int:
+    """The number of the line that answers, as the block shows it; 0 where it is missing."""
+    bodies = (body for _, name, body in FENCED.findall(block) if name == question.file)
+    lines = (line for body in bodies for line in body.split("\n") if question.answer in line)
+    number = next(lines, "").partition("\t")[0]
+    return int(number) if number.isdigit() else 0
+
+
 class Shipped:
     """What the program does."""
 
@@ -206,11 +214,12 @@ def _cells(result: Result, method: str, names: Sequence[str]) -> str:
                       for window in WINDOWS)
 
 
-def write_docs(text: str) -> None:
+def write_docs(text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put a table between its two marks in docs/context.md."""
     with open(DOCS, encoding="utf-8") as file:
-        before, _, rest = file.read().partition(BEGIN)
+        before, _, rest = file.read().partition(begin)
     with open(DOCS, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        file.write(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def main() -> None:

@@ -59,16 +59,22 @@ def save(root: str, name: str, text: str) -> None:
         file.write(text)
 
 
-def project(root: str) -> Iterator[Question]:
-    """This repository, without the questions."""
+def project(root: str, questions: str = "project") -> Iterator[Question]:
+    """This repository, without the questions and without the page that quotes some."""
     top = os.path.dirname(HERE)
     listed = subprocess.run(["git", "ls-files"], cwd=top, capture_output=True, text=True,
                             check=True).stdout.splitlines()
     for name in listed:
-        if not name.startswith("bench/questions/") and os.path.isfile(os.path.join(top, name)):
+        quoted = name.startswith("bench/questions/") or name == "docs/context.md"
+        if not quoted and os.path.isfile(os.path.join(top, name)):
             os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
             shutil.copyfile(os.path.join(top, name), os.path.join(root, name))
-    return written("project")
+    return written(questions)
+
+
+def answers(root: str) -> Iterator[Question]:
+    """The same with other questions, which a model answers."""
+    return project(root, "answers")
 
 
 def library(root: str) -> Iterator[Question]:
@@ -272,6 +278,9 @@ KINDS: dict[str, Callable[[str], Iterator[Question]]] = {
     "tables": tables, "chats": chats}
 
 
+LAID_OUT = {**KINDS, "answers": answers}
+
+
 def make_corpus(name: str, root: str) -> Corpus:
     """Lay the corpus out below `root`.
 
@@ -279,7 +288,7 @@ def make_corpus(name: str, root: str) -> Corpus:
     """
     place = os.path.join(root, name)
     os.makedirs(place, exist_ok=True)
-    questions = list(KINDS[name](place))
+    questions = list(LAID_OUT[name](place))
     return Corpus(name, place,
                   tuple(question for question in questions if _is_answered(place, question)))
 

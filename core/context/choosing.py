@@ -13,12 +13,14 @@ from core.context.filling import SMALLEST, Choice, Filling
 from core.context.form import MOST_NAMED, OPENING, Piece
 from core.context.items import Fault, Item
 from core.context.opening import Guard
+from core.context.pictures import Pictures, asks_for_pictures, pictures_share
 from core.context.pieces import Span, cut, marks_of, spans_of
 from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score
 from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
 from core.context.search import Search, Spot, fuse_spots
 from core.context.shown import AlreadyShown
-from core.context.terms import Term, in_name, terms_of_all
+from core.context.synonyms import with_synonyms
+from core.context.terms import Term, terms_of_all
 from core.errors import ContextError
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
@@ -29,7 +31,6 @@ CLOSE_BYTES = 12 << 20     # of the likeliest files, searched closely, piece by 
 MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
 COMPARED_OF_ONE = 200      # of one item
 STICKY = 0.3  # of the best score: what was in stays in unless something clearly better comes
-PICTURE_ROOM = 200         # tokens around the first picture
 
 
 class Chooser:
@@ -51,6 +52,7 @@ class Chooser:
         self._previous: set[str] = set()
         self._matched: dict[str, list[str]] = {}
         self._shown = AlreadyShown()
+        self._pictures = Pictures((), 0)
 
     def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice,
              order: list[Item], *,
@@ -64,7 +66,7 @@ class Chooser:
         What is `shown` already is not chosen again.
         """
         self._shown = shown = shown or AlreadyShown()
-        terms = terms_of_all((*earlier, question))
+        terms = with_synonyms(terms_of_all((*earlier, question)))
         self.reader.begin()
         self.reader.model = self.model
         self._spots, self._compared, self._matched = [], {}, {}
@@ -72,13 +74,18 @@ class Chooser:
             item.why = ""
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
-        most = _pictures_share(room) if texts else room
-        pictures = [pair for pair in _pictures(items, terms) if not shown.has(pair[0])]
-        yield from self._take_images(pictures, most, room, choice, vision=vision)
+        self._pictures = Pictures([item for item in items if item.kind == "image"
+                                   and not shown.has(item)],
+                                  pictures_share(room) if texts else room, vision=vision)
+        yield from self._take_images(self._pictures.named(terms), room, choice)
+        if not texts or asks_for_pictures(terms):
+            yield from self._take_pictures(room, choice)
         self._previous = {item.name for item in texts if item.included}
         absent = [item for item in texts if not shown.has_whole(item)] if shown else texts
         if self._may_fit(absent, room - choice.tokens):
             yield from self._take_all(absent, room, choice)
+        if choice.done:
+            yield from self._take_pictures(room, choice)
         shown.mark(items)
         if not choice.done:
             choice.tokens += min(self._names_cost(texts), room // 10)
@@ -87,8 +94,11 @@ class Chooser:
     def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
         """Fill `choice` with what fits, in this order."""
         if not choice.done:
+            if not self._spots and not choice.images:   # no text has to do with the question
+                yield from self._take_pictures(room, choice)
             yield from Filling(self.reader, order, room, choice, self._shown).fill(self._spots)
             self._explain(order)
+            yield from self._take_pictures(room, choice)
         self.reader.forget({piece.name for piece in choice.pieces})
         choice.done = True
 
@@ -146,17 +156,18 @@ class Chooser:
         longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
         return self.estimator.text(", ".join(longest), self.model) + SMALLEST
 
-    def _take_images(self, items: Sequence[tuple[Item, bool]], most: int, room: int, choice: Choice,
-                     *,
-                     vision: bool) -> Iterator[int]:
-        """Take pictures; those that are not wanted by name up to `most` tokens,
-        the others up to the room.
-        """
-        for item, wanted in items:
+    def _take_pictures(self, room: int, choice: Choice) -> Iterator[int]:
+        """Take the pictures that nobody named, up to their share."""
+        most = min(room, choice.tokens + self._pictures.share)
+        yield from self._take_images(self._pictures.others(), most, choice)
+
+    def _take_images(self, items: Sequence[Item], most: int, choice: Choice) -> Iterator[int]:
+        """Take pictures while the choice has no more tokens than `most`."""
+        for item in items:
             item.tokens, item.included = IMAGE_TOKENS, ""
-            if not vision:
+            if not self._pictures.vision:
                 choice.faults.append(Fault(item.name, "this model sees no pictures"))
-            elif choice.tokens + item.tokens > (room if wanted else most):
+            elif choice.tokens + item.tokens > most:
                 choice.left_out.append(item)
             else:
                 self._take_image(item, choice)
@@ -257,20 +268,6 @@ class Chooser:
         for place, item in enumerate(items):
             scores[place] += bonus * (item.name in self._previous)
         choice.searched, choice.by_name = len(places), len(items) - len(places)
-
-
-def _pictures(items: Sequence[Item], terms: Sequence[Term]) -> list[tuple[Item, bool]]:
-    """The pictures, and whether the user named each one or the question does; these come first."""
-    found = [(item, item.named or any(in_name(terms, item.name)))
-             for item in items if item.kind == "image"]
-    return sorted(found, key=lambda pair: not pair[1])
-
-
-def _pictures_share(room: int) -> int:
-    """What pictures may take where there are texts:
-    a quarter, but one picture where that leaves half of the room.
-    """
-    return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))
 
 
 def _by_depth(items: Sequence[Item]) -> list[int]:

@@ -119,6 +119,9 @@ class Filling:
             return False
         pieces = cut(item.name, item.kind, text, [span], item.note)
         cost = sum(map(self._reader.cost, pieces))
+        if any(start == span[1] or end == span[0] for start, end in spans):
+            bare = Piece(item.name, item.kind, "", 1, 1, 2, item.note)
+            cost -= self._reader.cost(bare) - 1     # it joins its neighbour, in the same marks
         if cost > self._left:
             return False
         self._choice.tokens += cost

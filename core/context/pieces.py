@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from core.context.form import Piece
 from core.regex import regex
 
-MOST, LEAST = 1_500, 400          # characters of a piece
+MOST, LEAST = 1_200, 320          # characters of a piece
 MOST_ROWS = 700                   # of a piece of rows
 PIECE_CHARACTERS = 4_000  # of a line that is larger than a piece; the rest of it is left out
 GAP = 3                           # lines between two pieces that are shown rather than left out

@@ -9,8 +9,12 @@ import re
 from collections.abc import Sequence
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 K1, B = 1.2, 0.75          # the usual constants of BM25
+TESTS = 0.7                # of its score, for a text that tests others
+_TESTS = regex(r"(?:^|/)(?:tests?|testing|__tests__)/|(?:^|/)test_[^/]*$|[._](?:test|spec)\.",
+               re.IGNORECASE)
 README = 0.01
 NAME_WEIGHT = 3.0          # a word in the path says more than one in the text
 
@@ -52,6 +56,15 @@ def term_score(counts: Sequence[float], rarity: Sequence[float], length: float) 
     norm = K1 * (1 - B + B * length)
     return sum(weight * count * (K1 + 1) / (count + norm)
                for weight, count in zip(rarity, counts, strict=True) if count)
+
+
+def share_of_tests(name: str, words: Sequence[str]) -> float:
+    """What the score of a text counts: less for a test, unless the question is about tests.
+
+    A test repeats the words of what it tests, and does not explain it.
+    """
+    asked = any(word.startswith("test") for word in words)
+    return TESTS if not asked and _TESTS.search(name) else 1.0
 
 
 def name_score(name: str, words: Sequence[str]) -> float:

@@ -8,17 +8,23 @@ import heapq
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 from core.context.pieces import Span, marks_of, spans_of
-from core.context.ranking import term_score
-from core.context.terms import Term, find, in_name, lowered
+from core.context.ranking import term_score, share_of_tests
+from core.context.terms import Term, find, find_others, in_name, lowered
 from core.dataclass import dataclass
+from core.regex import regex
 
 NAME = 1.0          # a word in the path, of one in the text
 FILE = 0.5          # of the score of the whole file
 HEADING = 1.0       # what a word in the first line of a function or section counts besides
+_CONSTANT = regex(
+    r"[ \t]{0,4}(?:(?:export|pub|public|private|protected|static|final|const|let|var|#define) )*"
+    r"_?[A-Z][A-Z0-9_]{2,}\b *[:=(]")
 MOST_HITS = 5_000   # of one word in one text
 AGAIN = 0.93        # of its score, for each piece of the same text that is taken already
+COVERED = 0.5       # of a piece's score, for the share of the question's words that it holds
 MEANING = 0.45     # of a piece's score, where texts are compared by meaning; words count the rest
 
 
@@ -38,6 +44,7 @@ class _Text:
     in_name: list[float]
     counts: list[float]                       # of each term, in the whole text
     pieces: list[tuple[Span, list[float]]]    # those in which a term occurs
+    words: list[str]                          # of the question, that occur as they are
 
 
 class Search:
@@ -54,32 +61,26 @@ class Search:
         self._pieces += len(spans)
         self._size += len(text)
         found: dict[int, list[float]] = {}
-        for number, place, value in self._hits(text, marks):
-            piece = bisect_right(spans, place, key=_start) - 1
-            found.setdefault(piece, [0.0] * len(self.terms))[number] += value
+        small, words = lowered(text), []
+        for number, term in enumerate(self.terms):
+            own = list(islice(find(term, text, small), MOST_HITS))
+            if own or any(value for _, value in find(term, name, lowered(name))):
+                words.append(term.word)
+            for place, value in chain(own, islice(find_others(term, text, small), MOST_HITS)):
+                piece = bisect_right(spans, place, key=_start) - 1
+                value *= 1 + HEADING * _is_heading(text, marks, place)
+                found.setdefault(piece, [0.0] * len(self.terms))[number] += value
         named = in_name(self.terms, name)
         if any(named) and spans:
             found.setdefault(0, [0.0] * len(self.terms))
         if found:
             counts = [sum(column) for column in zip(*found.values(), strict=True)]
             pieces = [(spans[place], row) for place, row in sorted(found.items())]
-            self._texts.append(_Text(name, len(text), named, counts, pieces))
-
-    def _hits(self, text: str, marks: Sequence[int]) -> Iterator[tuple[int, int, float]]:
-        small = lowered(text)
-        for number, term in enumerate(self.terms):
-            for hit, (place, value) in enumerate(find(term, text, small)):
-                if hit >= MOST_HITS:
-                    break
-                mark = bisect_right(marks, place) - 1
-                heading = mark >= 0 and text.find("\n", marks[mark], place) < 0
-                yield number, place, value + HEADING if heading else value
+            self._texts.append(_Text(name, len(text), named, counts, pieces, words))
 
     def matched(self) -> dict[str, list[str]]:
         """The words of the question that occur in each text or in its name."""
-        return {text.name: [term.word for term, count, named
-                            in zip(self.terms, text.counts, text.in_name, strict=True)
-                            if count or named] for text in self._texts}
+        return {text.name: text.words for text in self._texts}
 
     def spots(self) -> list[Spot]:
         """All pieces in which a word of the question occurs or whose name holds one,
@@ -90,14 +91,18 @@ class Search:
         rarity = self._rarity()
         average = self._size / max(1, self._pieces)
         whole = self._size / len(self._texts)
+        stems = [term.stem for term in self.terms]
         found = []
         for text in self._texts:
             above = NAME * sum(weight * value
                                for weight, value in zip(rarity, text.in_name, strict=True))
             above += FILE * term_score(text.counts, rarity, text.size / whole)
-            found += [Spot(text.name, span,
-                           above + term_score(counts, rarity, (span[1] - span[0]) / average))
-                      for span, counts in text.pieces]
+            share = share_of_tests(text.name, stems)
+            for span, counts in text.pieces:
+                score = above + term_score(counts, rarity, (span[1] - span[0]) / average)
+                covered = _covered(rarity, counts, text.in_name)
+                found.append(Spot(text.name, span,
+                                  score * share * (1 - COVERED + COVERED * covered)))
         found.sort(key=_by_score)
         return found
 
@@ -107,6 +112,20 @@ class Search:
             hits = sum(1 for text in self._texts for _, counts in text.pieces if counts[number])
             rarity.append(term.weight * math.log(1 + (total - hits + 0.5) / (hits + 0.5)))
         return rarity
+
+
+def _is_heading(text: str, marks: Sequence[int], place: int) -> bool:
+    """Whether a place is in the first line of a function or section, or where a constant is set."""
+    line = text.rfind("\n", 0, place) + 1
+    mark = bisect_right(marks, place) - 1
+    return mark >= 0 and marks[mark] >= line or _CONSTANT.match(text, line) is not None
+
+
+def _covered(rarity: Sequence[float], counts: Sequence[float], named: Sequence[float]) -> float:
+    """The share of the question that is in a piece or its name; rare words are more of it."""
+    held = sum(weight for weight, count, name in zip(rarity, counts, named, strict=True)
+               if count or name)
+    return held / (sum(rarity) or 1.0)
 
 
 def _start(span: Span) -> int:

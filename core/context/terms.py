@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from core.dataclass import dataclass
 from core.regex import regex
@@ -25,6 +26,7 @@ FEW = 2                      # words of a question that is taken for one about t
 FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5
 MOST_EARLIER = 4
 STEM, INFLECTED = 3, 0.8  # letters that a stem has at least; what another form of the word counts
+OTHER = 0.5               # what another word for the same thing counts
 _SMALL, _LARGE = regex("[a-z]*"), regex("[A-Z]*")
 _WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 
@@ -32,12 +34,13 @@ _WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 @dataclass(frozen=True, slots=True)
 class Term:
     """A word of the question in small letters, the part of it that all its forms share,
-    and how much it counts.
+    how much it counts, and other words for the same thing.
     """
 
     word: str
     stem: str
     weight: float = 1.0
+    others: tuple[Term, ...] = ()
 
     @property
     def is_inside(self) -> bool:
@@ -149,7 +152,16 @@ def _value(term: Term, text: str, small: str, end: int) -> float:
     return 0.0
 
 
+def find_others(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
+    """Where other words for a term begin in a text, and what the place counts."""
+    for other in term.others:
+        for place, value in find(other, text, small):
+            yield place, value * OTHER
+
+
 def in_name(terms: Sequence[Term], name: str) -> list[float]:
     """How much of each term is in a path."""
     small = lowered(name)
-    return [max((value for _, value in find(term, name, small)), default=0.0) for term in terms]
+    return [max((value for _, value in chain(find(term, name, small),
+                                             find_others(term, name, small))), default=0.0)
+            for term in terms]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from core.context.pieces import cut, join_spans, marks_of, spans_of, split_pieces
+from core.context.ranking import share_of_tests
 from core.context.search import Search, Spot, diverse
+from core.context.synonyms import with_synonyms
 from core.context.terms import find, lowered, stem_of, terms_of, terms_of_all, words_of
 from core.context_loader import ContextSet, Prepared, plan_budget
 
@@ -99,6 +101,46 @@ def choose(root: Path, source: str, question: str, window: int = 4_096) -> Prepa
     return asyncio.run(prepared())
 
 
+def test_another_word_for_the_same_thing_counts_less() -> None:
+    search = Search(with_synonyms(terms_of("where is the picture?")))
+    for name, text in (("said.txt", "the picture is here"), ("other.txt", "the image is here"),
+                       ("none.txt", "the mirage is here")):
+        search.add(name, "file", text)
+    assert [spot.name for spot in search.spots()] == ["said.txt", "other.txt"]
+    assert search.matched() == {"said.txt": ["picture"], "other.txt": []}, "the words that occur"
+
+
+def test_no_word_of_the_question_counts_twice() -> None:
+    terms = with_synonyms(terms_of("is an image a picture?"))
+    assert [[other.word for other in term.others] for term in terms] == [["photo"], ["photo"]]
+
+
+def test_a_test_counts_less_unless_the_question_is_about_tests() -> None:
+    def order(question: str) -> list[str]:
+        search = Search(terms_of(question))
+        for name in ("tests/test_delay.py", "src/delay.py"):
+            search.add(name, "file", "def delay(): the delay of a test")
+        return [spot.name for spot in search.spots()]
+    assert order("where is the delay?") == ["src/delay.py", "tests/test_delay.py"]
+    assert order("where is the delay tested?")[0] == "tests/test_delay.py"
+
+
+@pytest.mark.parametrize(("name", "is_test"), [
+    ("tests/a.py", True), ("src/test/A.java", True), ("test_a.py", True), ("pkg/a_test.go", True),
+    ("a.spec.ts", True), ("web/__tests__/a.js", True), ("a.test.js", True),
+    ("contest/a.py", False), ("latest.md", False), ("attest.py", False), ("special.py", False)])
+def test_tests_are_known_by_their_names(name: str, is_test: bool) -> None:
+    assert (share_of_tests(name, ["delay"]) < 1) == is_test
+
+
+def test_a_piece_with_more_of_the_question_comes_first() -> None:
+    search = Search(terms_of("quince valve pump"))
+    search.add("often.txt", "file", "quince " * 30)
+    search.add("each.txt", "file", "quince valve pump " + "plain words " * 20)
+    search.add("plain.txt", "file", "plain words " * 20)
+    assert search.spots()[0].name == "each.txt"
+
+
 def test_an_answer_in_a_large_file_without_a_word_in_its_name(tmp_path: Path) -> None:
     lines = [f"line {number} of something else entirely" for number in range(20_000)]
     lines[15_000] = "the turbine was replaced in Aarhus"
@@ -153,6 +195,19 @@ def test_pictures_leave_room_for_text(tmp_path: Path) -> None:
     chosen = choose(tmp_path, ".", "when does the turbine stop?", 16_384)
     assert "text.md" in chosen.included and 1 <= len(chosen.images) <= 3
     assert "a29.png" in choose(tmp_path, ".", "what is in a29?", 16_384).included
+
+
+def test_pictures_come_behind_texts_that_have_to_do_with_the_question(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        (tmp_path / "images" / f"a{number}.png").write_bytes(b"\x89PNG")
+    for number in range(9):
+        (tmp_path / f"text{number}.md").write_text("The turbine stops, the oil is cold.\n" * 400)
+    found = {question: len(choose(tmp_path, ".", question, 16_384).images)
+             for question in ("when does the turbine stop?", "what is in the images?",
+                              "which animals are there?")}
+    assert list(found.values()) == [0, 1, 1], found
+    assert "images/a3.png" in choose(tmp_path, ".", "what is in a3?", 16_384).included
 
 
 def test_why_each_file_is_in_or_not_is_known(tmp_path: Path) -> None:

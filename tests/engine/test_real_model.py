@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from bench.context_answers import answered, table
+from bench.corpora import Corpus, Question
 from core.engine.models import SMALLEST
 from tests.engine_support import engines_in, real_model
 from tests.pseudo_terminal import CTRL_D, Terminal
@@ -127,6 +129,20 @@ def test_tools_may_be_offered(home: Home) -> None:
     calls, results = ([event for event in events if event["event"] == kind]
                       for kind in ("tool_call", "tool_result"))
     assert len(calls) == len(results) and events[-1]["event"] == "message", events[-1]
+
+
+def test_the_line_that_answers_was_sent(home: Home, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make eval ARGS=answers` does with ten questions over this repository."""
+    for name, value in home.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "tides.md").write_text("# Tides\nThe harbour gate opens at noon.\n")
+    question = Question("when does the harbour gate open?", "tides.md", "opens at noon")
+    corpus = Corpus("tides", str(tmp_path / "texts"), (question,))
+    entry, = answered(corpus, str(tmp_path / "chats.db"), 2_048)
+    assert entry.has_line and entry.line == 2 and entry.text
+    assert "| `tides.md:2` | yes |" in table([entry])
 
 
 def test_a_file_is_shown_to_the_model(home: Home, tmp_path: Path) -> None:

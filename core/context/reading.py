@@ -10,12 +10,14 @@ from core.context.files import UNGUARDED, read_text
 from core.context.form import Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
 from core.context.opening import Guard, open_item
+from core.dataclass import replace
 from core.errors import ContextError
 from core.tools.limited_process import LimitedProcess
 from core.window.tokens import TokenEstimator
 
 SEARCHED_OF_ONE = 2 << 20  # bytes of one file
 MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
+COUNTED_CHARACTERS = 1 << 20     # of a text that may go in whole; the rest is taken to be like it
 KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
 
 
@@ -98,8 +100,18 @@ class Reader:
             item.included = ""
             return None
         piece = whole_piece(item.name, item.kind, text, item.note)
-        item.tokens = self.estimator.text(write_piece(piece), self.model)
+        item.tokens = self._tokens_of(piece)
         return piece
+
+    def _tokens_of(self, piece: Piece) -> int:
+        """Of a long text its beginning is counted: to number millions of lines takes as many
+        seconds, in which nothing else happens, and many times the memory of the text.
+        """
+        share = min(1.0, COUNTED_CHARACTERS / max(1, len(piece.text)))
+        if share == 1.0:
+            return self.estimator.text(write_piece(piece), self.model)
+        beginning = replace(piece, text=piece.text[:COUNTED_CHARACTERS])
+        return round(self.estimator.text(write_piece(beginning), self.model) / share)
 
     def cost(self, piece: Piece) -> int:
         return self.estimator.text(write_piece(piece), self.model) + 1

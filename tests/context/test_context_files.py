@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from core.context.files import read_text
+from core.context.form import write_piece
+from core.context.reading import Reader
 from core.context.shown import Forms, with_attached, without_attached
 from core.context_loader import ContextError, ContextSet, Prepared, load_context_files, plan_budget
 from core.messages import user_message
+from core.window.tokens import TokenEstimator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -431,3 +434,21 @@ def test_a_named_file_in_no_known_encoding_is_refused_at_once(tmp_path: Path) ->
     with pytest.raises(ContextError, match="is not text in any known encoding"):
         load_context_files([str(tmp_path / "odd.txt")])
     assert load_context_files([str(tmp_path / "late.txt")]).items
+
+
+def test_of_a_long_text_the_beginning_is_counted(tmp_path: Path) -> None:
+    """Millions of short lines are not written out with their numbers, to see that they are
+    too many.
+    """
+    seen = []
+
+    class Watching(TokenEstimator):
+        def text(self, text: str, model: str = "") -> int:
+            seen.append(len(text))
+            return super().text(text, model)
+    lines = 900_000
+    (tmp_path / "rows.txt").write_bytes(b"a\n" * lines)
+    item = load_context_files(["rows.txt"], root=str(tmp_path)).items[0]
+    piece = Reader(Watching()).whole(item, [])
+    assert piece is not None and piece.lines == lines and item.tokens > lines
+    assert max(seen) < 6 << 20 < len(write_piece(piece))

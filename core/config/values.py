@@ -92,6 +92,25 @@ def _parse_scalar(text: str) -> Any:
     """key=value options: JSON where it is JSON (numbers, true, lists), else the text itself."""
     import json
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, object_pairs_hook=only_once)
+    except DuplicateKey as problem:
+        raise UsageError(f"{text[:80]!r}: {problem}.", "Keep one of them.") from None
+    except (ValueError, RecursionError):
         return text
+
+
+class DuplicateKey(ValueError):
+    """A key stands twice in one JSON object. Parsers disagree on which one wins."""
+
+
+def only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these pairs, for `object_pairs_hook`. Raises DuplicateKey."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise DuplicateKey(f"the key {name[:80]!r} stands twice in one object")
+        seen.add(name)
+    return found

@@ -26,6 +26,7 @@ from core.sessions.foreign_tables import read_postgres, read_sqlite
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
 from core.sessions.sharing import held_back, is_waiting
 from core.store.rows import StoredMessage
+from core.tools.json_duplicates import Duplicates
 from db import Store
 
 MOST_BYTES = 2_000_000_000     # of a file, or of what is packed in one
@@ -145,7 +146,7 @@ def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iter
             return (_unpacked(archive, entry, MOST_IMAGE, path)
                     if entry is not None and entry.file_size <= MOST_IMAGE else None)
         data = _unpacked(archive, found[0], MOST_BYTES, path)
-        yield from _of_json(_parsed(data, path), kind, report, path, asset)
+        yield from _of_json(_parsed(data, path, report), kind, report, path, asset)
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str) -> bytes:
@@ -164,7 +165,7 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path:
 def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report,
              asset: Asset) -> Iterator[Imported]:
     first = file.readline(10_000_000)
-    line = _parsed_or_none(first)
+    line = _parsed_or_none(first, Report())
     if (isinstance(line, dict) and line.get("format") == FORMAT and kind in (None, "stream-chat")
         and "messages" not in line):
         report.kind = "stream-chat"
@@ -183,7 +184,7 @@ def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report,
             found |= {"name": name, "file_time": os.path.getmtime(os.path.expanduser(path))}
         yield from _of_json(found, "aichat", report, path, asset)
         return
-    parsed = _parsed(data, path)
+    parsed = _parsed(data, path, report)
     if is_manifest(parsed) and kind in (None, "ollama"):
         try:
             parsed, kind = saved_chat(parsed, os.path.expanduser(path)), "ollama"
@@ -199,7 +200,7 @@ def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
     """
     current: Imported | None = None
     for number, line in enumerate(file, 1):
-        row = _parsed_or_none(line)
+        row = _parsed_or_none(line, report)
         try:
             if not isinstance(row, dict):
                 raise ValueError("it is damaged")
@@ -288,9 +289,19 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
             yield from DATABASE_KINDS[found](connection)
 
 
-def _parsed(data: bytes, path: str) -> Any:
+def _loaded(text: str | bytes, report: Report) -> Any:
+    """The value; the report says which keys stand twice in it."""
+    duplicates = Duplicates()
+    found = json.loads(text, object_pairs_hook=duplicates.from_pairs)
+    remark = duplicates.remark().strip("[]")
+    if remark and remark not in report.notes:
+        report.notes.append(remark)
+    return found
+
+
+def _parsed(data: bytes, path: str, report: Report) -> Any:
     try:
-        return json.loads(data)
+        return _loaded(data, report)
     except (ValueError, RecursionError) as problem:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
             raise UsageError(f"{path} is not an export of chats.", KNOWN) from problem
@@ -299,8 +310,8 @@ def _parsed(data: bytes, path: str) -> Any:
         raise UsageError(f"{path} is not valid JSON: {problem}.") from problem
 
 
-def _parsed_or_none(line: bytes) -> Any:
+def _parsed_or_none(line: bytes, report: Report) -> Any:
     try:
-        return json.loads(line.decode("utf-8", "surrogatepass"))
+        return _loaded(line.decode("utf-8", "surrogatepass"), report)
     except (ValueError, RecursionError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from core.config.values import only_once
 from core.dataclass import dataclass, field
 from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
@@ -195,7 +196,7 @@ def _close_call(call: _OpenCall, number: int) -> ToolCall:
         return ToolCall(identity, call.name, {},
                         f"{written[:SHOWN]}\u2026 {TOO_LONG.format(call.size)}", call.extra)
     try:
-        arguments = json.loads(written, object_pairs_hook=_unique) if written.strip() else {}
+        arguments = json.loads(written, object_pairs_hook=only_once) if written.strip() else {}
     except (ValueError, RecursionError):
         return ToolCall(identity, call.name, {}, written, call.extra)
     if arguments is None:
@@ -203,10 +204,3 @@ def _close_call(call: _OpenCall, number: int) -> ToolCall:
     if not isinstance(arguments, dict):
         return ToolCall(identity, call.name, {}, written, call.extra)
     return ToolCall(identity, call.name, arguments, None, call.extra)
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return found

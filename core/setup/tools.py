@@ -13,6 +13,7 @@ from typing import Any
 
 from core.config import Settings
 from core.config.places import protected_places
+from core.config.values import DuplicateKey, only_once
 from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
@@ -113,11 +114,13 @@ def _read_rows(path: str | None) -> dict[str, Any]:
         return {}
     try:
         with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-            document = json.load(file)
+            document = json.load(file, object_pairs_hook=only_once)
     except OSError as problem:
         raise ConfigError(f"{path} cannot be read: {problem.strerror}.") from problem
-    except ValueError as problem:
-        raise ConfigError(f"{path} is no JSON: {problem}.") from problem
+    except DuplicateKey as problem:
+        raise ConfigError(f"{path}: {problem}.", "Keep one of them.") from problem
+    except (ValueError, RecursionError) as problem:
+        raise ConfigError(f"{path} is not valid JSON: {problem}.") from problem
     rows = document.get("mcpServers") if isinstance(document, Mapping) else None
     if not isinstance(rows, Mapping):
         raise ConfigError(f"{path} holds no mcpServers.",

@@ -24,7 +24,7 @@ from core.providers.addresses import provider_name as provider_name   # also imp
 from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
-from core.providers.parameters import fitted, told, without
+from core.providers.parameters import denied, fitted, told, without
 from core.providers.purpose import chats, only_embeds
 from core.providers.sealed import with_sealer, without_sealed
 from core.providers.sent import Ledger
@@ -301,7 +301,7 @@ class Providers:
         if not entry and target not in self.lacks and request.options == Options():
             return request
         return fitted(request, entry, self.settings, self.host(target.provider).dialect,
-                      self.lacks.get(target, ()))
+                      {*self.lacks.get(target, ()), *denied(entry, target.model)})
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
         """The request without sealed data of another origin, which this one would refuse."""

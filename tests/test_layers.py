@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.engine", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
     ("core.dataclass", "core.late_modules", "core.regex", "core.running_total", "core.messages",
-     "core.errors", "core.config", "core.safe_text"),
+     "core.errors", "core.config", "core.safe_text", "core.text_encoding"),
 )
 
 

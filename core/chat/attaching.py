@@ -177,19 +177,21 @@ class Attaching:
         notes += [f"Not attached: {path}: there is no such file"
                   for path in missing if not is_surely_path(path)]
         failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
+        hint = "Correct the name after @, or put a space behind the @."
         for path in mentions:
             try:
                 notes += await self.attach(f'"{path}"' if "," in path else path)
             except UsageError as error:
                 failed.append(error.message.removeprefix("No context could be loaded: ")
-                              .removesuffix("."))
+                              .removeprefix("Not attached: ").removesuffix("."))
+                if error.message.startswith("Not attached: "):    # there, but not to be seen
+                    hint = error.hint
         if failed:
-            await self._send_without(failed)
+            await self._send_without(failed, hint)
         return notes
 
-    async def _send_without(self, failed: Sequence[str]) -> None:
+    async def _send_without(self, failed: Sequence[str], hint: str) -> None:
         said = f"Not attached: {'; '.join(failed)}."
         if (self.front.agree is None
             or not await self.front.agree(f"{said}\nSend the message without it?")):
-            raise ContextError(f"Not sent. {said}",
-                               "Correct the name after @, or put a space behind the @.")
+            raise ContextError(f"Not sent. {said}", hint)

@@ -4,7 +4,6 @@ gone.
 
 from __future__ import annotations
 
-import codecs
 import errno
 import io
 import os
@@ -46,19 +45,23 @@ def read_stdin() -> str:
     if sys.stdin is None or sys.stdin.closed:
         return ""
     content = sys.stdin.buffer.read()
-    text = content.decode(_encoding(content), "replace")
-    if "\ufffd" in text and "\ufffd".encode() not in content:
-        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd",
-              file=sys.stderr)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text, note = _guessed(content)
+    if note:
+        print(f"note: standard input is {note}", file=sys.stderr)
     return text
 
 
-def _encoding(content: bytes) -> str:
-    """The encoding by the byte order mark, as for files; otherwise UTF-8."""
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    return ("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            else "utf-8-sig")
+def _guessed(content: bytes) -> tuple[str, str]:
+    """Read it as files are read; nothing that stands in a pipe is refused."""
+    from core.text_encoding import NotText, read_as_text
+    try:
+        return read_as_text(content)
+    except NotText:
+        return (content.decode("utf-8-sig", "replace"),
+                "not UTF-8; what could not be read was replaced by \ufffd")
 
 
 def flush() -> int:

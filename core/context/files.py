@@ -18,6 +18,7 @@ from core.context.sources import Source
 from core.errors import ContextError
 from core.messages import Image
 from core.regex import regex
+from core.text_encoding import GUESSED, HEAD, NotText, read_as_text
 from core.tools.secret_files import is_secret_name
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
 MOST_IMAGE = 20 << 20      # bytes of one picture
-HEAD = 8_192               # bytes that tell text from other things
-GUESSED = 65_536     # bytes from which an encoding is guessed
-SHORT = 200                # bytes above ASCII: fewer say too little for a guess by statistics
-# Letters and punctuation that Western texts have in cp1252 (of which Latin-1 is a part).
-WESTERN = frozenset(
-    b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3"
-    b"\xa7\xa9\xaa\xab\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf"
-    + bytes(range(0xC0, 0x100)))
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
           ".webp": "image/webp"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
@@ -306,13 +298,13 @@ def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | No
     if item.kind == "document":
         from core.context.documents import document_text
         return document_text(item, data, process)
-    text, encoding = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
+    text, doubt = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
     left = ""
     if item.path.lower().endswith(".ipynb"):
         from core.context.notebook import notebook_text
         text, left = notebook_text(text)
     item.note = "; ".join(filter(None,
-                                 (item.note, encoding and f"not UTF-8, read as {encoding}", left)))
+                                 (item.note, doubt, left)))
     return text
 
 
@@ -363,36 +355,13 @@ def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
 
 
 def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
-    """Bytes as text, and the encoding where it had to be guessed.
+    """Bytes as text, and a note where their encoding had to be guessed.
 
     Raises ContextError for binary data.
 
     `cut` says that more bytes follow: the last character may be incomplete.
     """
-    if data.startswith(UTF16):
-        return data.decode("utf-16", "replace"), ""
-    if b"\0" in data[:HEAD]:
-        raise ContextError(f"{name}: holds binary data, not text")
     try:
-        return data.decode("utf-8-sig"), ""
-    except UnicodeDecodeError as problem:
-        if cut and problem.start > len(data) - 4:
-            return data.decode("utf-8-sig", "ignore"), ""
-    encoding = _guess(data[:GUESSED])
-    if not encoding:
-        raise ContextError(f"{name}: is not text in any known encoding")
-    return data.decode(encoding, "replace"), encoding
-
-
-def _guess(data: bytes) -> str:
-    """The encoding of text that is not UTF-8; empty for none.
-
-    Statistics fail on short Western texts, so those come first.
-    """
-    high = [byte for byte in data if byte > 127]
-    if (len(high) < SHORT and sum(byte >= 0xC0 for byte in high) <= 0.3 * len(data)
-        and all(byte in WESTERN for byte in high)):
-        return "cp1252"
-    from charset_normalizer import from_bytes
-    best = from_bytes(data).best()
-    return best.encoding if best is not None else ""
+        return read_as_text(data, cut=cut)
+    except NotText as problem:
+        raise ContextError(f"{name}: {problem}") from None

@@ -17,7 +17,7 @@ from core.providers.from_settings import retry_config_of
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.providers.hosts import DEFAULT_PROVIDER
-from core.providers.parameters import left_out
+from core.providers.parameters import denied, left_out, told, without
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
 from core.retry_handler import Item, Pieces, RetryBudget, Shaping, stream_chat_with_retry
@@ -200,7 +200,8 @@ class Chain:
         if request.options == Options() and not self._providers.entry(target.provider):
             return ""
         asked = self._providers.prepared(target, replace(request, model=target.model))
-        said = [text for text in _not_as_set(target, asked, self._providers)
+        said = [text for text in (*_denied(target, request, self._providers),
+                                  *_not_as_set(target, asked, self._providers))
                 if text not in self._missed]
         self._missed.update(said)
         return " ".join(said)
@@ -297,6 +298,15 @@ class Chain:
         record = self._records.get(target)
         if record is not None:
             record.rests_until = self._clock() + self._cool_down
+
+
+def _denied(target: Target, request: Request, providers: Providers) -> Iterator[str]:
+    """Sentences about what is left out because the configuration says that the model cannot do it.
+    """
+    named = replace(request, model=str(target))
+    for feature in denied(providers.entry(target.provider), target.model):
+        if feature != "vision" and without(named, feature) is not named:     # reported elsewhere
+            yield told(named, feature)
 
 
 def _not_as_set(target: Target, request: Request, providers: Providers) -> Iterator[str]:

@@ -18,6 +18,9 @@ from core.providers.sealed import without_sealed
 FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive",
           "response_format")
 
+# What `models` in a provider's entry may deny a model.
+DENIABLE = ("tools", "vision", "thinking", "system", "temperature")
+
 # The names under which providers refuse a parameter -> ours.
 THEIR_NAMES: Mapping[str, str] = {
     "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens",
@@ -127,6 +130,12 @@ def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, diale
     for feature in lacks:
         request = without(request, feature)
     return request
+
+
+def denied(entry: Mapping[str, Any], model: str) -> list[str]:
+    """What a model cannot do by the user's own word, under `models` in a provider's entry."""
+    own = entry.get("models", {}).get(model, {})
+    return [name for name in DENIABLE if own.get(name) is False]
 
 
 def _may_replace(name: str, request: Request, settings: Settings) -> bool:

@@ -22,7 +22,7 @@ def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None
 
     Without `force`, only a new one.
     """
-    if os.path.isdir(path):
+    if os.path.isdir(path) or path.endswith(os.sep):
         raise UsageError(f"{path} is a directory.", "Name a file in it.")
     special = path.startswith("/dev/") or os.path.exists(path) and not os.path.isfile(path)
     target = path if special else os.path.realpath(path)

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 from core.errors import ToolError
 from core.regex import regex
 from core.safe_text import safe_line
+from core.text_encoding import NotText, read_as_text
 from core.tools import ToolContext, tool
 from core.tools.guards_net import NetworkGuard, Url, parse_url, resolve
 
@@ -137,8 +138,8 @@ def _charset(kind: str) -> str | None:
 
 def _decode(body: bytes, charset: str | None) -> str:
     try:
-        return body.decode(charset or "utf-8-sig", "replace")
-    except (LookupError, UnicodeError):
+        return body.decode(charset, "replace") if charset else read_as_text(body)[0]
+    except (LookupError, UnicodeError, NotText):
         return body.decode("utf-8", "replace")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import fnmatch
 import io
 import os
@@ -11,6 +10,7 @@ from typing import Annotated, BinaryIO
 
 from core.errors import ToolError
 from core.safe_text import safe_line
+from core.text_encoding import GUESSED, UTF8, NotText, encoding_of
 from core.tools import ToolContext, tool
 from core.tools.guards_files import Entry, open_file, shown_path, walk_files
 
@@ -32,6 +32,7 @@ def read_file(context: ToolContext, path: Path,
     taken: list[str] = []
     size = number = 0
     with open_text(context, path) as text:
+        encoding = text.encoding
         for number, line in enumerate(_lines(text, context), 1):
             if start_line <= number < start_line + lines and size < MOST_CHARACTERS:
                 taken.append(line)
@@ -41,7 +42,9 @@ def read_file(context: ToolContext, path: Path,
                 else f"(the file has {number} lines, none from {start_line} on)")
     end = start_line + len(taken) - 1
     whole = start_line == 1 and end == number
-    head = f"[{number} lines]" if whole else f"[lines {start_line} to {end} of {number}]"
+    said = f"{number} lines" if whole else f"lines {start_line} to {end} of {number}"
+    guessed = "" if encoding in (UTF8, "utf-16", "utf-32") else f", not UTF-8, read as {encoding}"
+    head = f"[{said}{guessed}]"
     return head + "\n" + "\n".join(taken)
 
 
@@ -95,7 +98,8 @@ def search_files(context: ToolContext,
 
 
 def open_text(context: ToolContext, path: str) -> io.TextIOWrapper:
-    """A file as text: UTF-8, or UTF-16 with a mark; what cannot be decoded becomes U+FFFD.
+    """A file as text, in the encoding that its beginning shows; what cannot be decoded
+    becomes U+FFFD.
 
     Raises ToolError for binary files.
     """
@@ -109,13 +113,14 @@ def open_text(context: ToolContext, path: str) -> io.TextIOWrapper:
 
 
 def _encoding(file: BinaryIO, path: str) -> str:
-    start = file.read(8_192)
+    start = file.read(GUESSED)
     file.seek(0)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if b"\0" in start:
-        raise ToolError(f"{safe_line(path, 200)!r} is a binary file.")
-    return "utf-8-sig"
+    try:
+        return encoding_of(start, cut=len(start) == GUESSED)[0]
+    except NotText as problem:
+        if not problem.binary:
+            return UTF8
+        raise ToolError(f"{safe_line(path, 200)!r} is a binary file.") from None
 
 
 def _lines(text: io.TextIOWrapper, context: ToolContext) -> Iterator[str]:

@@ -65,12 +65,24 @@ def test_both_are_one_question(ollama: FakeOllama, program: list[str],
     assert ollama.chats[-1].json["messages"][-1]["content"] == "what failed?\n\nline 1\nline 2\n"
 
 
-def test_standard_input_that_is_not_text(ollama: FakeOllama, program: list[str],
-                                         environment: Environment) -> None:
-    done = run([*program, "-m", "echo"], environment, b"caf\xe9 \xff\n")
-    assert done.returncode == 0 and done.stdout.decode() == "caf\ufffd \ufffd\n"
-    assert (done.stderr.startswith(b"note: standard input is not UTF-8")
-            and done.stderr.count(b"\n") == 1)
+NOT_UTF8 = {
+    "Western": (b"caf\xe9 \xff\n", "caf\u00e9 \u00ff\n", "not UTF-8, read as cp1252"),
+    "damaged": ("d\u00e9j\u00e0 ".encode() + b"\xe9\n", "d\u00e9j\u00e0 \ufffd\n",
+                "damaged UTF-8: what could not be read was replaced by \ufffd"),
+    "UTF-16 without a mark": ("caf\u00e9\n".encode("utf-16-le"), "caf\u00e9\n",
+                              "not UTF-8, read as utf-16-le"),
+    "no text": (b"\xe9\0\1\2\xff\n", "\ufffd\ufffd\1\2\ufffd\n",
+                "not UTF-8; what could not be read was replaced by \ufffd"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_UTF8)
+def test_standard_input_that_is_not_utf8(ollama: FakeOllama, program: list[str],
+                                         environment: Environment, kind: str) -> None:
+    given, answer, note = NOT_UTF8[kind]
+    done = run([*program, "-m", "echo"], environment, given)
+    assert done.returncode == 0 and done.stdout.decode() == answer
+    assert done.stderr.decode() == f"note: standard input is {note}\n"
 
 
 @pytest.mark.parametrize("stdin", [b"", b" \n\t"])

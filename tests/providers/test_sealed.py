@@ -13,7 +13,7 @@ import pytest
 from core.config import Settings
 from core.errors import Unsupported
 from core.events import Notice, TextDelta
-from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message
+from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, tool_message
 from core.model_manager import Providers, Target
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Endpoint, Options, Request, ToolSpec, load_dialect
@@ -21,7 +21,7 @@ from core.providers.anthropic_request import ANY_JSON, request_body as anthropic
 from core.providers.errors_http import classify
 from core.providers.hosts import hosts
 from core.providers.openai_request import request_body
-from core.providers.parameters import FIELDS, lacks_of, told, without
+from core.providers.parameters import DENIABLE, FIELDS, lacks_of, told, without
 from core.retry_handler import RetryConfig
 from tests.dialects import server_events, stream_answer
 from tests.fake_server import FakeServer
@@ -133,6 +133,35 @@ def test_what_a_model_has_no_parameter_for_is_reported_once() -> None:
     assert [item.text for item in items if isinstance(item, TextDelta)] == ["Hi."]
     assert [item.text for item in items if isinstance(item, Notice) and "num_ctx" in item.text] == [
         f"{name}/m has no such parameter, so it is left out: num_ctx." for name in ("away", "here")]
+
+
+@pytest.mark.parametrize("denied", DENIABLE)
+def test_what_the_user_says_a_model_cannot_do_is_not_asked_of_it(denied: str) -> None:
+    """The server lists nothing, so the configuration's word is all that is known."""
+    picture = Image("image/png", "aGk=", "p.png")
+    request = Request("m", (Message("user", (Text("hi"), picture)),), "Be brief.",
+                      (ToolSpec("clock", "The time.", {"type": "object"}),),
+                      Options(temperature=0.5, think=True))
+
+    async def use(entry: dict[str, Any]) -> list[Any]:
+        providers = Providers(Settings({}, providers={"here": entry}))
+        try:
+            chain = Chain([Target("here", "m")], providers, RetryConfig(1, 0.0, 0.0))
+            return [item for _ in range(2)
+                    async for item in respond_with_fallbacks(chain, request)]
+        finally:
+            await providers.close()
+    with FakeServer(REPLY) as server:
+        plain = {"base_url": f"{server.url}/v1", "quirks": {"think": "effort"}}
+        asyncio.run(use(plain))
+        whole = server.requests[-1].json
+        items = asyncio.run(use({**plain, "models": {"m": {denied: False}}}))
+        sent = server.requests[-1].json
+    said = [item.text for item in items if isinstance(item, Notice) and "here/m" in item.text]
+    assert sent != whole and len(said) == (0 if denied == "vision" else 1), said
+    assert {"tools": "tools" not in sent, "vision": "aGk=" not in json.dumps(sent),
+            "thinking": "reasoning_effort" not in sent, "temperature": "temperature" not in sent,
+            "system": sent["messages"][0]["role"] == "user"}[denied]
 
 
 def test_json_without_a_schema_is_asked_for_in_words_where_there_is_no_mode() -> None:

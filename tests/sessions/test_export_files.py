@@ -132,3 +132,11 @@ def test_a_new_format_is_one_function(saved: Environment, tmp_path: Path) -> Non
                            timeout=60).stdout
     assert "markdown, sql, org)" in " ".join(shown.split())
     assert "markdown, sql, org)" in (copy / "docs/settings.md").read_text()
+
+
+@pytest.mark.parametrize("path", ["folder", "folder/", "new/", "new/inner/"])
+def test_a_directory_is_not_written_as_a_file(tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="is a directory"):
+        write_whole(f"{tmp_path}/{path}", ["text"])
+    assert os.listdir(tmp_path) == ["folder"]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from core.messages import Message
     from core.store.query import Query
-    from core.store.sharing import Share
     from core.store.rows import (CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage,
                                  Unfinished)
+    from core.store.sharing import Share
 else:
     Protocol = object
 
@@ -287,10 +287,10 @@ def open_store(url: str, *, share: bool = False, user: str = "", whole: bool = F
     """
     address = parse_address(url)
     if address.kind == "postgresql":
-        from core.store.postgres import PostgresStore
+        from core.store.postgres.store import PostgresStore
         return PostgresStore(address, share=share, user=user or address.user, whole=whole)
     if user:
         raise UsageError("--user is for sessions in PostgreSQL: those in a file are one user's.",
                          "Name a database with --database-url postgresql://...")
-    from core.store.sqlite import SqliteStore
+    from core.store.sqlite.store import SqliteStore
     return SqliteStore(address.place)

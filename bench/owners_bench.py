@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from core.store.address import parse_address
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
 from core.store.query import parse_query
 from core.store.words import POSTGRES_WORDS
 from db import Store, open_store

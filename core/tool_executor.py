@@ -20,12 +20,11 @@ from core.events import ToolFinished
 from core.messages import Message, ToolCall, ToolResult
 from core.providers import ToolSpec
 from core.safe_text import safe_text
-from core.tools import (REGISTERED, Kind, Tool, ToolContext, fingerprint, first_line,
-                        get_tools)
+from core.tools import REGISTERED, Kind, Tool, ToolContext, fingerprint, first_line, get_tools
 from core.tools.call_text import call_text, grant_key, what_is_wrong
+from core.tools.guards.secret_files import secret_arguments
 from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, shorten
 from core.tools.schema import check_arguments
-from core.tools.secret_files import secret_arguments
 
 KINDS: tuple[str, ...] = get_args(Kind)
 Decision = Literal["once", "session", "always", "no"]
@@ -116,7 +115,7 @@ class _Trial:
 
 
 class Servers(Protocol):
-    """Programs that bring tools of their own (core/tools/mcp.py).
+    """Programs that bring tools of their own (core/tools/mcp/connection.py).
 
     They are started when tools are first offered.
     """

@@ -47,22 +47,22 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/chat/joining.py": (), "core/chat/repetition.py": (),
     "core/window/budget.py": ("window/test_context_budget.py",),
     "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
-    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (),
-    "core/tools/guards_files.py": (
+    "core/tools/guards/net.py": (), "core/tools/guards/secret_files.py": (),
+    "core/tools/guards/files.py": (
         "tools/test_guard_files.py", "tools/test_secret_files.py", "tools/test_tool_executor.py"),
     "core/providers/loads.py": (), "core/models/pool.py": (), "core/config/yaml_words.py": (),
     "core/stats/counting.py": (), "core/safe_text.py": ("test_safe_text.py",),
     "core/store/text.py": ("store/test_text.py", "store/test_db_contract.py"),
     "core/store/matching.py": ("store/test_db_lists.py", "sessions/test_search.py"),
     "core/store/words.py": ("store/test_db_contract.py", "sessions/test_search.py"),
-    "core/store/sql_messages.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
-    "core/store/sql_sessions.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
-    "core/store/sql_store.py": (
+    "core/store/sql/messages.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
+    "core/store/sql/sessions.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
+    "core/store/sql/store.py": (
         "store/test_db_lists.py", "store/test_db_contract.py", "store/test_overlapping.py"),
-    "core/store/sqlite.py": ("store/test_db_sqlite.py", "store/test_care.py"),
+    "core/store/sqlite/store.py": ("store/test_db_sqlite.py", "store/test_care.py"),
     "core/store/locks.py": (), "core/store/message_json.py": (),
-    "core/providers/foreign.py": (), "core/providers/http_parser.py": (),
-    "core/providers/decoder.py": (),
+    "core/providers/foreign.py": (), "core/providers/http/parser.py": (),
+    "core/providers/http/decoder.py": (),
     "core/providers/errors_http.py": ("providers/test_provider_errors.py",),
     "core/providers/parameters.py":
     ("providers/test_provider_errors.py", "providers/test_sealed.py"),

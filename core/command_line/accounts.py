@@ -12,7 +12,7 @@ from core.safe_text import safe_line
 from core.setup.passwords import hashed, require_argon2
 from core.setup.saved import open_place
 from core.store.accounts import Accounts, is_name
-from core.store.postgres import PostgresStore
+from core.store.postgres.store import PostgresStore
 
 LEAST = 10  # characters of a password
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import ChatError
-from core.rendering.code_blocks import CodeBlock, code_blocks
+from core.rendering.parser.code_blocks import CodeBlock, code_blocks
 
 SAME = {"py": "python", "sh": "bash", "shell": "bash", "zsh": "bash", "console": "bash",
         "js": "javascript",

@@ -9,7 +9,7 @@ from core.errors import UsageError
 from core.safe_text import safe_line
 from core.setup.saved import store_place
 from core.store.address import parse_address
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
 
 
 def run(settings: Settings) -> int:

@@ -10,7 +10,7 @@ from core.commands.clipboard import copy as to_clipboard
 from core.commands.sessions import shell_words
 from core.errors import UsageError
 from core.messages import Message
-from core.rendering.code_blocks import CodeBlock, code_blocks
+from core.rendering.parser.code_blocks import CodeBlock, code_blocks
 from core.sessions.output import refuse_existing
 
 GROUP = "Answers"

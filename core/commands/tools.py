@@ -12,14 +12,14 @@ from core.context.items import Item
 from core.errors import UsageError
 from core.rendering.table import Table
 from core.tool_executor import Toolbox
-from core.tools.call_text import call_text
 from core.tools import Tool, all_tools, get_tools, load_entry_points
-from core.tools.secret_files import secret_arguments
+from core.tools.call_text import call_text
+from core.tools.guards.secret_files import secret_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.tools.mcp import Connection
-    from core.tools.mcp_group import ServerGroup
+    from core.tools.mcp.connection import Connection
+    from core.tools.mcp.group import ServerGroup
 
 
 def _toolbox(chat: Chat) -> Toolbox:
@@ -129,7 +129,7 @@ async def last(chat: Chat, argument: str) -> Outcome:
 # ---- MCP
 
 def _servers(chat: Chat) -> ServerGroup:
-    from core.tools.mcp_group import ServerGroup
+    from core.tools.mcp.group import ServerGroup
     servers = _toolbox(chat).servers
     if not isinstance(servers, ServerGroup):
         raise UsageError("No MCP servers are set up.",

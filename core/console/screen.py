@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
     from core.messages import Image
-    from core.rendering.code_blocks import CodeBlock
+    from core.rendering.parser.code_blocks import CodeBlock
     from core.rendering.spoken import SpokenStream
 
 CLEAR_LINE = "\x1b[K"

@@ -19,7 +19,7 @@ from core.errors import ContextError
 from core.messages import Image
 from core.regex import regex
 from core.text_encoding import GUESSED, HEAD, NotText, read_as_text
-from core.tools.secret_files import is_secret_name
+from core.tools.guards.secret_files import is_secret_name
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

@@ -13,8 +13,8 @@ from io import FileIO
 from core.context.items import Item
 from core.errors import ContextError
 from core.tools import ToolContext, real_roots
-from core.tools.guards_files import DATABASE_PARTS, protected_ids
-from core.tools.secret_files import holds_secret, is_secret_path, read_head
+from core.tools.guards.files import DATABASE_PARTS, protected_ids
+from core.tools.guards.secret_files import holds_secret, is_secret_path, read_head
 
 OURS = "holds Stream Chat's own data"
 SECRET = "looks like a file of keys or passwords"

@@ -10,7 +10,7 @@ from core.context.sources import Source
 from core.errors import ToolError
 from core.tools import ToolContext
 from core.tools.fetch_url import MOST_BYTES, as_readable, download
-from core.tools.guards_net import parse_url
+from core.tools.guards.net import parse_url
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:

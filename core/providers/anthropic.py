@@ -17,9 +17,9 @@ from core.providers.anthropic_request import NAME, adapted, request_body
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import object_of, read_each, size_of
+from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, open_client
 from core.providers.written import Beginnings
 
 VERSION = "2023-06-01"

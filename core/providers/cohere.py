@@ -15,10 +15,10 @@ from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of, words_of
+from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, fetch_entries
 from core.providers.tool_schema import function_tool
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, open_client
 from core.providers.written import Beginnings
 
 NAME = "cohere"

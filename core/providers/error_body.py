@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.dataclass import dataclass
-from core.providers.decoder import plausible_count, readable
+from core.providers.http.decoder import plausible_count, readable
 from core.regex import regex
 from core.retry.headers import retry_after
 

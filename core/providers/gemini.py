@@ -18,9 +18,9 @@ from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of, words_of
 from core.providers.gemini_request import NAME, adapted, request_body
+from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, open_client
 from core.providers.written import Beginnings
 
 WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",

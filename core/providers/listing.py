@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
-from core.providers.decoder import named
 from core.providers.errors_http import classify
 from core.providers.foreign import MOST_ENTRIES, objects_of, size_of, text_of
-from core.providers.http1 import Client
-from core.providers.transport import ErrorMapper, fetch_json
+from core.providers.http.decoder import named
+from core.providers.http.http1 import Client
+from core.providers.http.transport import ErrorMapper, fetch_json
 
 MOST_PAGES = 100   # a server that always names a next page would never end
 

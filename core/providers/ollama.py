@@ -18,21 +18,22 @@ import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from core.config.network import is_loopback, unix_socket
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta, PullProgress
 from core.providers import Endpoint, ModelInfo, Request, dialect
-from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.foreign import read_each
-from core.providers.http1 import Client
-from core.regex import regex
+from core.providers.http.decoder import join_deltas
+from core.providers.http.http1 import Client
+from core.providers.http.transport import (ErrorMapper, exchange, fetch_json, open_client,
+                                           read_json_lines)
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
 from core.providers.written import Beginnings
-from core.config.network import is_loopback, unix_socket
-from core.providers.transport import ErrorMapper, exchange, fetch_json, open_client, read_json_lines
+from core.regex import regex
 
 if TYPE_CHECKING:
     import ollama as ollama_package

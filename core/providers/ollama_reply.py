@@ -12,8 +12,8 @@ from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, To
 from core.messages import Usage
 from core.providers import Request
 from core.providers.answering import is_another, name_in
-from core.providers.decoder import plausible_count
 from core.providers.finish import finish_of
+from core.providers.http.decoder import plausible_count
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import not_ollama
 from core.providers.thinking import InlineThinking

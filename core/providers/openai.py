@@ -18,15 +18,14 @@ from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of
+from core.providers.http.transport import exchange, fetch_json, open_client
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, adapted, origin_of, request_body
-from core.providers.reattach import (
-    Keeper, ReplayBuffer, Wire, find_again, handle_of, kept_reads)
+from core.providers.reattach import Keeper, ReplayBuffer, Wire, find_again, handle_of, kept_reads
 from core.providers.server_count import count_on_server
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
-from core.providers.transport import exchange, fetch_json, open_client
 from core.providers.written import Beginnings
 
 # finish reasons that are errors, and worth asking again about

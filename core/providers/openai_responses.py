@@ -16,11 +16,11 @@ from core.messages import Usage
 from core.providers import Endpoint, Request, dialect
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
+from core.providers.http.transport import fetch_json
 from core.providers.openai import OpenAI, trimmed
 from core.providers.openai_responses_request import NAME, adapted, origin_of, request_body
 from core.providers.reattach import Wire
 from core.providers.translation import Translation
-from core.providers.transport import fetch_json
 
 POLL = 2.0          # seconds between two questions whether an answer is complete
 UNFINISHED = ("queued", "in_progress")

@@ -10,13 +10,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+from core.config.network import is_loopback
 from core.dataclass import dataclass, field
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
-from core.providers.http1 import Client, ConnectTimeout, NoConnection, Response, Silence
-from core.config.network import is_loopback
-from core.providers.transport import (ANEW, ContentClock, ErrorMapper, exchange,
-                                      read_chunks)
+from core.providers.http.http1 import Client, ConnectTimeout, NoConnection, Response, Silence
+from core.providers.http.transport import ANEW, ContentClock, ErrorMapper, exchange, read_chunks
 
 if TYPE_CHECKING:
     from core.providers.translation import Reads

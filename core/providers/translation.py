@@ -13,15 +13,14 @@ from typing import Any
 from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Answering, Delta, Finished, Reading, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
-from core.regex import regex
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
-from core.providers.decoder import (
-    LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
-    plausible_count,
-    too_much)
-from core.providers.http1 import Response
-from core.providers.transport import ContentClock, lines_of, read_chunks
+from core.providers.http.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent,
+                                         join_deltas, not_the_protocol, parse_json, plausible_count,
+                                         too_much)
+from core.providers.http.http1 import Response
+from core.providers.http.transport import ContentClock, lines_of, read_chunks
+from core.regex import regex
 
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events

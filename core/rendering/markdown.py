@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.rendering.blocks import Parser
-from core.rendering.code_blocks import CodeBlock
 from core.rendering.layout import Layout
-from core.rendering.operations import Span
 from core.rendering.painter import Painter
+from core.rendering.parser.blocks import Parser
+from core.rendering.parser.code_blocks import CodeBlock
+from core.rendering.parser.operations import Span
 from core.rendering.rows import HELD_ROWS, Rows
 from core.rendering.table_rows import TableRows
 from core.rendering.theme import NO_STYLE, UNKNOWN, Theme

@@ -8,10 +8,10 @@ from html import escape
 
 from core.dataclass import dataclass, field
 from core.regex import regex
-from core.rendering.blocks import Parser
 from core.rendering.highlight import Highlighter
-from core.rendering.operations import (END, TAGS, Close, Define, Json, Open, Operation,
-                                       Span, to_json)
+from core.rendering.parser.blocks import Parser
+from core.rendering.parser.operations import (END, TAGS, Close, Define, Json, Open, Operation, Span,
+                                              to_json)
 
 _SAFE_LINK = regex(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
 _ELEMENTS = {"quote": "blockquote", "code": "code", "math": "div"}

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from core.rendering.code_blocks import CodeBlock
 from core.rendering.highlight import Highlighter
 from core.rendering.layout import Layout, Run
-from core.rendering.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define,
-                                       Open, Operation, Retag,
-                                       Span)
+from core.rendering.parser.code_blocks import CodeBlock
+from core.rendering.parser.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close,
+                                              Define, Open, Operation, Retag, Span)
 from core.rendering.table_rows import TableRows
 from core.rendering.theme import Theme
 from core.rendering.widths import text_width

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.regex import regex
-from core.rendering.blocks import Parser
-from core.rendering.code_blocks import CodeBlock
-from core.rendering.operations import END, MATH, Close, Define, Open, Operation, Retag, Span
+from core.rendering.parser.blocks import Parser
+from core.rendering.parser.code_blocks import CodeBlock
+from core.rendering.parser.operations import END, MATH, Close, Define, Open, Operation, Retag, Span
 from core.safe_text import safe_text
 
 _SENTENCE_END = regex(r"[.!?\u2026:;](?=[ \n])|\n")

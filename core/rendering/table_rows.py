@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.regex import regex
-from core.rendering.cells import Alignment
 from core.rendering.layout import Layout, Run
+from core.rendering.parser.cells import Alignment
 from core.rendering.widths import text_width
 
 GAP = 3                 # cells between columns

@@ -14,7 +14,7 @@ from typing import Any
 from core.errors import UsageError
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
-from core.rendering.code_blocks import closing_fence, opening_fence
+from core.rendering.parser.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.sessions.output import refuse_existing, write_whole

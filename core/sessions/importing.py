@@ -16,13 +16,13 @@ from core.dataclass import dataclass, field
 from core.errors import SessionGone, StoreConflict, UsageError
 from core.safe_text import safe_line
 from core.sessions.fetched_file import fetched
-from core.sessions.foreign import Imported, made_identity
-from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
-from core.sessions.foreign_kinds import Asset, read_aichat, read_chatgpt, read_claude
-from core.sessions.foreign_ollama import is_manifest, read_app, read_saved, saved_chat
-from core.sessions.foreign_pages import read_librechat, read_openwebui
-from core.sessions.foreign_parts import MOST_IMAGE
-from core.sessions.foreign_tables import read_postgres, read_sqlite
+from core.sessions.foreign.conversation import Imported, made_identity
+from core.sessions.foreign.databases import read_llm, read_oterm, tables_of
+from core.sessions.foreign.kinds import Asset, read_aichat, read_chatgpt, read_claude
+from core.sessions.foreign.ollama import is_manifest, read_app, read_saved, saved_chat
+from core.sessions.foreign.pages import read_librechat, read_openwebui
+from core.sessions.foreign.tables import read_postgres, read_sqlite
+from core.sessions.foreign.values import MOST_IMAGE
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
 from core.sessions.sharing import held_back, is_waiting
 from core.store.rows import StoredMessage

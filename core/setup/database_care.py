@@ -9,8 +9,8 @@ from core.store.address import parse_address
 from core.store.care import Care
 from core.store.copying import copy_all
 from core.store.database import Database
-from core.store.postgres_care import PostgresCare
-from core.store.sqlite_care import SqliteCare
+from core.store.postgres.care import PostgresCare
+from core.store.sqlite.care import SqliteCare
 from db import Store, open_store
 
 

@@ -18,8 +18,8 @@ from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
 from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
-from core.tools.mcp import parse_servers
-from core.tools.mcp_group import ServerGroup
+from core.tools.mcp.connection import parse_servers
+from core.tools.mcp.group import ServerGroup
 
 
 def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *,

@@ -13,8 +13,8 @@ from core.store.backups import remove_database
 from core.store.copying import copy_all
 from core.store.database import Database
 from core.store.message_json import read_message
-from core.store.sql_store import SqlStore
-from core.store.sqlite import SqliteStore
+from core.store.sql.store import SqlStore
+from core.store.sqlite.store import SqliteStore
 from core.store.text import from_database
 
 Kind = Literal["structure", "index", "counts", "unreadable", "backup"]

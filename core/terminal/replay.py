@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
 from core.messages import Image, Message, ToolCall
-from core.rendering.code_blocks import ends_in_code
 from core.rendering.event_lines import tool_line
 from core.rendering.marks import styled
+from core.rendering.parser.code_blocks import ends_in_code
 from core.rendering.widths import text_width
 from core.safe_text import safe_text
 

@@ -20,7 +20,8 @@ from core.retry_handler import TurnLimits
 from core.sessions.reply import Reply
 
 PAUSE = 0.02      # seconds between two steps, in which keys are handled
-NEEDED = ("core.store.words", "core.store.log_sync", "core.models.window", "core.models.facts")
+NEEDED = ("core.store.words", "core.store.sqlite.log_sync", "core.models.window",
+          "core.models.facts")
 # What nearly every reply begins with.
 SAMPLE = ("# A\n\n", "- **b** `c` [d](e)\n", "\n| f |\n|---|\n")
 
@@ -34,7 +35,7 @@ def steps(chat: Chat) -> Iterator[Callable[[], object]]:
     yield _policy
     yield _wire
     yield _reply
-    parser = import_module("core.rendering.blocks").Parser()
+    parser = import_module("core.rendering.parser.blocks").Parser()
     for text in SAMPLE:
         yield partial(parser.feed, text)
 
@@ -52,9 +53,9 @@ def _policy() -> object:
 
 
 def _wire() -> object:
-    from core.providers.connection import split_url
-    from core.providers.http1 import check_headers
-    from core.providers.http_parser import AnswerParser
+    from core.providers.http.connection import split_url
+    from core.providers.http.http1 import check_headers
+    from core.providers.http.parser import AnswerParser
     from core.providers.written import Beginnings
     Beginnings().entries((), lambda *_: ())
     Ledger().note("", "POST", "", b"", with_key=False)

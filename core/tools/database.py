@@ -15,7 +15,7 @@ from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.csv_rows import as_csv
-from core.tools.guards_files import find_file, open_file
+from core.tools.guards.files import find_file, open_file
 from core.tools.limited_process import Job, run_limited
 
 # bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory

@@ -13,7 +13,7 @@ from core.regex import regex
 from core.safe_text import safe_line
 from core.text_encoding import NotText, read_as_text
 from core.tools import ToolContext, tool
-from core.tools.guards_net import NetworkGuard, Url, parse_url, resolve
+from core.tools.guards.net import NetworkGuard, Url, parse_url, resolve
 
 if TYPE_CHECKING:
     import requests

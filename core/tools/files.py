@@ -12,7 +12,7 @@ from core.errors import ToolError
 from core.safe_text import safe_line
 from core.text_encoding import GUESSED, UTF8, NotText, encoding_of
 from core.tools import ToolContext, tool
-from core.tools.guards_files import Entry, open_file, shown_path, walk_files
+from core.tools.guards.files import Entry, open_file, shown_path, walk_files
 
 MOST_CHARACTERS = 40_000     # of one answer
 LONGEST_LINE = 2_000

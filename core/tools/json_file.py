@@ -17,17 +17,9 @@ from typing import Annotated, Any, BinaryIO
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
-from core.tools.guards_files import open_file
-from core.tools.json_document import (
-    CHUNK,
-    Damage,
-    Document,
-    Source,
-    Step,
-    find_values,
-    parse_path,
-    reason_of,
-)
+from core.tools.guards.files import open_file
+from core.tools.json_document import (CHUNK, Damage, Document, Source, Step, find_values,
+                                      parse_path, reason_of)
 from core.tools.json_duplicates import Duplicates
 from core.tools.limited_process import Job, run_limited
 

@@ -16,7 +16,7 @@ from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.fetch_url import download
-from core.tools.guards_net import parse_url
+from core.tools.guards.net import parse_url
 
 FRESH = 600.0        # seconds that an answer is kept
 KEPT = 100           # answers

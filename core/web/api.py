@@ -20,12 +20,12 @@ from core.errors import ChatError, SessionNotFound, StoreError, UsageError
 from core.messages import Image, user_message
 from core.models.switch import find_model
 from core.regex import regex
-from core.web.desk import Queued
-from core.web.hub import Hub
-from core.web.live import Live
+from core.web.conversation.desk import Queued
+from core.web.conversation.hub import Hub
+from core.web.conversation.live import Live
+from core.web.conversation.shown import Snapshot
 from core.web.outcomes import act
-from core.web.shown import Snapshot
-from core.web.member_limits import may_use
+from core.web.team.member_limits import may_use
 from core.web.uploads import Uploads
 
 Handler = Callable[[Request], Awaitable[Response]]

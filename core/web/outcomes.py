@@ -7,17 +7,16 @@ from contextlib import aclosing
 from typing import Any
 
 from core.chat.aside import Aside
-from core.commands import (
-    Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch, Filling, History, Leave,
-    Look, Outcome,
-    Page, Paste, Say, ToClipboard, run_command)
+from core.commands import (Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch,
+                           Filling, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard,
+                           run_command)
 from core.model_manager import Target
 from core.rendering.bars import bar_text
 from core.rendering.table import Table
 from core.session_manager import Session
-from core.web.desk import Queued
-from core.web.live import Live
-from core.web.member_limits import require_allowed
+from core.web.conversation.desk import Queued
+from core.web.conversation.live import Live
+from core.web.team.member_limits import require_allowed
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:

@@ -16,21 +16,21 @@ from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings, cache_directory
 from core.dataclass import replace
-from core.setup.chat import open_chat
 from core.session_manager import Session
+from core.setup.chat import open_chat
 from core.setup.saved import store_place
 from core.setup.store import OpenedStore
-from core.web.desk import Desks
-from core.web.first_run import FirstRun
-from core.web.hub import Hub
-from core.web.openai_api import OpenAiApi
-from core.web.pace import Pace
-from core.web.provider_api import ProviderApi
+from core.web.conversation.desk import Desks
+from core.web.conversation.hub import Hub
+from core.web.conversation.pace import Pace
+from core.web.conversation.watching import Polling, Watch
+from core.web.providers.api import ProviderApi
+from core.web.providers.first_run import FirstRun
 from core.web.server import (HOST, Door, announce, bind, kept_secret, make_app, make_page, serve,
                              web_folder)
 from core.web.shared import Shared
 from core.web.uploads import Uploads
-from core.web.watching import Polling, Watch
+from core.web.v1.openai_api import OpenAiApi
 from db import Store
 
 TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"

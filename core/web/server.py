@@ -22,15 +22,15 @@ from core.dataclass import dataclass
 from core.errors import UsageError
 from core.web.api import Api
 from core.web.assets import Assets
+from core.web.conversation.hub import Hub
 from core.web.guard import App, Guard
-from core.web.first_run import FirstRun
-from core.web.hub import Hub
-from core.web.openai_api import OpenAiApi
-from core.web.provider_api import ProviderApi
-from core.web.responses_api import ResponsesApi
+from core.web.providers.api import ProviderApi
+from core.web.providers.first_run import FirstRun
 from core.web.session_api import SessionApi
 from core.web.upkeep import tend
 from core.web.uploads import Uploads
+from core.web.v1.openai_api import OpenAiApi
+from core.web.v1.responses_api import ResponsesApi
 from db import Store
 
 HOST = "127.0.0.1"

@@ -21,7 +21,7 @@ from core.sessions.search import Found, search
 from core.sessions.shelves import changed_tags
 from core.store.rows import SessionRow
 from core.web.api import Handler, body_of, guarded, text_of
-from core.web.hub import Hub
+from core.web.conversation.hub import Hub
 from core.web.uploads import file_name
 from db import Store, open_store
 

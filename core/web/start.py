@@ -21,7 +21,7 @@ def run(settings: Settings) -> int:
         raise UsageError(f"The page needs packages that are not installed: {', '.join(missing)}.",
                          f"Install them: {install_command(' '.join(missing))}")
     if settings.team:
-        from core.web.team_server import serve_team
+        from core.web.team.server import serve_team
         return serve_team(settings)
     from core.web.running import serve_page
     return serve_page(settings)

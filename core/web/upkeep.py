@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from core.errors import StoreError
-from core.web.desk import Desk, Desks
+from core.web.conversation.desk import Desk, Desks
 from core.web.uploads import Uploads
 from db import Store
 

@@ -20,7 +20,7 @@ from core.events import TextDelta
 from core.messages import user_message
 from core.model_manager import Providers, Target
 from core.session_manager import Session
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from tests.fake_server import Answer, FakeOllama, FakeServer, Received, fake_words, json_answer
 from tests.faulty_proxy import DIALECTS, whole_answer, wire
 from tests.pseudo_terminal import Terminal

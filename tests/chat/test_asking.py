@@ -21,12 +21,12 @@ from core.events import Event, MessageAdded, ModelChanged, Notice
 from core.messages import Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.model_manager import Providers, build_model_list
 from core.session_manager import Session
+from core.store.sqlite.store import SqliteStore
 from core.tool_executor import Toolbox
 from core.tools import make_tool
 from core.window.budget import plan_budget
 from core.window.compaction import fixed_messages, shorten_results, trim_history
 from core.window.tokens import TokenEstimator
-from core.store.sqlite import SqliteStore
 from tests.fake_server import (Answer, FakeOllama, Received, chat_line, done_line, json_answer,
                                lines_answer)
 

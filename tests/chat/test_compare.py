@@ -20,7 +20,7 @@ from core.model_manager import Providers, parse_target
 from core.rendering.columns import side_by_side
 from core.rendering.widths import text_width
 from core.session_manager import Session
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from tests.fake_server import FakeOllama, fake_words
 from tests.pseudo_terminal import Terminal
 

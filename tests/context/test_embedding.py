@@ -27,7 +27,7 @@ from core.events import Event, MessageAdded, Notice
 from core.messages import user_message
 from core.model_manager import Providers, build_model_list
 from core.session_manager import Session
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from db import Store
 from tests.fake_server import Answer, Pause, Received, Stall, json_answer, text_answer
 from tests.meanings import FILES, QUESTION, Meanings, make_files

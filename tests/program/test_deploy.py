@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from core.argument_parser import parse_arguments
-from core.web.team_server import address_of
+from core.web.team.server import address_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"

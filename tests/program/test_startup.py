@@ -83,7 +83,7 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["--list-sessions"], environment, tmp_path)
     assert "sqlite3" in modules
-    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn",
+    assert not modules & {"asyncio", "core.providers.http.http1", "ssl", "core.chat.turn",
                           "core.session_manager",
                           "core.sessions.export", "core.store.schema"}
     assert not heavy(modules)
@@ -94,7 +94,7 @@ def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environ
                                         tmp_path: Path, flags: list[str]) -> None:
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["-m", "words-50@100", *flags], environment, tmp_path, "first")
-    assert ("core.providers.http1" in modules and not modules & {"httpx2", "h11"}
+    assert ("core.providers.http.http1" in modules and not modules & {"httpx2", "h11"}
             and "asyncio" in modules and "sqlite3" in modules)
     assert not heavy(modules) - {"wcwidth"}
     assert not modules & {"core.store.schema", "core.sessions.export", "core.web",
@@ -106,7 +106,7 @@ def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environ
 
 def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> None:
     modules = loaded(["-p", "demo", "--demo-delay", "0", "--no-save", "q"], environment, tmp_path)
-    assert "core.providers.http1" not in modules and not heavy(modules)
+    assert "core.providers.http.http1" not in modules and not heavy(modules)
 
 
 def test_importing_does_nothing(environment: Environment, tmp_path: Path) -> None:

@@ -22,14 +22,13 @@ from pathlib import Path
 
 from core.chat.turn import run_chat_turn
 from core.errors import AuthFailed, ChatError, Overloaded, RateLimited, StreamBroken
-from core.events import (
-    Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished)
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
 from core.retry.policy import RetryConfig
 from core.retry_handler import stream_chat_with_retry
 from core.session_manager import Session, open_session, recover
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from tests.one_model import Models
 from tests.virtual_time import JumpingLoop
 

@@ -16,8 +16,8 @@ import pytest
 from core.config.network import certificates, proxy_for
 from core.errors import ConnectFailed, ProviderError
 from core.providers import Endpoint, transport
-from core.providers.connecting import connect
-from core.providers.connection import MOST_READ, Connection
+from core.providers.http.connecting import connect
+from core.providers.http.connection import MOST_READ, Connection
 
 CERTIFICATE = Path(__file__).with_name("server.test.pem")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]

@@ -17,7 +17,7 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage, user_message
 from core.providers import Request
-from core.providers.decoder import join_deltas
+from core.providers.http.decoder import join_deltas
 from tests.dialects import ask, reply_of
 from tests.fake_server import Answer, FakeServer, Pause, Stall, Step
 from tests.scripted_answers import SCRIPTED, Call, Script

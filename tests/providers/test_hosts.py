@@ -70,7 +70,7 @@ def test_a_key_is_not_sent_to_a_host_of_another_maker() -> None:
 
 @pytest.mark.processes
 def test_reading_the_rows_loads_no_http_client() -> None:
-    heavy = ("core.providers.http1", "ssl", "asyncio")
+    heavy = ("core.providers.http.http1", "ssl", "asyncio")
     script = (f"import sys, core.providers.hosts; print([name for name in {heavy} if name in "
               "sys.modules])")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import h11
 import pytest
 
-from core.providers.http_parser import AnswerParser, EndedEarly, NotHttp
+from core.providers.http.parser import AnswerParser, EndedEarly, NotHttp
 
 WORDS = ("data: {}", "\n\n", "ä", "x" * 300, "", " ", "0", "5\r\n", "HTTP/1.1 200 OK\r\n\r\n", "\0")
 

@@ -12,22 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong,
-                         ModelNotFound, Overloaded,
-                         ProviderError, QuotaExhausted, RateLimited, StreamBroken, Unsupported)
+                         ModelNotFound, Overloaded, ProviderError, QuotaExhausted, RateLimited,
+                         StreamBroken, Unsupported)
 from core.events import Delta, Finished, PullProgress, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
                            tool_message, user_message)
 from core.providers import (CanCheck, CanPull, CanShow, Endpoint, ModelInfo, Options, Request,
                             ToolSpec)
-from core.providers.decoder import join_deltas
+from core.providers.http.decoder import join_deltas
 from core.providers.ollama import Ollama, ollama_base_url
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_reply import ReplyReader
 from core.providers.ollama_request import chat_body, chat_options
 from core.providers.thinking import InlineThinking
 from tests.fake_server import (Answer, Cut, FakeOllama, FakeServer, Pause, chat_line, done_line,
-                               fake_words, json_answer,
-                               json_line, lines_answer, pieces)
+                               fake_words, json_answer, json_line, lines_answer, pieces)
 
 NOW = ToolSpec("now", "the time", {"type": "object", "properties": {}})
 HELLO = (user_message("hello"),)

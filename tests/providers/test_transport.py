@@ -22,14 +22,13 @@ from core.errors import (AuthFailed, BadResponse, ConnectFailed, ProviderError, 
                          StreamBroken)
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
-from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
-from core.providers.http1 import NoConnection, Response
-from core.providers.transport import read_events, read_json_lines, read_lines
+from core.providers.http.decoder import EventDecoder, ServerEvent, join_deltas
+from core.providers.http.http1 import NoConnection, Response
+from core.providers.http.transport import read_events, read_json_lines, read_lines
 from core.retry.headers import retry_after
 from tests.dialects import run as run_provider
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at,
-                               json_answer, lines_answer, pieces,
-                               sse_answer, text_answer)
+                               json_answer, lines_answer, pieces, sse_answer, text_answer)
 
 Reader = Callable[[Response, Endpoint], AsyncGenerator[list[Any], None]]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote
 
-from core.rendering.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define,
-                                       Open, Operation, Retag, Span)
+from core.rendering.parser.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close,
+                                              Define, Open, Operation, Retag, Span)
 
 BLOCKS = {"p": "p", "blockquote": "quote", "pre": "code", "ul": "ul", "ol": "ol", "li": "li",
           "table": "table", "tr": "tr",

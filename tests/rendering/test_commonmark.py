@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.rendering.blocks import Parser
-from core.rendering.operations import Operation
+from core.rendering.parser.blocks import Parser
+from core.rendering.parser.operations import Operation
 from tests.rendering.normal_form import of_operations
 
 EXAMPLES: dict[str, tuple[str, list[str]]] = json.loads(

@@ -10,10 +10,11 @@ import pyte
 import pytest
 
 from core.rendering import MarkdownStream, Theme
-from core.rendering.blocks import Parser
-from core.rendering.code_blocks import closing_fence, code_blocks, ends_in_code, opening_fence
-from core.rendering.formulas import shown
-from core.rendering.operations import Operation, Span
+from core.rendering.parser.blocks import Parser
+from core.rendering.parser.code_blocks import (closing_fence, code_blocks, ends_in_code,
+                                               opening_fence)
+from core.rendering.parser.formulas import shown
+from core.rendering.parser.operations import Operation, Span
 from tests.rendering.test_rendering import FRAGMENTS, cuts, rows, show
 
 MORE = ["$$", "\\[", "\\]", "\\(a", "\\)", "$x$ ", "$5 ", "&amp;", "&am", "<br>", "<a",

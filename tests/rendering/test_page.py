@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from core.rendering.operations import Json
 from core.rendering.page import HtmlBuilder, PageStream, to_html
+from core.rendering.parser.operations import Json
 from tests.rendering.test_meaning import MORE
 from tests.rendering.test_rendering import FRAGMENTS, cuts, show
 

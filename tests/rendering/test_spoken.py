@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from core.rendering.code_blocks import CodeBlock
+from core.rendering.parser.code_blocks import CodeBlock
 from core.rendering.spoken import SpokenStream
 
 ANSWER = """## Processes and threads

@@ -18,7 +18,7 @@ from core.sessions.export import session_pieces
 from core.sessions.importing import Report, import_file
 from core.sessions.listing import local_minutes, session_lines
 from core.sessions.tree import Tree
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1e300, float("nan"), float("inf"), float("-inf"), 10 ** 400,

@@ -30,7 +30,7 @@ from core.sessions.opening import INTERRUPTED
 from core.sessions.spool import drain_spool
 from core.setup.store import OpenedStore
 from core.store.message_json import message_to_dict
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from core.store.text import from_database
 from db import Store, open_store
 from tests.one_model import one_model

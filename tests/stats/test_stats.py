@@ -26,7 +26,7 @@ from core.stats.report import (days_between, quantile, read_since, short, sparkl
                                table_rows, total_line, trouble)
 from core.stats.turn_numbers import TurnNumbers, measured, origin
 from core.store.rows import CallRow
-from core.store.sqlite import SqliteStore
+from core.store.sqlite.store import SqliteStore
 from db import open_store
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import Terminal

@@ -11,8 +11,8 @@ import pytest
 from core.errors import UsageError
 from core.store.accounts import Accounts
 from core.store.address import parse_address
-from core.store.postgres import PostgresStore
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
+from core.store.postgres.store import PostgresStore
 from tests import postgres
 
 pytestmark = pytest.mark.processes

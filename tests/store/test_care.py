@@ -24,7 +24,7 @@ from core.store.backups import backups_of, keep_newest, new_backup
 from core.store.copying import copy_all, fingerprint
 from core.store.identity import new_message_id, new_session_id
 from core.store.rows import CallRow, Chunk
-from core.store.sqlite import SqliteDatabase, SqliteStore
+from core.store.sqlite.store import SqliteDatabase, SqliteStore
 from db import Store, open_store
 from tests import postgres
 

@@ -16,9 +16,9 @@ import pytest
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
 from core.messages import user_message
-from core.store.schema import MIGRATIONS
 from core.store.identity import new_message_id
-from core.store.sqlite import SqliteStore
+from core.store.schema import MIGRATIONS
+from core.store.sqlite.store import SqliteStore
 from core.store.version import SCHEMA_VERSION
 from db import open_store
 

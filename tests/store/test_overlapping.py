@@ -15,8 +15,8 @@ from core.errors import StoreFull
 from core.messages import Message, Text, user_message
 from core.session_manager import Session
 from core.store.identity import new_message_id, new_session_id
-from core.store.log_sync import LogSync
 from core.store.rows import Chunk
+from core.store.sqlite.log_sync import LogSync
 from db import Store, open_store
 
 ANSWER = Message("assistant", (Text("an answer"),), "demo/x", None, "stop")

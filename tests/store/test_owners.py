@@ -13,8 +13,8 @@ from core.messages import Message, Text, user_message
 from core.setup.database_care import move, open_care
 from core.store.address import parse_address
 from core.store.identity import new_message_id
-from core.store.postgres import PostgresStore
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
+from core.store.postgres.store import PostgresStore
 from core.store.query import parse_query
 from core.store.rows import CallRow, Chunk
 from db import Store, open_store

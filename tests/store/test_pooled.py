@@ -15,8 +15,8 @@ import pytest
 from core.messages import Message, Text, user_message
 from core.store.address import parse_address
 from core.store.identity import new_message_id
-from core.store.postgres import PostgresStore
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
+from core.store.postgres.store import PostgresStore
 from core.store.query import parse_query
 from core.store.rows import Chunk
 from db import open_store
@@ -127,7 +127,7 @@ def test_a_first_start_through_a_pool(pooled: str, postgres_url: str) -> None:
 def test_a_pool_is_noticed_that_passes_on_no_news(pooled: str) -> None:
     import asyncio
 
-    from core.store.postgres_news import News
+    from core.store.postgres.news import News
 
     async def main() -> None:
         news = News(pooled)

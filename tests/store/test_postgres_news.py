@@ -13,8 +13,8 @@ import pytest
 from core.messages import Message, Text, user_message
 from core.store.address import parse_address
 from core.store.identity import new_message_id
-from core.store.postgres import PostgresStore
-from core.store.postgres_news import Follower, News, channel_of
+from core.store.postgres.news import Follower, News, channel_of
+from core.store.postgres.store import PostgresStore
 from core.store.rows import Chunk
 from tests import postgres
 

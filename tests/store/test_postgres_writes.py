@@ -10,7 +10,7 @@ import pytest
 from core.errors import StoreError
 from core.messages import Message, Text, user_message
 from core.store.identity import new_message_id, new_session_id
-from core.store.postgres import PostgresStore
+from core.store.postgres.store import PostgresStore
 from core.store.rows import Chunk
 from db import open_store
 from tests import postgres

@@ -18,7 +18,7 @@ from core.errors import ToolError
 from core.tools import ToolContext, real_roots
 from core.tools.database import query_database
 from core.tools.files import list_files, read_file, search_files
-from core.tools.guards_files import find_file, open_file
+from core.tools.guards.files import find_file, open_file
 from core.tools.json_file import read_json_file
 
 SECRET = "the-planted-secret"

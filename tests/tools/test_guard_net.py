@@ -17,7 +17,7 @@ import pytest
 from core.errors import ToolError
 from core.tools import ToolContext
 from core.tools.fetch_url import fetch_url
-from core.tools.guards_net import NetworkGuard, is_public, normal_host, parse_url
+from core.tools.guards.net import NetworkGuard, is_public, normal_host, parse_url
 
 # Every way to write "this machine" or "a machine behind this one" that some parser
 # somewhere understands.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.mcp import MOST_TOOLS, Connection, close_all, connect
-from core.tools.mcp_keeper import A_LINE, A_SECOND, AT_ONCE, TOO_LONG
-from core.tools.mcp_wire import KEEPER
+from core.tools.mcp.connection import MOST_TOOLS, Connection, close_all, connect
+from core.tools.mcp.keeper import A_LINE, A_SECOND, AT_ONCE, TOO_LONG
+from core.tools.mcp.wire import KEEPER
 from tests.tools.test_tool_mcp import ANSWER, START, pid_is_gone, server_of, wait_for
 
 pytestmark = pytest.mark.processes

@@ -15,9 +15,9 @@ import pytest
 
 from core.errors import ToolError
 from core.tool_executor import Toolbox
-from core.tools.mcp import Connection, Server, close_all, connect
-from core.tools.mcp_group import ServerGroup
-from core.tools.mcp_wire import Noted, usable_tool
+from core.tools.mcp.connection import Connection, Server, close_all, connect
+from core.tools.mcp.group import ServerGroup
+from core.tools.mcp.wire import Noted, usable_tool
 from tests.fake_server import Answer, FakeServer, Received
 
 pytest.importorskip("mcp")

@@ -18,7 +18,7 @@ from core.messages import ToolCall
 from core.tool_executor import ApprovalRequest, Decision, Toolbox
 from core.tools import ToolContext, make_tool
 from core.tools.files import read_file, search_files
-from core.tools.secret_files import holds_secret, is_secret_name, is_secret_path, read_head
+from core.tools.guards.secret_files import holds_secret, is_secret_name, is_secret_path, read_head
 
 ROOTS = (".env", ".envrc", "prod.env", ".env.production", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk",
          "deploy_ed25519", "server.pem",

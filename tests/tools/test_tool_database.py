@@ -13,12 +13,12 @@ import pytest
 
 from core.errors import ToolError
 from core.messages import ToolCall, user_message
+from core.store.sqlite.store import SqliteStore
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
 from core.tools import postgres_reading
 from core.tools.database import query_database
 from core.tools.limited_process import Job
-from core.store.sqlite import SqliteStore
 from tests.postgres import reader_url, running_server, why_not
 
 pytestmark = pytest.mark.processes      # queries run in a child process

@@ -16,9 +16,10 @@ import pytest
 from core.errors import ConfigError
 from core.messages import ToolCall, ToolResult
 from core.tool_executor import Toolbox
-from core.tools.mcp_group import ServerGroup
-from core.tools.mcp_wire import KEEPER
-from core.tools.mcp import Connection, Server, close_all, connect, parse_servers, tool_name
+from core.tools.mcp.connection import (Connection, Server, close_all, connect, parse_servers,
+                                       tool_name)
+from core.tools.mcp.group import ServerGroup
+from core.tools.mcp.wire import KEEPER
 from tests.fake_server import Answer, FakeServer, Reset, Stall
 
 pytestmark = pytest.mark.processes

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from core.store.address import parse_address
-from core.store.postgres_roles import prepare
+from core.store.postgres.roles import prepare
 from tests import postgres
 from tests.web.page_server import PATIENCE, free_port
 

@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from core.events import MessageAdded, TextDelta
 from core.messages import Message
-from core.web.responses_form import Writer
+from core.web.v1.responses_form import Writer
 from tests.fake_server import FakeOllama, FakeServer, fake_words, json_answer
 from tests.web.page_server import PATIENCE, PageServer, text_of
 

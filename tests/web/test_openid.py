@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 
-from core.web.openid import OpenId, OpenIdError, Provider
+from core.web.team.openid import OpenId, OpenIdError, Provider
 from tests.conftest import NOTHING_LISTENS
 from tests.web.openid_provider import CLIENT, SECRET, FakeProvider
 from tests.web.page_server import PATIENCE

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from core.events import Event, Notice, TextDelta
-from core.web.pace import LONGEST, Pace
+from core.web.conversation.pace import LONGEST, Pace
 
 
 async def said(count: int) -> AsyncGenerator[Event, None]:

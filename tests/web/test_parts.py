@@ -16,11 +16,11 @@ from core.errors import UsageError
 from core.messages import user_message
 from core.model_manager import Providers, parse_target
 from core.session_manager import Session, open_session
-from core.web.desk import Desks, Queued
-from core.web.live import Live
-from core.web.pace import Pace
-from core.web.questions import Questions
-from core.web.shown import SHOWN, Snapshot
+from core.web.conversation.desk import Desks, Queued
+from core.web.conversation.live import Live
+from core.web.conversation.pace import Pace
+from core.web.conversation.questions import Questions
+from core.web.conversation.shown import SHOWN, Snapshot
 from db import Store, open_store
 from tests.sessions.test_loaded import keep, reply, turns
 from tests.sessions.test_moment import damage

@@ -12,8 +12,8 @@ import requests
 
 from core.errors import UsageError
 from core.setup.passwords import fits, hashed
-from core.web.attempts import FREE_TRIES, Attempts
-from core.web.tickets import is_genuine, make_ticket, name_in
+from core.web.team.attempts import FREE_TRIES, Attempts
+from core.web.team.tickets import is_genuine, make_ticket, name_in
 from tests.conftest import NOTHING_LISTENS
 from tests.web.page_server import PATIENCE, text_of
 from tests.web.team_page import Member, TeamPage, make_certificate
@@ -341,7 +341,7 @@ def test_the_page_serves_tls_itself(
 )
 def test_what_is_not_safe_does_not_start(words: tuple[str, ...], said: str) -> None:
     from core.argument_parser import parse_arguments
-    from core.web.team_server import address_of
+    from core.web.team.server import address_of
 
     with pytest.raises(UsageError) as caught:
         address_of(parse_arguments(["--web", "--team", *words], {"HOME": "/nowhere"}))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.commands import all_commands, find_command
-from core.web.member_limits import ALLOWED, REFUSED
+from core.web.team.member_limits import ALLOWED, REFUSED
 from tests.conftest import NOTHING_LISTENS
 from tests.web.team_page import Member, TeamPage
 

@@ -12,7 +12,7 @@ import pytest
 
 from core.messages import user_message
 from core.session_manager import Session
-from core.web.desk import Desk, Desks, Queued
+from core.web.conversation.desk import Desk, Desks, Queued
 from core.web.upkeep import clear_up
 from core.web.uploads import Uploads
 from db import open_store

@@ -1,0 +1,1 @@
+"""HTTP for streams: connections, requests, answers in frames."""

@@ -1,0 +1,245 @@
+"""HTTP/1.1 for streams: one request at a time on a connection,
+an answer that is read as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+from urllib.parse import SplitResult, quote
+
+from core import __version__
+from core.providers.http.connecting import Route
+from core.providers.http.connection import Connection, split_url
+from core.providers.http.parser import AnswerParser, Head, NotHttp
+from core.regex import regex
+
+LARGEST_PIECE = 1 << 20    # bytes that are unpacked at once: little on the wire may be much
+IDLE_SECONDS = 5.0  # how long a connection that is kept may be used again: servers close them
+_HEADER = regex(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): [^\x00\r\n]*")
+_IN_A_PATH = "/%:@!$&'()*+,;=-._~"
+
+
+class HttpError(Exception):
+    """What went wrong between us and the server, before or within an answer."""
+
+
+class NoConnection(HttpError):
+    """No connection was made; the cause says why."""
+
+
+class ConnectTimeout(HttpError):
+    """No connection was made in time."""
+
+
+class Silence(HttpError):
+    """The server did not begin its answer in time."""
+
+
+class BrokenAnswer(HttpError):
+    """The connection ended within the answer, or what came is no HTTP."""
+
+
+class Client:
+    """Talks to one origin.
+
+    Connections are kept and used again only over TLS, where making one takes long.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, *,
+                 connect_timeout: float = 10.0,
+                 proxied: bool = True) -> None:
+        """Raises BadAddress for a proxy that is none and OSError for
+        certificates that cannot be read.
+        """
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._route = Route(url, proxied=proxied)
+        self._route.prepare()
+        self._connect_timeout = connect_timeout
+        self._idle: list[tuple[float, Connection]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that wait for the next request."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    async def send(self, method: str, url: str, content: bytes | None = None, *,
+                   headers: Mapping[str, str], silence: float,
+                   before: Callable[[], Awaitable[None]] | None = None) -> Response:
+        """Send a request; returns when the answer's headers are there, at the latest after
+        `silence` seconds without a byte.
+
+        `url` is of the client's own origin; `before` is awaited when the connection is made.
+        Raises HttpError and BadAddress.
+        """
+        request = self._request(method, url, content, headers)
+        connection, parser = await self._connect(), AnswerParser()
+        try:
+            if before is not None:
+                await before()
+            async with asyncio.timeout(silence):
+                await connection.write(request)
+                head = await _head(connection, parser)
+        except TimeoutError as problem:
+            connection.close()
+            raise Silence from problem
+        except OSError as problem:
+            connection.close()
+            raise BrokenAnswer(str(problem)) from problem
+        except BaseException:
+            connection.close()
+            raise
+        return Response(head, connection, parser, self._take_back)
+
+    def _request(self, method: str, url: str, content: bytes | None,
+                 headers: Mapping[str, str]) -> bytes:
+        origin, parts = split_url(url)
+        target = _target(parts)
+        given = {"host": origin.authority, "accept": "*/*",
+                 "user-agent": f"stream-chat/{__version__}",
+                 **self.headers, **{name.lower(): value for name, value in headers.items()}}
+        if content is not None:
+            given["content-length"] = str(len(content))
+        if self._route.forwards and self._route.proxy is not None:
+            given |= self._route.proxy.headers
+            target = f"http://{origin.authority}{target}"
+        lines = [f"{name}: {value}" for name, value in given.items()]
+        check_headers(lines)
+        head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+        return head + content if content else head
+
+    async def _connect(self) -> Connection:
+        while self._idle:
+            since, connection = self._idle.pop()
+            if (connection.idle and connection.loop is asyncio.get_running_loop()
+                and time.monotonic() - since < IDLE_SECONDS):
+                return connection
+            connection.close()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await self._route.open()
+        except TimeoutError as problem:
+            raise ConnectTimeout from problem
+        except OSError as problem:
+            raise NoConnection(str(problem)) from problem
+
+    def _take_back(self, connection: Connection, parser: AnswerParser) -> None:
+        """Keep a connection whose answer was read to its end,
+        where that pays and both sides may.
+        """
+        if self._route.origin.secure and parser.reusable and connection.idle:
+            self._idle.append((time.monotonic(), connection))
+        else:
+            connection.close()
+
+
+def check_headers(lines: Sequence[str]) -> None:
+    """Raises HttpError for a header that HTTP cannot carry."""
+    if not all(map(_HEADER.fullmatch, lines)):
+        raise HttpError("a header has a name or a value that HTTP cannot carry")
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query as they go over the wire."""
+    query = f"?{quote(parts.query, safe=_IN_A_PATH + '?')}" if parts.query else ""
+    return (quote(parts.path, safe=_IN_A_PATH) or "/") + query
+
+
+async def _head(connection: Connection, parser: AnswerParser) -> Head:
+    try:
+        while (head := parser.read_head()) is None:
+            parser.feed(await connection.read())
+    except NotHttp as problem:
+        raise BrokenAnswer(str(problem)) from problem
+    return head
+
+
+class Response:
+    """An answer that is still coming. `headers` are as in Head."""
+
+    def __init__(self, head: Head, connection: Connection, parser: AnswerParser,
+                 take_back: Callable[[Connection, AnswerParser], None]) -> None:
+        self.status_code, self.headers = head.status, head.headers
+        self._connection, self._parser, self._take_back = connection, parser, take_back
+        self._unpack = _unpacker(self.headers.get("content-encoding", ""))
+
+    async def read(self) -> bytes:
+        """All of the body that has come since the last time; waits for something. b"" is the end.
+
+        Raises BrokenAnswer.
+        """
+        try:
+            while True:
+                data = self._parser.read_body()
+                if self._unpack is not None:
+                    data = self._unpack.take(data, last=self._parser.over)
+                if data or self._parser.over:
+                    return data
+                self._parser.feed(await self._connection.read())
+        except (OSError, NotHttp) as problem:
+            raise BrokenAnswer(str(problem)) from problem
+
+    def hold(self) -> None:
+        """Leave what comes with the system until release()."""
+        self._connection.hold()
+
+    def release(self) -> None:
+        self._connection.release()
+
+    def close(self) -> None:
+        """Let the connection go; one whose answer was not read to its end is closed,
+        so that the server stops computing.
+        """
+        self._connection.release()
+        self._take_back(self._connection, self._parser)
+
+
+def _unpacker(encoding: str) -> _Unpacker | None:
+    """What undoes a Content-Encoding that nobody asked for;
+    None for none, or one that is not known here.
+    """
+    names = [name for name in encoding.lower().replace(" ", "").split(",")
+             if name not in ("", "identity")]
+    return _Unpacker() if names in (["gzip"], ["x-gzip"], ["deflate"]) else None
+
+
+class _Unpacker:
+    """gzip and deflate, which is sent with and without its header;
+    at most LARGEST_PIECE bytes at a time.
+    """
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._begun = False
+
+    def take(self, data: bytes, *, last: bool) -> bytes:
+        """What this makes, with what was left of the last time.
+
+        With `last`, b"" is the end. Raises BrokenAnswer.
+        """
+        try:
+            made = self._unpacked(self._inner.unconsumed_tail + data)
+            return made or (self._inner.flush() if last else b"")
+        except zlib.error as problem:
+            raise BrokenAnswer(f"the answer cannot be unpacked: {problem}") from problem
+
+    def _unpacked(self, data: bytes) -> bytes:
+        begun, self._begun = self._begun, self._begun or bool(data)
+        try:
+            return self._inner.decompress(data, LARGEST_PIECE)
+        except zlib.error:
+            if begun:
+                raise
+            self._inner = zlib.decompressobj(-zlib.MAX_WBITS)
+            return self._inner.decompress(data, LARGEST_PIECE)

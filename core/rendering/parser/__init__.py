@@ -1,0 +1,1 @@
+"""Markdown as operations, the same for every painter."""

@@ -1,0 +1,245 @@
+"""Sessions in a PostgreSQL database, for several machines or people: in a schema of their own."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+
+from core.errors import StoreError
+from core.store.address import url_for
+from core.store.database import MIGRATION_SECONDS, Database, Search
+from core.store.postgres.errors import store_error
+from core.store.postgres.link import Link
+from core.store.postgres.schema import make_anew
+from core.store.sharing import Shares
+from core.store.sql.store import SqlStore
+from core.store.text import like_words
+from core.store.words import BREAK, POSTGRES_WORDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from core.store.address import Address
+    from core.store.database import Statement
+    from core.store.query import Query, Term
+    from core.store.sharing import Share
+
+    Batches = Iterable[tuple[str, Sequence[Sequence[object]]]]
+
+_USED = (
+    "SELECT setval('sessions_use', greatest((SELECT last_value FROM sessions_use), "
+    "(SELECT coalesce(max(used), 0) + 1 FROM sessions)))"
+)
+
+
+class PostgresDatabase(Database):
+    """One user's view. `acting_for` gives that of another user, over the same connection."""
+
+    place_of = "strpos"
+    mine = "member = (SELECT current_member())"
+    writable = (
+        f"(sessions.{mine} OR sessions.id = ANY ((SELECT shared_sessions(true))::text[]))"
+    )
+    member = "CASE WHEN member = (SELECT current_member()) THEN '' ELSE member END"
+    next_use = "nextval('sessions_use')"
+    vector_key = "member, model, hash"
+    triples = (
+        "(SELECT left(value, 32)::uuid AS old, substr(value, 33, 32)::uuid AS new, "
+        "substr(value, 65)::uuid AS before FROM json_array_elements_text(?::json))"
+    )
+
+    def __init__(
+        self, address: Address, *, share: bool, user: str = "", whole: bool = False
+    ) -> None:
+        try:
+            import psycopg
+        except ImportError as problem:
+            raise StoreError(
+                "Sessions in PostgreSQL need the package psycopg, which is not installed.",
+                "pip install 'psycopg[binary]'",
+            ) from problem
+        self._psycopg = psycopg
+        self.url, self.place = address.url, address.place
+        self._link = Link(psycopg, address, share=share, whole=whole)
+        self._user = ""
+        if user:
+            self._act_for(user)
+
+    def acting_for(self, user: str) -> PostgresDatabase:
+        """The view of another user. Raises StoreForbidden where our role may not act for others."""
+        view = copy.copy(self)
+        view._act_for(user)
+        return view
+
+    def _act_for(self, user: str) -> None:
+        with self._errors():
+            self._link.check_user(user)
+        self._user, self.url = user, url_for(self._link.address.url, user)
+        self.place = (  # what waits to be saved is for this user alone
+            f"{self._link.address.place} ({user})"
+        )
+
+    @property
+    def server_url(self) -> str:
+        """The address of the server, as our role connects to it."""
+        return self._link.address.url
+
+    def may_act(self) -> bool:
+        """Whether our role may act for others."""
+        return bool(self.read("SELECT may_act()")[0][0])
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._psycopg.errors.ForeignKeyViolation as problem:
+            raise self.session_gone() from problem
+        except self._psycopg.Error as problem:
+            raise store_error(problem, self.place, self._link.role) from problem
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._errors():
+            return self._link.again(lambda: self._read(_marked(sql), values))
+
+    def _read(self, sql: bytes, values: Sequence[object]) -> list[Any]:
+        if not self._user and not self._link.pooled:
+            return self._link.connection.execute(sql, values).fetchall()
+        with self._link.transaction(self._user, durable=None) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
+        with self._errors():
+            self._link.again(lambda: self._write(statements, durable))
+
+    def _write(self, statements: Sequence[Statement], durable: bool) -> None:
+        match statements:
+            case [(sql, values, None, None)]:
+                self._link.run_alone(self._user, _marked(sql), values, durable=durable)
+                return
+        with self._link.transaction(self._user, durable=durable):
+            for sql, values, unchanged, then in statements:
+                if self._run(sql, values) == 0:
+                    if unchanged is not None:
+                        unchanged(self.read)
+                elif then is not None:
+                    self._run(then.sql, then.values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._link.transaction(
+            self._user,
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            durable=None,
+        ):
+            yield
+
+    def load(self, batches: Batches, check: Callable[[], None] = lambda: None) -> None:
+        with (
+            self._errors(),
+            self._link.transaction(self._user) as connection,
+            connection.cursor() as cursor,
+        ):
+            for sql, rows in batches:
+                cursor.executemany(_marked(sql), rows)
+            cursor.execute(_USED)
+            check()
+
+    def replace(self, aside: str, batches: Batches) -> None:
+        """Give our schema the name `aside`, and fill a new one, in one transaction."""
+        with self._errors(), self._link.transaction(self._user) as connection:
+            make_anew(connection, aside)
+            self.load(batches)
+
+    def maintain(self, sql: str) -> None:
+        """A statement that may wait for other programs, and that no transaction may hold."""
+        with self._errors():
+            self._link.connection.execute(f"SET lock_timeout = '{MIGRATION_SECONDS}s'")
+            self._link.connection.execute(sql.encode())
+
+    def _run(self, sql: str, values: Sequence[object]) -> int:
+        return self._link.connection.execute(_marked(sql), values).rowcount
+
+    def identity(self, key: Any) -> int:
+        return int(key.int)
+
+    def owner(self) -> str:
+        """Held as an advisory lock that ends with the connection."""
+        with self._errors():
+            return str(self._link.take_owner_key())
+
+    def is_gone(self, owner: str) -> bool:
+        key = int(owner or 0)
+        if not key or key == self._link.owner_key:
+            return not key
+        return bool(self.read("SELECT pg_try_advisory_xact_lock(?)", (key,))[0][0])
+
+    def search(self, query: Query, most: int = 0) -> Search:
+        """The index knows which words a message has, not where: phrases, and words in one place,
+        are looked for in its text."""
+        wanted = _ts_query(query.wanted)
+        if self._link.guarded:
+            conditions = ["messages.id IN (SELECT matching(?::tsquery, ?, ?))"]
+            values: list[object] = [wanted, query.place == "branches", most or None]
+        else:
+            conditions, values = [f"{POSTGRES_WORDS} @@ ?::tsquery"], [wanted]
+        column = {"tool": "tools", "answer": "words", "question": "words"}.get(query.place, "")
+        text = (
+            f"(' ' || {column} || ' ')"
+            if column
+            else f"(' ' || words || ' {BREAK} ' || tools || ' ')"
+        )
+        for terms, how in ((query.wanted, "LIKE"), (query.unwanted, "NOT LIKE")):
+            for term in terms:
+                if len(term.words) > 1 or column or how == "NOT LIKE":
+                    conditions.append(f"{text} {how} ? ESCAPE '!'")
+                    values.append(like_words(term))
+        return Search("messages", " AND ".join(conditions), values, "messages.id")
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def _marked(sql: str) -> bytes:
+    """A statement with the driver's marks for values."""
+    return sql.replace("?", "%s").encode()
+
+
+def _ts_query(terms: Sequence[Term]) -> str:
+    """Words hold letters and digits only, so that quotes are enough."""
+    return " & ".join(
+        f"'{word}'" + (":*" if term.begins and place == len(term.words) - 1 else "")
+        for term in terms
+        for place, word in enumerate(term.words)
+    )
+
+
+class PostgresStore(SqlStore):
+    """The store of a team. `user` is who its member is, where the role may act for others; `whole`
+    shows what all have, as far as the role may see it."""
+
+    def __init__(
+        self, address: Address, *, share: bool = False, user: str = "", whole: bool = False
+    ) -> None:
+        self._take(PostgresDatabase(address, share=share, user=user, whole=whole))
+
+    def _take(self, database: PostgresDatabase) -> None:
+        self.postgres = database
+        self._shares = Shares(database)
+        super().__init__(database)
+
+    def for_user(self, user: str) -> PostgresStore:
+        """The store of another member, over the same connection; it is not to be closed."""
+        store = PostgresStore.__new__(PostgresStore)
+        store._take(self.postgres.acting_for(user))
+        return store
+
+    def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
+        self._shares.add(session_id, reader, write=write)
+
+    def unshare_session(self, session_id: str, reader: str) -> None:
+        self._shares.remove(session_id, reader)
+
+    def shares(self, session_id: str) -> list[Share]:
+        return self._shares.of(session_id)

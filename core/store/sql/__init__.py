@@ -1,0 +1,1 @@
+"""The queries, written once for both databases."""

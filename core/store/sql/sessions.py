@@ -1,0 +1,238 @@
+"""The queries for sessions, written once for both databases."""
+
+from __future__ import annotations
+
+import time
+
+from core.errors import SessionAmbiguous, SessionNotFound, StoreForbidden
+from core.store.database import Database, Statement
+from core.store.matching import newest_matches, of_session, of_title
+from core.store.rows import SessionRow
+from core.store.sql.numbers import conflict
+from core.store.text import ESCAPE, from_database, like_pattern, to_database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from core.store.database import Run
+    from core.store.query import Query
+
+OF_EACH = 50              # messages of a session that a short list of sessions looks at, on average
+MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
+LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
+_SESSION = ", ".join(SessionRow._fields)    # where `member` is worked out already
+
+
+class Sessions:
+    """Sessions: made, changed, listed, found, deleted; and which program's turn runs in one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._columns = ", ".join((*SessionRow._fields[:-1], f"{database.member} AS member"))
+
+    def inserted(self, session_id: str, name: str, title: str, model: str, created: float,
+                 parent: str | None,
+                 count: int = 0) -> Statement:
+        """A new row, unless the session was deleted. Repeated, it changes nothing."""
+        def unchanged(run: Run) -> None:
+            if run("SELECT 1 FROM deleted_sessions WHERE id = ?", (session_id,)):
+                raise self._database.session_gone()
+            if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?",
+                       (session_id, created, name)):
+                raise conflict("session", session_id)
+        return Statement(
+            "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, "
+            f"parent, used) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, {self._database.next_use} "
+            "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO "
+            "NOTHING",
+            (session_id, name, to_database(title), _title_words(title), to_database(model), created,
+             created, count, parent,
+             session_id), unchanged)
+
+    def touched(self, session_id: str) -> Statement:
+        """It was used last. The order is a sequence: a clock may go back."""
+        return Statement(f"UPDATE sessions SET updated = ?, used = {self._database.next_use} WHERE "
+                         "id = ?",
+                         (time.time(), session_id))
+
+    def recounted(self, session_id: str) -> Statement:
+        return Statement("UPDATE sessions SET message_count = (SELECT count(*) FROM messages WHERE "
+                         "session_id = ? AND active = 1) WHERE id = ?", (session_id, session_id))
+
+    def used_by(self, message_key: object) -> Statement:
+        """The same for the session of a message that changed."""
+        return Statement(
+            f"UPDATE sessions SET updated = ?, used = {self._database.next_use} "
+            "WHERE id = (SELECT session_id FROM messages WHERE id = ?)", (time.time(), message_key))
+
+    def update(self, session_id: str, changes: Mapping[str, str | int | float | None]) -> None:
+        title = changes.get("title")
+        changes = {**changes, "words": _title_words(title) if isinstance(title, str) else None}
+
+        def unchanged(run: Run) -> None:
+            if run("SELECT 1 FROM sessions WHERE id = ?", (session_id,)):
+                raise read_only()
+        self._database.write([
+            Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?",
+                      (to_database(value) if isinstance(value, str) else value, session_id),
+                      unchanged)
+            for column, value in changes.items() if value is not None])
+
+    def described(self, row: SessionRow, settings: str) -> list[Statement]:
+        """What an imported session had. One that was used here since keeps what it has."""
+        return [Statement(
+            "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE "
+            "id = ? AND updated = created",
+            (row.updated, to_database(settings), row.pinned, row.shelf, to_database(row.tags),
+             row.id))]
+
+    def settings(self, session_id: str) -> str:
+        """Empty for the value that a new row has."""
+        rows = self._database.read("SELECT settings FROM sessions WHERE id = ?", (session_id,))
+        text = from_database(rows[0][0] or "") if rows else ""
+        return "" if text == "{}" else text
+
+    def rows(self, limit: int, words: str, shelf: str) -> list[SessionRow]:
+        """With `words`, the newest that match: of common ones not all messages are looked at."""
+        where, order, values = "shelf = ?", "pinned DESC, used DESC", [shelf]
+        if words.strip():
+            from core.store.query import parse_query
+            query = parse_query(words, complete_last=True)
+            some, found = self._matching(query, limit * OF_EACH, trash=shelf == "trash")
+            where, values = f"{where} AND {some}", [shelf, *found]
+            # the few that match are sorted; the index of the list would be read to its end
+            if not query.empty:
+                where, order = (where.replace("shelf", "shelf || ''", 1),
+                                "pinned + 0 DESC, used DESC")
+        end = f"LIMIT {int(limit)}" if limit else ""
+        return _sessions(self._database.read(
+            f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
+
+    def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:
+        """The condition for a session with these words in its title or in one message,
+        of at most so many messages.
+        """
+        conditions, values = of_session(query)
+        if not query.empty:
+            title, words = of_title(self._database, query)
+            titled = f"SELECT id FROM sessions WHERE {title}"
+            if query.place == "title":
+                conditions, values = [*conditions, f"id IN ({titled})"], [*values, *words]
+            else:
+                sql, found = newest_matches(self._database, query, "session_id", most,
+                                            trash=trash)
+                conditions.append(f"id IN ({titled} UNION SELECT session_id FROM ({sql}) AS "
+                                  "newest)")
+                values = [*values, *words, *found]
+        return " AND ".join(conditions) or "1 = 1", values
+
+    def titled(self, query: Query, limit: int) -> list[SessionRow]:
+        """Those with these words in their titles, the last used first."""
+        title, words = of_title(self._database, query)
+        conditions, values = of_session(query)
+        return _sessions(self._database.read(
+            f"SELECT {self._columns} FROM sessions WHERE "
+            f"{' AND '.join(['shelf <> ?', title, *conditions])} ORDER BY used + 0 DESC LIMIT "
+            f"{int(limit)}", ("trash", *words, *values)))
+
+    def of(self, session_ids: Sequence[str]) -> list[SessionRow]:
+        if not session_ids:
+            return []
+        marks = ", ".join("?" * len(session_ids))
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE id IN "
+                                             f"({marks})", session_ids))
+
+    def last(self) -> SessionRow | None:
+        """Pinned or not, each is the last of a part of the index."""
+        some = (f"SELECT * FROM (SELECT {self._columns}, used FROM sessions WHERE shelf = 'open' "
+                f"AND pinned = {pinned} AND {self._database.mine} ORDER BY used DESC LIMIT 1) AS "
+                f"p{pinned}" for pinned in (0, 1))
+        found = self._database.read(f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS "
+                                    "newest ORDER BY used DESC LIMIT 1")
+        return _sessions(found)[0] if found else None
+
+    def old_trash(self, before: float) -> list[str]:
+        """The identities of what has been in the trash since before then."""
+        return [row[0] for row in self._database.read(
+            "SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ? AND "
+            f"{self._database.mine}", (before,))]
+
+    def unused(self, before: float) -> list[SessionRow]:
+        """Those on no pin that were used last before then, the oldest first."""
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE shelf <> "
+                                             "'trash' AND pinned = 0 AND updated < ? AND "
+                                             f"{self._database.mine} ORDER BY used", (before,)))
+
+    def find(self, name: str) -> SessionRow:
+        """By identity, by name, or by a part of either.
+
+        Raises SessionNotFound and SessionAmbiguous.
+        """
+        wanted = to_database(name.strip().lower())
+        found = self._where("id = ?", wanted) or self._where("name = ?", wanted)
+        if wanted and not found:
+            pattern = like_pattern(wanted)
+            ends = (pattern + "%", "%" + pattern)
+            columns = ("name", "id") if len(wanted) >= LEAST_IDENTITY else ("name",)
+            where = " OR ".join(f"{column} LIKE ? ESCAPE '!' OR {column} LIKE ? ESCAPE '!'"
+                                for column in columns)
+            found = self._where(where, *ends * len(columns))
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise SessionNotFound(f"There is no session {name!r}.",
+                                  "/sessions, or --list-sessions, lists them.")
+        raise _ambiguous(name, found)
+
+    def _where(self, condition: str, *values: str) -> list[SessionRow]:
+        return _sessions(self._database.read(
+            f"SELECT {self._columns} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT "
+            f"{MOST_AMBIGUOUS}", values))
+
+    def delete(self, session_ids: Sequence[str]) -> None:
+        """For good: what another program still holds of it cannot bring it back."""
+        for row in self.of(session_ids):
+            if row.member:
+                raise StoreForbidden(f"Session {row.short_name} belongs to {row.member}; only they "
+                                     "can delete it.", "")
+        for session_id in session_ids:
+            self._database.write([
+                Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? "
+                          "ON CONFLICT (id) DO NOTHING",
+                          (session_id,)),
+                Statement("DELETE FROM sessions WHERE id = ?", (session_id,))])
+        self._database.scrub()
+
+
+def read_only() -> StoreForbidden:
+    """What is shared for reading was to be written."""
+    return StoreForbidden("This session is shared with you for reading only; nothing was changed.",
+                          "/fork, or --fork, continues in a copy of your own.")
+
+
+def _title_words(title: str) -> str:
+    from core.store.words import words_of
+    return " ".join(words_of(title))
+
+
+def _ambiguous(name: str, found: Sequence[SessionRow]) -> SessionAmbiguous:
+    """Where several have the same name, the end of the identity tells them apart."""
+    names = [row.name for row in found]
+    listed = ", ".join(f"{row.name if names.count(row.name) == 1 else row.id[-8:]} "
+                       f"({_short(row.title, 25)})" for row in found)
+    return SessionAmbiguous(f"{name!r} could be several sessions: "
+                            f"{listed}" + (" ..." if len(found) == MOST_AMBIGUOUS else "."),
+                            "Type more of the name, or what stands before the title.")
+
+
+def _sessions(rows: list[Any]) -> list[SessionRow]:
+    """Rows of the columns in _SESSION; only the few that need it are taken apart."""
+    return [row if ESCAPE not in row.title and ESCAPE not in row.model
+            else row._replace(title=from_database(row.title), model=from_database(row.model))
+            for row in map(SessionRow._make, rows)]
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most - 1] + "\u2026"

@@ -1,0 +1,303 @@
+"""The care of sessions in a SQLite file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.request import pathname2url
+
+from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
+from core.store.backups import backup_stem, backups_of, remove_database, save, verify
+from core.store.care import Problem, Report, common_problems, no_room, repairable, summary
+from core.store.copying import RECOUNT, counts
+from core.store.database import MIGRATION_SECONDS
+from core.store.locks import Queue
+from core.store.sqlite.errors import reason
+from core.store.sqlite.files import APPLICATION_ID, check_usable
+from core.store.sqlite.recovering import recover_file
+from core.store.sqlite.store import SqliteStore
+from core.store.sqlite.swap import put_in_place
+
+MOST_SHOWN = 5  # problems that SQLite itself reports
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class SqliteCare:
+    """Implements care.Care, which describes the methods."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.backups = os.path.join(os.path.dirname(place), "backups")
+
+    def check(self) -> Report:
+        self._require_file()
+        size = f"{os.path.getsize(self.place) / 1e6:,.1f} MB"
+        problems = self._structure()
+        if problems:
+            return Report(f"{self.place}, {size}", tuple(problems))
+        with closing(SqliteStore(self.place)) as store:
+            database = store.database
+            with database.snapshot():
+                found = [*self._references(store), *common_problems(database)]
+                about = f"{self.place}: {summary(counts(database))}, {size}"
+        found += [*self._index(), *self._drill()]
+        return Report(about, tuple(found))
+
+    def _require_file(self) -> None:
+        if not os.path.exists(self.place):
+            raise StoreError(
+                f"There is no session database at {self.place}.",
+                "Name it with --database-url, or start a chat.",
+            )
+
+    def _structure(self) -> list[Problem]:
+        """What SQLite finds wrong. Raises StoreError for a database that is not ours."""
+        try:
+            with closing(self._connect()) as connection:
+                application = connection.execute("PRAGMA application_id").fetchone()[0]
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                said = [
+                    row[0] for row in connection.execute(f"PRAGMA integrity_check({MOST_SHOWN})")
+                ]
+        except sqlite3.DatabaseError as problem:
+            if (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF not in _DAMAGED:
+                raise StoreError(
+                    f"{self.place} cannot be checked: {reason(problem)}.",
+                    "End other programs that use it, then try again.",
+                ) from None
+            return [Problem("structure", f"SQLite cannot read it: {reason(problem)}.")]
+        if said != ["ok"]:
+            return [Problem("structure", line) for line in said[:MOST_SHOWN]]
+        if application != APPLICATION_ID and version == 0 and os.path.getsize(self.place):
+            raise StoreError(
+                f"{self.place} is not a session database.", "Name another file with --database-url."
+            )
+        return []
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{pathname2url(self.place)}?mode=rw", uri=True, isolation_level=None, timeout=5
+        )
+
+    def _references(self, store: SqliteStore) -> list[Problem]:
+        lost = store.database.read("PRAGMA foreign_key_check")
+        return (
+            [
+                Problem(
+                    "structure",
+                    f"{len(lost):,} rows belong to a session or message that is missing.",
+                )
+            ]
+            if lost
+            else []
+        )
+
+    def _index(self) -> list[Problem]:
+        """The index is compared with the messages; that is a write, which is taken back."""
+        with closing(self._connect()) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(
+                    "INSERT INTO messages_fts (messages_fts, rank) VALUES ('integrity-check', 1)"
+                )
+            except sqlite3.DatabaseError as problem:
+                if (problem.sqlite_errorcode or 0) & 0xFF not in _DAMAGED:
+                    raise StoreBusy(
+                        f"{self.place} is busy: {reason(problem)}.",
+                        "End other programs that use it, then try again.",
+                    ) from None
+                return [Problem("index", "The index of the search does not fit the messages.")]
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        return []
+
+    def _drill(self) -> list[Problem]:
+        """Restore the newest backup into a scratch place:
+        all that it holds is here or was deleted.
+        """
+        kept = backups_of(self.backups, backup_stem(self.place))
+        if not kept:
+            return []
+        try:
+            with prepared_backup(kept[-1]) as prepared, closing(self._connect()) as connection:
+                connection.execute("ATTACH ? AS backup", (prepared,))
+                missing = connection.execute(_MISSING).fetchone()[0]
+        except StoreError as problem:
+            return [
+                Problem(
+                    "backup",
+                    f"The newest backup {kept[-1]} cannot be restored: {reason(problem)}. "
+                    "Make a new one with --db-backup.",
+                )
+            ]
+        if missing:
+            return [
+                Problem(
+                    "backup",
+                    f"{missing:,} messages of the newest backup {kept[-1]} are not "
+                    "in the database. --db-restore FILE brings a backup back; the "
+                    "database is set aside then.",
+                )
+            ]
+        return []
+
+    # ---- repair
+
+    def repair(self) -> list[str]:
+        report = self.check()
+        if not repairable(report.problems):
+            return []
+        if all(problem.kind != "structure" for problem in report.problems):
+            return self._rebuild()
+
+        partial = f"{self.place}.partial"
+        try:
+            done = recover_file(self.place, partial)
+            done.append(f"The damaged file is kept as {self._swap(partial)}")
+        except OSError as problem:
+            raise no_room(partial, problem) from problem
+        finally:
+            remove_database(partial)
+        return done
+
+    def _rebuild(self) -> list[str]:
+        """Indexes and counts are made of what is sound."""
+        with self._alone(), closing(self._connect()) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("REINDEX")
+            connection.execute("INSERT INTO messages_fts (messages_fts) VALUES ('rebuild')")
+            connection.execute(RECOUNT)
+            connection.execute("COMMIT")
+        return ["The indexes and counts were made anew; no message was changed."]
+
+    # ---- backup and restore
+
+    def backup(self, path: str) -> None:
+        self._require_file()
+        try:
+            with closing(self._connect()) as connection:
+                check_usable(connection, self.place)
+                save(connection, path)
+        except OSError as problem:
+            raise no_room(path, problem) from problem
+        except sqlite3.Error as problem:
+            raise _error(problem, self.place, path) from problem
+
+    def restore(self, path: str) -> str:
+        partial = f"{self.place}.partial"
+        try:
+            prepare(path, partial)
+            return self._swap(partial)
+        except OSError as problem:
+            raise StoreError(
+                f"{path} cannot be restored: {problem.strerror}.", "Nothing was changed."
+            ) from problem
+        finally:
+            remove_database(partial)
+
+    def _swap(self, partial: str) -> str:
+        with self._alone():
+            return put_in_place(self.place, partial)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other program writes."""
+        queue = Queue(f"{self.place}-queue", MIGRATION_SECONDS)
+        try:
+            with queue as ready:
+                if not ready:
+                    raise StoreBusy(
+                        f"Other programs keep {self.place} busy.", "End them, then try again."
+                    )
+                yield
+        finally:
+            queue.close()
+
+    # ---- size
+
+    def shrink(self) -> tuple[int, int]:
+        self._require_file()
+        before = self._bytes()
+        try:
+            with closing(SqliteStore(self.place)) as store, self._alone():
+                store.database.read("SELECT 1")
+                with closing(self._connect()) as connection:
+                    connection.execute(
+                        "INSERT INTO messages_fts (messages_fts) VALUES ('optimize')"
+                    )
+                    connection.execute("VACUUM")
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as problem:
+            raise _error(problem, self.place, self.place) from problem
+        return before, self._bytes()
+
+    def _bytes(self) -> int:
+        return sum(
+            os.path.getsize(self.place + end)
+            for end in ("", "-wal")
+            if os.path.exists(self.place + end)
+        )
+
+
+@contextmanager
+def prepared_backup(path: str) -> Iterator[str]:
+    """A checked copy of a backup in a scratch place, brought up to date. Raises StoreError."""
+    with tempfile.TemporaryDirectory(prefix="stream-chat-") as scratch:
+        prepared = os.path.join(scratch, "sessions.db")
+        try:
+            prepare(path, prepared)
+        except OSError as problem:
+            raise StoreError(
+                f"{path} cannot be read: {problem.strerror}.", "Nothing was changed."
+            ) from problem
+        yield prepared
+
+
+def prepare(path: str, prepared: str) -> None:
+    """A copy of a backup, checked and brought up to date. Raises StoreError and OSError."""
+    remove_database(prepared)
+    os.makedirs(os.path.dirname(prepared), mode=0o700, exist_ok=True)
+    for end in ("", "-wal"):
+        if not end or os.path.exists(path + end):
+            shutil.copyfile(path + end, prepared + end)
+            os.chmod(prepared + end, 0o600)
+    try:
+        with closing(sqlite3.connect(prepared)) as connection:
+            check_usable(connection, path)
+        verify(prepared)
+    except sqlite3.Error as problem:
+        raise StoreDamaged(
+            f"{path} is damaged or is not a session database: {reason(problem)}.",
+            "Try an older backup, or repair this one: --db-repair --database-url FILE",
+        ) from problem
+    with closing(SqliteStore(prepared)) as store:  # brings an earlier version up to date
+        store.database.read("SELECT count(*) FROM messages")
+
+
+_MISSING = """SELECT count(*) FROM backup.messages WHERE id NOT IN (SELECT id FROM main.messages)
+    AND session_id NOT IN (SELECT id FROM main.deleted_sessions)"""
+
+
+def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
+    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    ):
+        return StoreFull(
+            f"There is no room for {path}: {reason(problem)}.",
+            "Free some space or name another file with --output.",
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"Another program keeps {place} busy.", "End it, then try again.")
+    return StoreDamaged(
+        f"{place} is damaged: {reason(problem)}.",
+        "--db-repair saves what can be read; the damaged file is kept.",
+    )

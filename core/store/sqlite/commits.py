@@ -1,0 +1,116 @@
+"""How the commits of a SQLite connection reach the disk: each waits for it, or a thread syncs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from core.store.sqlite.log_sync import LogSync
+
+FULL, NORMAL, OFF = "FULL", "NORMAL", "OFF"
+CHECKPOINT = 1_000     # pages of the log after which SQLite moves them into the database
+
+
+class Commits:
+    """Sets PRAGMA synchronous before each transaction.
+
+    FULL waits for the disk at each commit, NORMAL never does but for the first one in a log. That
+    one is made with OFF: a log that is not whole yet is ignored as a whole, and the thread syncs
+    it. Nothing is moved into the database meanwhile, since that would not be synced either.
+    """
+
+    def __init__(self, log: str) -> None:
+        self._path = log
+        self._level = NORMAL
+        self._soon: bool | None = None
+        self._log: LogSync | None = None
+
+    @contextmanager
+    def overlapping(self, *, soon: bool) -> Iterator[None]:
+        """Within it, writes do not wait for the disk; a thread syncs them now, or `soon`."""
+        before, self._soon = self._soon, soon
+        try:
+            yield
+        finally:
+            self._soon = before
+
+    def waits(self, durable: bool) -> bool:
+        """Whether a write of that kind waits for the disk."""
+        return durable and self._soon is None
+
+    def opened(self, connection: sqlite3.Connection) -> None:
+        self._set(connection, NORMAL)
+
+    def before(self, connection: sqlite3.Connection, *, waits: bool) -> None:
+        """A transaction is about to begin."""
+        level = self._fitting(waits)
+        if level != self._level:
+            self._set(connection, level)
+
+    def fits(self, waits: bool) -> bool:
+        """Whether the transaction that has begun may be committed as it is."""
+        return self._level == self._fitting(waits)
+
+    def done(self, connection: sqlite3.Connection, *, durable: bool, waits: bool) -> None:
+        """A transaction was committed."""
+        first = self._level == OFF
+        if first:
+            self._set(connection, NORMAL)
+        if first or self._soon is not None and not waits:
+            if self._log is None:
+                from core.store.sqlite.log_sync import LogSync
+                self._log = LogSync(self._path)
+            self._log.note(soon=not durable or self._soon is not False, name_is_new=first)
+
+    def undone(self, connection: sqlite3.Connection) -> None:
+        """A transaction was rolled back, or did not begin."""
+        if self._level == OFF:
+            self._set(connection, NORMAL)
+
+    def take_failure(self) -> OSError | None:
+        """Why the last sync failed, once."""
+        return self._log.take_failure() if self._log is not None else None
+
+    async def settle(self) -> None:
+        """Wait, while the event loop runs on, until all is on the disk. Raises OSError."""
+        if self._log is not None:
+            await self._log.settle()
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Bring all to the disk now. Raises OSError and sqlite3.Error.
+
+        Where nobody else reads the log, moving it into the database does it: the end of a program
+        would do that anyway.
+        """
+        if self._log is None or self._log.settled:
+            return
+        busy, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if busy or pages != moved:
+            self._log.wait()
+        else:
+            self._log.checkpointed()
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def _fitting(self, waits: bool) -> str:
+        return FULL if waits else OFF if self._log_is_empty() else NORMAL
+
+    def _log_is_empty(self) -> bool:
+        try:
+            return os.stat(self._path).st_size == 0
+        except OSError:
+            return False
+
+    def _set(self, connection: sqlite3.Connection, level: str) -> None:
+        connection.execute(f"PRAGMA synchronous = {level}")
+        if OFF in (level, self._level):
+            pages = 0 if level == OFF else CHECKPOINT
+            connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        self._level = level

@@ -1,0 +1,95 @@
+"""The files of a SQLite database: made for its owner alone, told apart from other programs'."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from core.errors import StoreForeign, StoreTooNew
+from core.store.version import SCHEMA_VERSION
+
+APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at this path; None for none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def create_private(path: str) -> None:
+    """Make the file and its directory, for the owner's eyes only.
+
+    SQLite gives its side files the same mode.
+
+    SQLite would delete the log of a file that was lost; it is set aside.
+    """
+    status = file_at(path)
+    if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
+        from core.store.sqlite.swap import set_log_aside
+        set_log_aside(path)
+    if status is None:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def connect_to_read(path: str) -> sqlite3.Connection | None:
+    """The database where nothing can be written (a full disk, a read-only one); None when
+    that does not work either.
+
+    SQLite's side files cannot be made there. Without a log the file is read as it is; a log that a
+    killed program left is read in a copy elsewhere.
+    """
+    import shutil
+    import tempfile
+    from urllib.request import pathname2url
+    copy = ""
+    try:
+        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+            copy = tempfile.mkdtemp(prefix="stream-chat-")
+            for end in ("", "-wal"):
+                shutil.copyfile(f"{path}{end}", os.path.join(copy, f"sessions{end}"))
+            connection = sqlite3.connect(os.path.join(copy, "sessions"), isolation_level=None)
+        else:
+            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True,
+                                         isolation_level=None)
+        if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            connection.execute("SELECT count(*) FROM sessions").fetchone()
+            return connection
+        connection.close()
+    except (OSError, sqlite3.Error):
+        pass   # why it cannot be written is what is reported
+    finally:
+        if copy:
+            shutil.rmtree(copy, ignore_errors=True)   # the connection keeps the open files
+    return None
+
+
+def check_usable(connection: sqlite3.Connection, place: str) -> int:
+    """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
+    version, application = (connection.execute(f"PRAGMA {name}").fetchone()[0]
+                            for name in ("user_version", "application_id"))
+    if application != APPLICATION_ID:
+        _check_ours(connection, application, place)
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"The session database {place} was made by a newer version of this program.",
+            "Update the program, or name another file with --database-url.")
+    return int(version)
+
+
+def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:
+    """Raise StoreForeign for another program's database.
+
+    Ours had no mark before version 5, and a new file has no tables.
+    """
+    tables = {row[0]
+              for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not application and (not tables or "_sqlite_migrations" in tables and connection.execute(
+            "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'stream_chat'").fetchone()):
+        return
+    raise StoreForeign(f"{place} is the database of another program; nothing in it was changed.",
+                       "Name another file with --database-url.")

@@ -1,0 +1,399 @@
+"""Sessions in one SQLite file, readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import contextmanager, suppress
+
+from core.errors import StoreBusy, StoreError, StoreFull, StoreGone
+from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, WAY_OUT, Database, Search
+from core.store.locks import GLANCE, Owner, Queue
+from core.store.reservation import Reservation
+from core.store.sql.store import SqlStore
+from core.store.sqlite.commits import Commits
+from core.store.sqlite.errors import is_busy, sqlite_error
+from core.store.sqlite.files import (APPLICATION_ID, check_usable, connect_to_read, create_private,
+                                     file_at)
+from core.store.version import SCHEMA_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from core.store.database import Statement
+    from core.store.query import Query, Term
+
+MOMENT = 0.2                   # how long a write waits that holds up somebody
+QUEUE_SECONDS = 10.0           # how long it stands in the queue of the programs that write
+
+
+class SqliteDatabase(Database):
+    triples = ("(SELECT substr(value, 1, 32) AS old, substr(value, 33, 32) AS new, "
+               "substr(value, 65) AS before FROM json_each(?))")
+
+    def __init__(self, path: str, busy_seconds: float) -> None:
+        self.place = self.url = os.path.abspath(os.path.expanduser(path))
+        self._busy_seconds = busy_seconds
+        self._owner, self._queue = (Owner(self.place),
+                                    Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds)))
+        self._commits = Commits(f"{self.place}-wal")
+        self._reserved = self._begun = False  # whether ready() has the turn, and has begun a write
+        self._held_outside = False     # by a program that does not stand in the queue
+        self._patience: float | None = None  # seconds that a write waits; None for the usual ones
+        self._file: tuple[int, int] | None = None    # which file is open
+        self.unwritable = ""       # why it can only be read; each write tries again
+        try:
+            self._connection = self._connect()
+        except StoreFull as error:
+            readable = connect_to_read(self.place)
+            if readable is None:
+                raise
+            self._connection, self.unwritable = readable, error.message
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if os.path.exists(f"{self.place}.new"):
+                self._finish_swap()
+            create_private(self.place)
+            connection = sqlite3.connect(self.place, timeout=self._busy_seconds,
+                                         isolation_level=None)
+        except OSError as problem:
+            raise StoreFull(f"The session database {self.place} cannot be opened: "
+                            f"{problem.strerror}.", WAY_OUT) from problem
+        except sqlite3.Error as problem:
+            raise sqlite_error(problem, self.place) from problem
+        try:
+            self._prepare(connection)
+        except sqlite3.Error as problem:
+            connection.close()
+            raise sqlite_error(problem, self.place) from problem
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        run = connection.execute
+        if check_usable(connection, self.place) < SCHEMA_VERSION:
+            self._migrate(connection)
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA secure_delete = ON")
+        run("PRAGMA busy_timeout = 0")       # _begin() waits
+        self._commits.opened(connection)
+        self._file = file_at(self.place)
+
+    def _finish_swap(self) -> None:
+        """A program that put another file in this place was killed in the middle."""
+        with Queue(f"{self.place}-queue", MIGRATION_SECONDS):
+            if os.path.exists(f"{self.place}.new"):
+                from core.store.sqlite.swap import finish_swap
+                finish_swap(self.place)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        from core.store.schema import migrate_sqlite
+        queue = Queue(f"{self.place}-queue", MIGRATION_SECONDS)
+        try:
+            with queue as ready:
+                if not ready:
+                    raise self._busy()
+                if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    self._save_before_migration(connection)
+                    migrate_sqlite(connection, SCHEMA_VERSION, APPLICATION_ID)
+        finally:
+            queue.close()
+
+    def _save_before_migration(self, connection: sqlite3.Connection) -> None:
+        """An earlier version's database is saved first.
+
+        Where there is no room for that, nothing is migrated.
+        """
+        if connection.execute("PRAGMA user_version").fetchone()[0]:
+            from core.store.backups import save_beside
+            try:
+                save_beside(connection, self.place)
+            except OSError as problem:
+                raise StoreFull(f"{self.place} cannot be saved before it is changed: "
+                                f"{problem.strerror}.",
+                                "Free some space on that disk.") from problem
+
+    def _busy(self) -> StoreBusy:
+        return StoreBusy(f"Other programs keep the session database {self.place} busy.",
+                         "Wait for them or end them, then try again.")
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as problem:
+            if str(problem).startswith("Could not decode"):
+                return self._read_damaged_text(sql, values)
+            if is_busy(problem):      # for a moment, while another program recovers the log
+                return self._read_patiently(sql, values)
+            raise sqlite_error(problem, self.place) from problem
+
+    def _read_patiently(self, sql: str, values: Sequence[object]) -> list[Any]:
+        limit = time.monotonic() + self._busy_seconds
+        while True:
+            time.sleep(GLANCE)
+            try:
+                return self._connection.execute(sql, tuple(values)).fetchall()
+            except sqlite3.Error as problem:
+                if not is_busy(problem) or time.monotonic() > limit:
+                    raise sqlite_error(problem, self.place) from problem
+
+    def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
+        """Finds flipped bits in texts, which SQLite does not notice; the rest can be read."""
+        self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        try:
+            return self._connection.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as problem:
+            raise sqlite_error(problem, self.place) from problem
+        finally:
+            self._connection.text_factory = str
+
+    def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
+        if self.unwritable:
+            self.release()
+            readable, self._connection = self._connection, self._connect()
+            readable.close()
+            self.unwritable = ""
+        if (failure := self._commits.take_failure()) is not None:
+            raise self._not_synced(failure)
+        if durable:
+            self._check_still_there()
+        if self._reserved:
+            self._transact(statements, durable)
+            return
+        if not self._queue.enter(self._queue.seconds if self._patience is None else self._patience):
+            raise self._busy()
+        try:
+            self._transact(statements, durable)
+        finally:
+            self._queue.leave()
+
+    def ready(self, *, durable: bool) -> Reservation:
+        return Reservation(self, durable)
+
+    def reserve(self, durable: bool) -> bool:
+        """Begin the transaction of the next write if nobody is in the way."""
+        if self.unwritable or self._reserved:
+            return True      # it is opened again first, or another task of this program is at it
+        if not self._queue.try_enter():
+            return False
+        try:
+            self._begin(0, waits=False)
+        except sqlite3.Error as problem:
+            self._queue.leave()
+            self._held_outside = is_busy(problem)
+            return not self._held_outside    # what else is wrong is reported by the write
+        self._reserved = self._begun = True
+        return True
+
+    async def come(self, limit: float) -> None:
+        """Wait for the turn, or for a moment of a program that does not stand in the queue."""
+        if self._held_outside:
+            import asyncio
+            self._held_outside = False
+            await asyncio.sleep(GLANCE)
+        else:
+            await self._queue.come(limit)
+
+    def release(self) -> None:
+        if self._reserved:
+            self._reserved = self._begun = False
+            self._roll_back()
+            self._queue.leave()
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        before, self._patience = self._patience, MOMENT
+        try:
+            yield
+        finally:
+            self._patience = before
+
+    def overlapping(self, *, soon: bool) -> AbstractContextManager[None]:
+        return self._commits.overlapping(soon=soon)
+
+    async def settled(self) -> None:
+        try:
+            await self._commits.settle()
+        except OSError as problem:
+            raise self._not_synced(problem) from problem
+
+    def settle(self) -> None:
+        try:
+            self._commits.finish(self._connection)
+        except OSError as problem:
+            raise self._not_synced(problem) from problem
+        except sqlite3.Error as problem:
+            raise sqlite_error(problem, self.place) from problem
+
+    def _not_synced(self, problem: OSError) -> StoreFull:
+        reason = f"The session database {self.place} cannot be written: {problem.strerror}."
+        return StoreFull(reason, WAY_OUT)
+
+    def refuse_to_wait(self, on: bool) -> None:
+        self._patience = 0.0 if on else None
+
+    def _begin(self, seconds: float, *, waits: bool) -> None:
+        """Begin to write, after the wait for a program that does not stand in the queue.
+
+        `waits`: the commit returns when the disk has it. Raises sqlite3.Error.
+        """
+        run = self._connection.execute
+        limit = time.monotonic() + seconds
+        while True:
+            self._commits.before(self._connection, waits=waits)
+            try:
+                run("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as problem:
+                self._commits.undone(self._connection)
+                if not is_busy(problem) or time.monotonic() > limit:
+                    raise
+                time.sleep(GLANCE)
+                continue
+            if self._commits.fits(waits):
+                return
+            run("ROLLBACK")
+
+    def _transact(self, statements: Sequence[Statement], durable: bool) -> None:
+        run, waits = self._connection.execute, self._commits.waits(durable)
+        begun, self._begun = self._begun, False
+        try:
+            if begun and not self._commits.fits(waits):
+                run("ROLLBACK")
+                begun = False
+            if not begun:
+                patience = self._busy_seconds if self._patience is None else self._patience
+                self._begin(patience, waits=waits)
+            for sql, values, unchanged, then in statements:
+                if run(sql, values).rowcount == 0:
+                    if unchanged is not None:
+                        unchanged(self.read)
+                elif then is not None:
+                    run(then.sql, then.values)
+            run("COMMIT")
+            self._commits.done(self._connection, durable=durable, waits=waits)
+        except BaseException as problem:
+            self._roll_back()
+            if getattr(problem, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+                raise self.session_gone() from problem
+            if isinstance(problem, sqlite3.Error):
+                raise sqlite_error(problem, self.place) from problem
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._roll_back()
+
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]],
+             check: Callable[[], None] = lambda: None) -> None:
+        with self._queue as ready:
+            if not ready:
+                raise self._busy()
+            try:
+                self._begin(self._busy_seconds, waits=True)
+                for sql, rows in batches:
+                    self._connection.executemany(sql, rows)
+                check()
+                self._connection.execute("COMMIT")
+            except BaseException as problem:
+                self._roll_back()
+                if isinstance(problem, sqlite3.Error):
+                    raise sqlite_error(problem, self.place) from problem
+                raise
+
+    def _check_still_there(self) -> None:
+        """SQLite writes on into a file that was deleted, and nobody would ever see it.
+
+        The next write starts a new one.
+        """
+        if self._file is not None and self._file != file_at(self.place):
+            self._file = None
+            self.unwritable = "gone"
+            raise StoreGone(f"The session database {self.place} was deleted or moved away.")
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._commits.undone(self._connection)
+        except sqlite3.Error:
+            pass   # the first problem is the one to report; closing the connection rolls back too
+
+    def identity(self, key: str) -> int:
+        return int(key, 16)
+
+    def owner(self) -> str:
+        try:
+            return self._owner.name()
+        except OSError as problem:
+            raise StoreFull(f"No file can be made beside {self.place}: {problem.strerror}.",
+                            WAY_OUT) from problem
+
+    def is_gone(self, owner: str) -> bool:
+        return self._owner.is_gone(owner)
+
+    def pulse(self) -> int:
+        return int(self.read("PRAGMA data_version")[0][0])
+
+    def sweep(self) -> None:
+        self._owner.sweep()
+
+    def scrub(self) -> None:
+        """The index keeps deleted words until it is merged, the log until it is truncated."""
+        try:
+            with self._queue:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+                self._connection.execute("INSERT INTO messages_fts (messages_fts) VALUES "
+                                         "('optimize')")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.Error:
+            # the rows are gone; what a busy database keeps of them goes with the next deletion
+            pass
+
+    def search(self, query: Query, most: int = 0) -> Search:
+        """By row number, which grows with time: SQLite stops at the limit without sorting."""
+        wanted = " AND ".join(map(_fts_term, query.wanted))
+        expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)
+        column = {"tool": "{tools} : ", "answer": "{words} : ",
+                  "question": "{words} : "}.get(query.place, "")
+        return Search("messages_fts JOIN messages ON messages.number = messages_fts.rowid",
+                      "messages_fts MATCH ?",
+                      (f"{column}({expression})",), "messages_fts.rowid")
+
+    def close(self) -> None:
+        with suppress(StoreError):
+            self.settle()
+        self._commits.close()
+        self._connection.close()
+        self._owner.close()
+        self._queue.close()
+
+
+def _fts_term(term: Term) -> str:
+    """Words hold letters and digits only."""
+    return f'"{" ".join(term.words)}"' + (" *" if term.begins else "")
+
+
+class SqliteStore(SqlStore):
+    """The store of one person."""
+
+    def __init__(self, path: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self._sqlite = SqliteDatabase(path, busy_seconds)
+        super().__init__(self._sqlite)
+
+    @property
+    def unwritable(self) -> str:
+        """Why it can only be read; empty when it can be written, as far as is known."""
+        return self._sqlite.unwritable

@@ -1,0 +1,1 @@
+"""Which files and addresses a tool may reach."""

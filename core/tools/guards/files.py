@@ -1,0 +1,282 @@
+"""Which files a tool may open: inside the allowed roots, step by step without following a link out
+of them, and nothing secret.
+
+Every step from / down is opened relative to the one before it and without following links, so a
+path that is swapped while we walk leads to an error, never elsewhere. A link is read and its
+destination is checked like any other path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import BinaryIO
+
+from core.dataclass import dataclass
+from core.errors import ToolError
+from core.safe_text import safe_line
+from core.tools import ToolContext
+from core.tools.guards.secret_files import holds_secret, is_secret_path, read_head
+
+MOST_LINKS = 20
+MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too
+LONGEST = 4_096
+SPECIAL = ("/proc", "/sys", "/dev")      # devices, and what the kernel shows of itself
+ORDINARY = ("/dev/shm",)                # a file system in memory: files like any others
+DATABASE_PARTS = ("-wal", "-shm", "-journal")
+
+
+def _flags(*names: str) -> int:
+    """These flags of os.open, as far as the system has them."""
+    value = 0
+    for name in names:
+        value |= getattr(os, name, 0)
+    return value
+
+
+_STEP = _flags("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
+_LIST = _flags("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
+_READ = _flags("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or directory in a listing; `path` is absolute, `size` is bytes."""
+
+    path: str
+    is_directory: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    target: str
+
+
+def open_file(context: ToolContext, path: str) -> BinaryIO:
+    """Open a regular file for reading. Raises ToolError for everything that may not be read."""
+    descriptor, _ = _open_somewhere(context, path, directory=False)
+    if holds_secret(read_head(descriptor)):
+        os.close(descriptor)
+        raise _refused(path)
+    return os.fdopen(descriptor, "rb")
+
+
+def find_file(context: ToolContext, path: str) -> str:
+    """The absolute path of a file that may be read; for libraries that open by name.
+
+    Open it at once: it can be swapped.
+    """
+    descriptor, target = _open_somewhere(context, path, directory=False)
+    os.close(descriptor)
+    return target
+
+
+def walk_files(context: ToolContext, path: str, depth: int) -> Iterator[Entry]:
+    """What lies below a directory, in order of name, `depth` levels deep;
+    links and what may not be read are left out.
+    """
+    descriptor, target = _open_somewhere(context, path, directory=True)
+    yield from _walk(context, descriptor, target, depth, protected_ids(context))
+
+
+def shown_path(context: ToolContext, path: str) -> str:
+    """As the user knows it: relative to the first root that holds it."""
+    for root in context.roots:
+        if path.startswith(root.rstrip("/") + "/"):
+            return os.path.relpath(path, root)
+    return path
+
+
+def _open_somewhere(context: ToolContext, path: str, *, directory: bool) -> tuple[int, str]:
+    """Try the path under each root; the first one that has it is meant."""
+    missing: ToolError | None = None
+    for target in _candidates(context, path):
+        try:
+            return _open_following(context, target, path, directory=directory)
+        except (FileNotFoundError, NotADirectoryError):
+            kind = "directory" if directory else "file"
+            missing = ToolError(f"There is no {kind} {_shown(path)}.",
+                                "list_files shows what there is.")
+        except PermissionError:
+            raise ToolError(f"{_shown(path)} may not be read (permission denied).") from None
+        except OSError as problem:
+            raise ToolError(f"{_shown(path)} cannot be opened: "
+                            f"{problem.strerror or problem}.") from None
+    raise missing or _outside(context, path)
+
+
+def _candidates(context: ToolContext, path: str) -> list[str]:
+    if not path or "\0" in path or len(path) > LONGEST:
+        raise ToolError("That is no path of a file.")
+    if os.path.isabs(path):
+        plain = os.path.normpath("/" + path.lstrip("/") if os.sep == "/" else path)
+        return [plain] if _inside(context, plain) else [os.path.realpath(plain)]
+    joined = [os.path.normpath(os.path.join(root, path)) for root in context.roots]
+    named = [root for root in context.roots if os.path.basename(root) == os.path.normpath(path)]
+    inside = [target for target in joined if _inside(context, target)]
+    return [*inside, *named] or joined[:1]
+
+
+def _open_following(context: ToolContext, target: str, path: str, *,
+                    directory: bool) -> tuple[int, str]:
+    protected = protected_ids(context)
+    for _ in range(MOST_LINKS):
+        check_path(context, target, path)
+        opened = _open_steps(target, protected, path, directory=directory)
+        if isinstance(opened, int):
+            return opened, target
+        target = os.path.normpath(opened.target)
+    raise ToolError(f"{_shown(path)} is a chain of too many links.")
+
+
+def check_path(context: ToolContext, target: str, path: str) -> None:
+    """Refuse an absolute, normal path that lies outside of the roots or names something secret."""
+    if not _inside(context, target):
+        raise _outside(context, path)
+    special = _below(target, SPECIAL) and not _below(target, ORDINARY)
+    secret = is_secret_path(target)
+    ours = any(target == place or target.startswith(place.rstrip("/") + "/")
+               or target in [place + part for part in DATABASE_PARTS]
+               for place in context.protected)
+    if special or secret or ours:
+        raise _refused(path)
+
+
+def _below(target: str, places: tuple[str, ...]) -> bool:
+    return any(target == place or target.startswith(place + "/") for place in places)
+
+
+def _inside(context: ToolContext, target: str) -> bool:
+    return any(target == root or target.startswith(root.rstrip(os.sep) + os.sep)
+               for root in context.roots)
+
+
+def _open_steps(target: str, protected: frozenset[tuple[int, int]], path: str, *,
+                directory: bool) -> int | _Link:
+    """Walk down from / and open the last part.
+
+    Return the descriptor, or the link that was met on the way.
+    """
+    if sys.platform == "win32":
+        return os.open(os.path.realpath(target), _READ)
+    parts = target.strip("/").split("/") if target != "/" else ["."]
+    here = os.open("/", _STEP)
+    try:
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            found = os.stat(part, dir_fd=here, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                return _read_link(here, parts, number)
+            if (found.st_dev, found.st_ino) in protected:
+                raise _refused(path)
+            if last and not directory and not stat.S_ISREG(found.st_mode):
+                raise ToolError(f"{_shown(path)} is {_kind_of(found.st_mode)}, not a regular file.")
+            opened = os.open(part, (_LIST if directory else _READ) if last else _STEP, dir_fd=here)
+            os.close(here)
+            here = opened
+            _check_same(found, os.fstat(opened), path)
+        result, here = here, -1
+        return result
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            raise ToolError(f"{_shown(path)} changed while it was opened.") from None
+        raise
+    finally:
+        if here >= 0:
+            os.close(here)
+
+
+def _check_same(before: os.stat_result, after: os.stat_result, path: str) -> None:
+    """What was looked at is what was opened; between the two calls anything can happen."""
+    if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
+        raise ToolError(f"{_shown(path)} changed while it was opened.")
+
+
+def _read_link(here: int, parts: list[str], number: int) -> _Link:
+    """Where the path continues: the link's target, from the directory it stands in,
+    with the rest of the path after it.
+    """
+    target = os.readlink(parts[number], dir_fd=here)
+    return _Link(os.path.join("/" + "/".join(parts[:number]), target, *parts[number + 1:]))
+
+
+def protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
+    """By identity as well as by name: a hard link or another spelling of the name is the same file.
+    """
+    found = set()
+    inside = islice((os.path.join(top, name) for place in context.protected for top, _,
+                     names in os.walk(place) for name in names),
+                    MOST_PROTECTED)
+    for path in [*(place + part for place in context.protected for part in ("", *DATABASE_PARTS)),
+                 *inside]:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def _walk(context: ToolContext, descriptor: int, path: str, depth: int,
+          protected: frozenset[tuple[int, int]]) -> Iterator[Entry]:
+    try:
+        names = sorted(os.listdir(descriptor))
+        for name in names:
+            context.check_stop()
+            place = os.path.join(path, name)
+            entry = _look_at(context, descriptor, name, place, protected)
+            if entry is None:
+                continue
+            yield entry
+            if entry.is_directory and depth > 1:
+                yield from _walk_into(context, descriptor, name, place, depth - 1, protected)
+    finally:
+        os.close(descriptor)
+
+
+def _walk_into(context: ToolContext, descriptor: int, name: str, path: str, depth: int,
+               protected: frozenset[tuple[int, int]]) -> Iterator[Entry]:
+    try:
+        inner = os.open(name, _LIST, dir_fd=descriptor)
+    except OSError:
+        return
+    yield from _walk(context, inner, path, depth, protected)
+
+
+def _look_at(context: ToolContext, descriptor: int, name: str, path: str,
+             protected: frozenset[tuple[int, int]]) -> Entry | None:
+    try:
+        check_path(context, path, path)
+        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except (OSError, ToolError):
+        return None
+    listed = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+    if not listed or (found.st_dev, found.st_ino) in protected:
+        return None
+    return Entry(path, stat.S_ISDIR(found.st_mode), found.st_size)
+
+
+def _outside(context: ToolContext, path: str) -> ToolError:
+    places = ", ".join(safe_line(root) for root in context.roots) or "none"
+    return ToolError(f"{_shown(path)} is outside of what may be read.",
+                     f"Allowed: {places}. The user can add a place with --context.")
+
+
+def _refused(path: str) -> ToolError:
+    return ToolError(f"{_shown(path)} is never read by a tool.",
+                     "It holds keys or this program's own data, or belongs to the system.")
+
+
+def _kind_of(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a pipe or a socket"
+
+
+def _shown(path: str) -> str:
+    return repr(safe_line(path, 200))

@@ -1,0 +1,1 @@
+"""MCP servers: their programs, connections, tools and news."""

@@ -1,0 +1,1 @@
+"""One conversation on the page: its turn, its events, whoever follows it."""

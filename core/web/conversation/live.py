@@ -1,0 +1,349 @@
+"""One conversation in the server: its turn, its numbered events, and what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Literal
+
+from core.chat.comparison import Comparison
+from core.chat.conversation import Chat
+from core.chat.joining import BROKEN
+from core.context.shown import without_attached
+from core.dataclass import replace
+from core.errors import ChatError, UsageError, unexpected
+from core.events import Event, Notice, OthersSaid
+from core.messages import Image, Message, user_message
+from core.web.conversation.comparing import Comparing
+from core.web.conversation.desk import Desks, Queued
+from core.web.conversation.events import BROKE_OFF, PageEvent, TurnEvents, error_event, user_event
+from core.web.conversation.followed import Followed
+from core.web.conversation.pace import Pace
+from core.web.conversation.questions import Questions
+
+STOP_SECONDS = 5.0      # that another process has to stop a reply
+Accepted = Literal["started", "queued", "known"]
+
+
+class Live(Followed):
+    """A chat with its listeners, and its turns.
+
+    The turn runs in a task of the server, whoever listens.
+    """
+
+    def __init__(self, chat: Chat, questions: Questions, desks: Desks, pace: Pace) -> None:
+        super().__init__(chat, desks)
+        self._pace = pace
+        self.used = 0.0
+        self._branched = False  # whether the newest turn asked again what was asked before
+        self.questions = questions
+        questions.publish = self.publish
+
+    def is_begun_elsewhere(self) -> bool:
+        """Whether another process began this conversation, which this one knows nothing of."""
+        session = self.chat.session
+        if self._runs_here or session.count or session.store is None or self._desk().queue:
+            return False
+        return bool(session.store.some_sessions([session.id]))
+
+    # ---- what a page does
+
+    def post(self, message: Queued) -> Accepted:
+        """Ask, or queue while a reply runs.
+
+        What was held, because the last reply did not end well, follows after this one.
+        The same key twice is the same message. Raises StoreError.
+        """
+        desk = self._desk()
+        if self._desks.knows(self.chat.session.id, message.key):
+            return "known"
+        ahead = desk.held and not self.running
+        queue = (message, *desk.queue) if ahead else (*desk.queue, message)
+        self._set_desk(replace(desk.accept(message.key), queue=queue, held=False))
+        self._next()
+        if len(queue) > 1:
+            self.publish(self._queue_event())
+        return "started" if self._saying == message.key else "queued"
+
+    def change_queue(self, keys: Sequence[str]) -> None:
+        """Keep the queued messages of these keys, in this order."""
+        queued = {entry.key: entry for entry in self._desk().queue}
+        kept = tuple(queued[key] for key in keys if key in queued)
+        saying = tuple(entry for entry in self._desk().queue if entry.key == self._saying)
+        self._set_desk(replace(self._desk(),
+                               queue=(*saying, *(each for each in kept if each not in saying))))
+        self.publish(self._queue_event())
+
+    def send_queued(self) -> None:
+        """Send the first queued message now, after a reply that did not end well."""
+        self._set_desk(replace(self._desk(), held=False))
+        if not self.running:
+            self._next()
+
+    async def stop(self) -> None:
+        """Stop the reply and keep its text.
+
+        Returns when it has stopped. Raises UsageError for another program's.
+        """
+        if self._mirror is not None:
+            await self._stop_elsewhere()
+        if self._task is not None and not self._task.done():
+            self._stopping = True
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=10)
+
+    async def _stop_elsewhere(self) -> None:
+        """Let the process stop that answers.
+
+        Raises UsageError for a program that is not a process of the page.
+        """
+        end = time.monotonic() + STOP_SECONDS
+        while self._desks.ask_to_stop(self.chat.session.id) and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+            self.look()
+            if self._mirror is None:
+                return
+        raise UsageError("The reply runs in another program.", "Stop it there.")
+
+    def edit(self, place: int, message: Queued) -> Accepted:
+        """Ask something else in the place of a message of the user.
+
+        What was there stays in the store.
+
+        The pictures that were sent with it are sent again. Raises UsageError and StoreError.
+        """
+        if self._desks.knows(self.chat.session.id, message.key):
+            return "known"
+        self._refuse_if_running()
+        words = without_attached(self.chat.session.rewind(self._place_when_loaded(place)))
+        images = tuple((part.media_type, part.data, part.name)
+                       for part in words.parts if isinstance(part, Image))
+        self._branched = True
+        self._set_desk(replace(self._desk().accept(message.key), held=False))
+        self._ask(replace(message, images=message.images or images))
+        return "started"
+
+    def _place_when_loaded(self, place: int) -> int:
+        """The place in the session, once all of it is loaded, of what the pages have at this one:
+        what cannot be read has a place there, and none here. Raises UsageError.
+        """
+        session = self.chat.session
+        seen = self._before if place < self._before.count else self._shown or session.moment()
+        found = seen.part(place, place + 1)
+        if not found or found[0][0] not in session.ids:
+            raise UsageError("This message cannot be edited: it is not in the conversation any "
+                             "more, or cannot be read.")
+        return session.ids.index(found[0][0])
+
+    def show_version(self, identity: int) -> None:
+        """Show another version of a message on every page. Raises UsageError for an unknown one."""
+        self._refuse_if_running()
+        self.chat.session.show_version(identity)
+        self.catch_up()
+
+    def answer_again(self) -> None:
+        """Let the model answer the last message again.
+
+        Raises UsageError when nothing can be answered.
+        """
+        self._refuse_if_running()
+        if self.chat.session.retry() is None:
+            raise UsageError("There is no message to answer yet.")
+        self._branched = True
+        self._start(self.chat.answer)
+
+    def go_on(self) -> None:
+        """Finish what broke off: the reply where it stopped, or the turn that never got one."""
+        self._refuse_if_running()
+        recent = self.chat.session.recent
+        last = recent[-1] if recent else None
+        if last is None or last.role == "assistant" and last.finish not in BROKEN:
+            raise UsageError("There is no unfinished reply.")
+        self._start(self.chat.go_on if last.role == "assistant" else self.chat.answer)
+
+    def resume(self) -> None:
+        """Go on where the last server ended. Raises UsageError when nothing is open."""
+        desk, now = self._desk(), self.chat.session.moment()
+        asked = [(identity, message.text) for identity, message in zip(now.ids, now.messages)
+                 if message.role == "user"]
+        if desk.queue and asked and asked[-1][1] == desk.queue[0].text:
+            self._take(desk.queue[0], asked[-1][0])     # it was saved before the end
+        elif desk.queue:
+            self._next()
+            return
+        self.go_on()
+
+    def run(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        """Run a turn that a command asks for. Raises UsageError while another runs."""
+        self._refuse_if_running()
+        self._start(events)
+
+    def compare(self, comparison: Comparison) -> None:
+        """Ask two models the same.
+
+        What they say is saved in branches; nothing of it is in the conversation yet.
+        """
+        self._refuse_if_running()
+        self.chat.compared = comparison
+        self._before, self._stopping = self.chat.session.moment(), False
+        self._turn_first = self.next_number
+        self.publish({"type": "turn_start", "model": ""})
+        comparing = Comparing(comparison, self.chat.providers, self.publish)
+        self._task = asyncio.create_task(self._compare(comparing))
+
+    async def _compare(self, comparing: Comparing) -> None:
+        end: PageEvent = {"type": "turn_end", "state": "compared"}
+        try:
+            await comparing.run()
+        except asyncio.CancelledError:
+            pass        # each answer says itself that it was stopped
+        except Exception as problem:
+            end |= {"state": "failed", "error": error_event(unexpected(problem))}
+        self._finish(end)
+
+    def compared(self) -> Comparison:
+        """What was compared last. Raises UsageError."""
+        if not isinstance(self.chat.compared, Comparison):
+            raise UsageError("No comparison is open here.",
+                             "Replies that were compared earlier, or at another process of the "
+                             "page, are in the list of sessions, one branch each.")
+        return self.chat.compared
+
+    async def close(self) -> None:
+        """Stop without calling the turn ended: the next server finishes it."""
+        task = self._task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+        await self.chat.close()
+        self.chat.session.close()
+
+    # ---- the turn
+
+    def _refuse_if_running(self) -> None:
+        if self.running:
+            raise UsageError("A reply is running in this session.",
+                             "Stop it first, or wait for its end.")
+
+    def _start(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        self._set_desk(replace(self._desk(), running=True))
+        self._begin(events)
+
+    def _begin(self, events: Callable[[], AsyncGenerator[Event, None]],
+               said: PageEvent | None = None) -> None:
+        self._before = now = self.chat.session.moment()
+        self.trim()
+        kept = now.count if self._shown is None else self._shown.in_common(now)
+        if self._shown is not None and kept < self._shown.count:
+            self.publish({"type": "cut", "place": kept})
+        self._turn_first = self.next_number
+        self._stopping = False
+        self.publish({"type": "turn_start", "model": str(self.chat.target)})
+        if said is not None:
+            self.publish(said)
+        last = now.messages[-1] if now.messages else None
+        if said is None and last is not None and last.role == "assistant" and last.finish in BROKEN:
+            self.publish({"type": "continued", "text": BROKE_OFF})
+        else:
+            self.publish({"type": "reply", "place": now.count + (said is not None)})
+        self._task = asyncio.create_task(self._turn(events))
+
+    def _next(self) -> None:
+        """Ask the first message of the queue. It leaves the queue when the session has it."""
+        desk = self._desk()
+        if self.running or not desk.queue:
+            return
+        self._set_desk(replace(desk, running=True, held=False))
+        self._ask(desk.queue[0])
+
+    def _ask(self, message: Queued) -> None:
+        """Begin the turn that asks this.
+
+        In the queue until the session has it, so that a kill loses nothing.
+        """
+        desk = self._desk()
+        if message not in desk.queue:
+            self._set_desk(replace(desk, running=True, queue=(message, *desk.queue)))
+        self._saying = message.key
+        images = tuple(Image(media, data, name) for media, data, name in message.images)
+        said = user_message(message.text, images)
+        event = user_event(said, self.chat.session.count, message.key)
+        event["files"] = list(map(os.path.basename, message.files))
+        self._begin(lambda: self._say(message, said), event)
+
+    async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
+        known = self.chat.session.moment().ids
+        for file in queued.files:
+            for note in await self.chat.attach(file):
+                yield Notice(note)
+        async with aclosing(self.chat.turn(said)) as events:
+            try:
+                async for event in events:
+                    self._said(queued, known)
+                    yield event
+            finally:
+                self._said(queued, known)
+
+    def _said(self, queued: Queued, known: Sequence[int]) -> None:
+        """Take a message out of the queue when the session has it behind the `known` ones."""
+        if queued in self._desk().queue:
+            now = self.chat.session.moment()
+            last = now.ids.index(known[-1]) + 1 if known and known[-1] in now.ids else 0
+            new = list(zip(now.ids[last:], now.messages[last:]))
+            identity = next((identity for identity, message in new if identity not in known
+                             and message.role == "user" and message.text == queued.text), None)
+            if identity is None:
+                return
+            self._take(queued, identity)
+        self._saying = ""
+
+    def _take(self, queued: Queued, identity: int) -> None:
+        """It left the queue; its files are known by its identity from now on."""
+        desk = self._desk()
+        files = ((f"{identity:032x}", queued.files),) if queued.files else ()
+        rest = tuple(each for each in desk.queue if each is not queued)
+        self._set_desk(replace(desk, queue=rest, files=(*desk.files, *files)))
+
+    async def _turn(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        shown, others = TurnEvents(), False
+        end: PageEvent = {"type": "turn_end", "state": "complete"}
+        try:
+            async with aclosing(self._pace.paced(events())) as stream:
+                async for event in stream:
+                    others = others or isinstance(event, OthersSaid)
+                    self._publish_all(shown.show(event))
+        except asyncio.CancelledError:
+            end["state"] = "stopped"
+        except ChatError as error:
+            end |= {"state": "failed", "error": error_event(error)}
+        except Exception as problem:
+            end |= {"state": "failed", "error": error_event(unexpected(problem))}
+        self._publish_all(shown.end())
+        self._finish(end)
+        if others:      # what they wrote stands before this turn
+            self._shown = None
+            asyncio.get_running_loop().call_soon(self.catch_up)
+
+    def _finish(self, end: PageEvent) -> None:
+        """Say how the turn ended, and send what waits if it ended well."""
+        closing = end["state"] == "stopped" and not self._stopping
+        self._shown, self._saying = self.chat.session.moment(), ""
+        self.publish({**end, **self.about()})
+        if self._branched:
+            self._branched = False
+            self.publish({"type": "versions", "places": self._loaded_versions()})
+        if closing:
+            return      # the server ends; the turn stays marked as running
+        well = end["state"] in ("complete", "compared")
+        desk = self._desk()
+        try:
+            self._set_desk(replace(desk, running=False, held=bool(desk.queue) and not well))
+        except ChatError as error:
+            self.publish({"type": "notice", "level": "bad", "text": error.message})
+        if well and desk.queue:
+            asyncio.get_running_loop().call_soon(self._next)
+        elif desk.queue:
+            self.publish(self._queue_event())

@@ -1,0 +1,177 @@
+"""What the pages have of a conversation: the messages that are drawn at once,
+and the events of the newest turn after them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from core.chat.conversation import Chat
+from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
+from core.dataclass import dataclass
+from core.errors import StoreError
+from core.sessions.moment import Entry, Moment
+from core.web.conversation.desk import Desk, Desks
+from core.web.conversation.event_log import EventLog
+from core.web.conversation.events import PageEvent, stored_events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.sessions.tree import Tree
+
+SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
+ABOVE = 10      # of those around a place, how many are before it
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a page draws at once, and the place from which it listens on."""
+
+    events: list[PageEvent]
+    place: str              # "epoch:number" of the last event that is in it
+    first: int              # the place of the first message that is in it; 0: nothing is left out
+    end: int                # the place after the last stored message that is in it
+    newest: bool            # whether nothing follows
+
+
+class Shown(EventLog):
+    """A chat as its pages show it. Everything that happens in it is an event with a number."""
+
+    def __init__(self, chat: Chat, desks: Desks) -> None:
+        super().__init__()
+        self.chat = chat
+        self._desks = desks
+        self._turn_first = 1                # the number of the first event of the newest turn
+        self._before = chat.session.moment()    # the conversation before it
+        # what the pages have of the conversation; None: they are to draw it anew
+        self._shown: Moment | None = self._before
+        self._saying = ""                   # the key of the queued message that is being asked
+        self._tree: tuple[Moment, Tree | None] | None = None    # as it was at that moment
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn runs, here or in another program."""
+        return False
+
+    def about(self) -> PageEvent:
+        """What the page shows beside the messages."""
+        session, replies = self.chat.session, replies_of(self.chat)
+        return {"id": session.id, "title": session.title, "model": str(self.chat.target),
+                "saved": session.saved,
+                "used": tokens_in_window(replies), "window": window_of(self.chat),
+                "cost": price_so_far(self.chat, replies)}
+
+    def snapshot(self) -> Snapshot:
+        """The newest messages and the turn that runs."""
+        try:
+            return self._newest(self._before.turn_start(max(0, self._before.count - SHOWN)))
+        except StoreError:      # it is reported where something is to be saved
+            return self._newest(self._before.waiting)
+
+    def earlier(self, before: int) -> Snapshot:
+        """The messages in front of that place. Raises StoreError."""
+        end = max(0, min(before, self._before.count))
+        return self._stretch(self._before.turn_start(max(0, end - SHOWN)), end)
+
+    def later(self, start: int) -> Snapshot | None:
+        """The messages from that place on, as far as a turn ends;
+        None when only the newest are left. Raises StoreError.
+        """
+        if start + SHOWN // 2 >= self._before.count:
+            return None
+        end = self._before.turn_start(min(start + SHOWN, self._before.count - 1))
+        return self._stretch(start, end if end > start else self._before.turn_end(start))
+
+    def around(self, place: int) -> Snapshot:
+        """The messages around that place, and what waits to be sent. Raises StoreError."""
+        if place >= self._before.count - SHOWN:
+            return self.snapshot()
+        start = self._before.turn_start(max(0, place - ABOVE))
+        end = self._before.turn_end(min(place + SHOWN - ABOVE, self._before.count - 1))
+        if end >= self._before.count:
+            return self._newest(start)
+        found = self._stretch(start, end)
+        found.events.append(self._queue_event())
+        return found
+
+    def place_of(self, identity: int) -> int:
+        """Where a message is; an unknown one counts as the newest. Raises StoreError."""
+        place = self._before.place_of(identity)
+        return self._before.count if place is None else place
+
+    def _newest(self, first: int) -> Snapshot:
+        """From that place to the end."""
+        end = self._before.count
+        events = [*self._events_of(first, end), *self.since(self._turn_first), self._queue_event()]
+        return Snapshot(events, self.place, first, end, True)
+
+    def _stretch(self, first: int, end: int) -> Snapshot:
+        return Snapshot(self._events_of(first, end), self.place, first, end, False)
+
+    def _events_of(self, first: int, end: int) -> list[PageEvent]:
+        entries = self._before.part(first, end)
+        return list(stored_events([message for _, message in entries], first,
+                                  self._files(first, entries), self._versions(first, entries)))
+
+    def _files(self, first: int, entries: Iterable[Entry]) -> dict[int, list[str]]:
+        """The names of the files that were sent with each of these messages, by its place."""
+        sent = {message: list(map(os.path.basename, paths))
+                for message, paths in self._desk().files}
+        keys = ((place, f"{identity:032x}") for place, (identity, _) in enumerate(entries, first))
+        return {place: sent[key] for place, key in keys if key in sent}
+
+    def _versions(self, first: int, entries: Iterable[Entry]) -> dict[int, PageEvent]:
+        """The versions of each of these messages that has several, by its place."""
+        tree = self._tree_now()
+        if tree is None:
+            return {}
+        found = ((place, tree.versions(identity))
+                 for place, (identity, _) in enumerate(entries, first) if identity in tree.entries)
+        return {place: {"at": each.at, "ids": [f"{identity:032x}" for identity in each.ids]}
+                for place, each in found if len(each.ids) > 1}
+
+    def _loaded_versions(self) -> dict[int, PageEvent]:
+        """Those of the messages that are loaded: all others are as they were."""
+        moment = self.chat.session.moment()
+        return self._versions(moment.waiting, zip(moment.ids, moment.messages))
+
+    def _tree_now(self) -> Tree | None:
+        """What was ever said in the session; None when nothing of it is hidden, or can be read."""
+        session = self.chat.session
+        now = session.moment()
+        if self._tree is None or not self._tree[0].is_same(now):
+            try:
+                hidden = bool(now.count) and session.has_hidden()
+                self._tree = now, session.outline() if hidden else None
+            except StoreError:
+                return None
+        return self._tree[1]
+
+    def catch_up(self) -> bool:
+        """Let every page draw anew what a command, or another program,
+        changed in the conversation, if anything.
+        """
+        now = self.chat.session.moment()
+        if self.running or self._shown is not None and self._shown.is_same(now):
+            return False
+        self._before = self._shown = now
+        self.publish({"type": "redraw"})
+        self._turn_first = self.next_number
+        return True
+
+    # ---- the desk
+
+    def _desk(self) -> Desk:
+        return self._desks.read(self.chat.session.id)
+
+    def _set_desk(self, desk: Desk) -> None:
+        self._desks.write(self.chat.session.id, desk)
+
+    def _queue_event(self) -> PageEvent:
+        desk = self._desk()
+        return {"type": "queue", "held": desk.held,
+                "items":
+                [{"key": entry.key, "text": entry.text,
+                  "files": list(map(os.path.basename, entry.files))}
+                 for entry in desk.queue if entry.key != self._saying]}

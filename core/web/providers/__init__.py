@@ -1,0 +1,1 @@
+"""What the page shows and changes of providers and their models."""

@@ -1,0 +1,1 @@
+"""The page for many: accounts, signing in, and what a member may do."""

@@ -149,8 +149,9 @@ class HtmlBuilder:
 def to_html(text: str) -> str:
     """The HTML of a whole reply; links may be defined anywhere in it."""
     first = Parser()
-    first.feed(text)
-    first.finish()
+    if "]:" in text:    # without it there is no definition to look for
+        first.feed(text)
+        first.finish()
     stream, builder = PageStream(first.references), HtmlBuilder()
     for operation in [*stream.feed(text), *stream.finish()]:
         builder.apply(operation)

@@ -73,7 +73,7 @@ def test_a_new_question(ollama: FakeOllama, store: SqliteStore, saved: bool) -> 
         await compare(chat, "keep 1")
         assert texts(chat) == ["first", fake_words(5), "why is that?", fake_words(3)]
         await say(chat, "and then")
-        with pytest.raises(UsageError, match="gone on"):
+        with pytest.raises(UsageError, match="has continued"):
             await compare(chat, "keep 2")
         if saved:
             assert ([entry.message for entry in store.load_messages(chat.session.id)]

@@ -15,7 +15,8 @@ import pytest
 
 from core.config.network import certificates, proxy_for
 from core.errors import ConnectFailed, ProviderError
-from core.providers import Endpoint, transport
+from core.providers import Endpoint
+from core.providers.http import transport
 from core.providers.http.connecting import connect
 from core.providers.http.connection import MOST_READ, Connection
 

@@ -19,8 +19,8 @@ KINDS = ("kind", "Kind")
 # file, a pattern of model names, other programs whose exports --import reads, and what the engine's
 # own test types on a command line.
 ALLOWED = {"config/migration.py", "engine/self_test.py", "models/facts.py", "config/__init__.py",
-           "config/types.py", "sessions/foreign_databases.py", "sessions/foreign_kinds.py",
-           "sessions/foreign_ollama.py", "sessions/importing.py"}
+           "config/types.py", "sessions/foreign/databases.py", "sessions/foreign/kinds.py",
+           "sessions/foreign/ollama.py", "sessions/importing.py"}
 
 
 def named(path: Path) -> int:

@@ -21,7 +21,8 @@ from core.config.network import is_loopback
 from core.errors import (AuthFailed, BadResponse, ConnectFailed, ProviderError, RateLimited,
                          StreamBroken)
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.providers import Endpoint, transport
+from core.providers import Endpoint
+from core.providers.http import transport
 from core.providers.http.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http.http1 import NoConnection, Response
 from core.providers.http.transport import read_events, read_json_lines, read_lines

@@ -29,6 +29,7 @@ from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
 
 
+LARGE = 1 << 20   # bytes of an item whose steps may take longer than a key or Ctrl-C may wait
 EXACT = 0.05      # of a number of tokens: one that may be further off is shown with its error
 
 
@@ -58,7 +59,7 @@ class ContextSet(LoadedSources):
         return [f"{name} has changed since it was sent" for name in shown.changed]
 
     async def _beside(self, steps: Iterator[int], what: str) -> None:
-        """The same in a thread, for steps that convert documents.
+        """The same in a thread, for steps that convert documents or read megabytes.
 
         When it is cancelled, so is the step.
         """
@@ -143,6 +144,8 @@ class ContextSet(LoadedSources):
     async def _run(self, steps: Iterator[int], items: Sequence[Item]) -> None:
         if any(item.kind == "document" and item.text is None for item in items):
             await self._beside(steps, "converting documents")
+        elif any(item.size > LARGE for item in items):
+            await self._beside(steps, "choosing")
         else:
             await self._slices(steps, "choosing")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from core.context.files import read_text
 from core.context.items import Item
-from core.context.quotes import Material, check_answer
+from core.context.loaded_sources import in_own_thread
+from core.context.quotes import Material, check_answer, references
 from core.context_loader import ContextSet
 from core.errors import ContextError
 from core.events import QuotesChecked
@@ -25,7 +25,9 @@ async def check_quotes(context: ContextSet, message: Message) -> QuotesChecked |
     if message.role != "assistant" or message.tool_calls or not items:
         return None
     answer = message.text
-    checked = await asyncio.to_thread(lambda: check_answer(answer, _materials(context, items)))
+    if next(references(answer, [item.name for item in items]), None) is None:
+        return None
+    checked = await in_own_thread(lambda: check_answer(answer, _materials(context, items)))
     if not checked.count:
         return None
     return QuotesChecked(checked.count, checked.found, checked.problems, checked.line)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from core.context.form import Piece
 from core.context.items import Fault, Item
 from core.context.outline import outline_of, outline_piece, outline_room
-from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
+from core.context.pieces import LineNumbers, Span, cut, join_spans, marks_of, spans_of
 from core.context.reading import Reader, fault_of
 from core.context.search import Spot, diverse
 from core.context.shown import AlreadyShown
@@ -58,6 +58,7 @@ class Filling:
                                                                             choice, shown)
         self._items = {item.name: item for item in order}
         self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
+        self._numbers: dict[str, LineNumbers] = {}
         self._faulty: set[str] = set()
 
     def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
@@ -117,7 +118,9 @@ class Filling:
         spans = self._spans.get(item.name, [])
         if span in spans:
             return False
-        pieces = cut(item.name, item.kind, text, [span], item.note)
+        if item.name not in self._numbers:
+            self._numbers[item.name] = LineNumbers(text)
+        pieces = cut(item.name, item.kind, text, [span], item.note, self._numbers[item.name])
         cost = sum(map(self._reader.cost, pieces))
         if any(start == span[1] or end == span[0] for start, end in spans):
             bare = Piece(item.name, item.kind, "", 1, 1, 2, item.note)
@@ -139,14 +142,15 @@ class Filling:
             text, fills = self._reader.text(item), item.named and not self._shown.has(item)
             every = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
             taken = [place for place, span in enumerate(every) if span in spans]
-            near = sorted(range(len(every)),
-                          key=lambda place: min((abs(place - other) for other in taken), default=0))
-            for place in near:
-                if not fills and min((abs(place - other) for other in taken), default=0) > 1:
+            far = {place: min((abs(place - other) for other in taken), default=0)
+                   for place in range(len(every)) if every[place] not in spans}
+            misses = 0
+            for place in sorted(far, key=far.__getitem__):
+                if misses >= MOST_MISSES or not fills and far[place] > 1:
                     break
                 if self._left < SMALLEST:
                     return
-                self._add(item, text, every[place])
+                misses = 0 if self._add(item, text, every[place]) else misses + 1
             yield number
 
     def _take_rest(self) -> Iterator[int]:

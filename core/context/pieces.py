@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from core.context.form import Piece
 from core.regex import regex
@@ -15,12 +15,13 @@ MOST, LEAST = 1_200, 320          # characters of a piece
 MOST_ROWS = 700                   # of a piece of rows
 PIECE_CHARACTERS = 4_000  # of a line that is larger than a piece; the rest of it is left out
 GAP = 3                           # lines between two pieces that are shown rather than left out
+STRETCH = 1 << 13                 # characters that are searched or counted in one go
 _CODE = regex(
     r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected "
     r"|static )*(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE "
     r"|\[[\w.\-\" ]+\]$)",
     re.MULTILINE)
-_PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
+PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
 _ROWS = regex(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
 _TEXT = regex(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
 Span = tuple[int, int]
@@ -29,7 +30,35 @@ Span = tuple[int, int]
 def marks_of(name: str, kind: str, text: str) -> list[int]:
     """Where a function, a class or a section begins."""
     prose = kind not in ("file", "document") or _TEXT.search(name) is not None
-    return [found.start() for found in (_PROSE if prose else _CODE).finditer(text)]
+    return list(_found(PROSE if prose else _CODE, text))
+
+
+def _found(pattern: re.Pattern[str], text: str) -> Iterator[int]:
+    """Where the pattern matches. It is given stretches of whole lines, and a line more, since a
+    search in megabytes lets nothing else run, not even Ctrl-C.
+    """
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + STRETCH) + 1 or len(text)
+        for found in pattern.finditer(text, start, text.find("\n", end) + 1 or len(text)):
+            if found.start() >= end:
+                break
+            yield found.start()
+        start = end
+
+
+class LineNumbers:
+    """The numbers of the lines of a text, from 1, found without counting from its beginning."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._before = text, [0]
+        for start in range(0, len(text), STRETCH):
+            self._before.append(self._before[-1] + text.count("\n", start, start + STRETCH))
+        self.all = self._before[-1] + (not text.endswith("\n") and bool(text))
+
+    def at(self, place: int) -> int:
+        stretch = place // STRETCH
+        return 1 + self._before[stretch] + self._text.count("\n", stretch * STRETCH, place)
 
 
 def spans_of(name: str, kind: str, text: str, marks: Sequence[int]) -> list[Span]:
@@ -63,16 +92,15 @@ def split_pieces(name: str, kind: str, text: str) -> list[Piece]:
     return cut(name, kind, text, spans_of(name, kind, text, marks_of(name, kind, text)))
 
 
-def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "") -> list[Piece]:
+def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "",
+        numbers: LineNumbers | None = None) -> list[Piece]:
     """The pieces at these places."""
-    lines = text.count("\n") + (not text.endswith("\n") and bool(text))
-    pieces, line, place = [], 1, 0
+    numbers = numbers or LineNumbers(text)
+    pieces = []
     for start, end in spans:
-        line += text.count("\n", place, start)
-        body = text[start:end].removesuffix("\n")
-        pieces.append(Piece(name, kind, _shortened(body), line, line + body.count("\n"), lines,
-                            note))
-        place = start
+        body, line = text[start:end].removesuffix("\n"), numbers.at(start)
+        pieces.append(Piece(name, kind, _shortened(body), line, line + body.count("\n"),
+                            numbers.all, note))
     return pieces
 
 

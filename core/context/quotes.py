@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 
 from core.dataclass import dataclass
 from core.regex import regex
@@ -77,16 +79,14 @@ class Material:
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self._starts: list[int] = []
-        parts: list[str] = []
-        length = 0
-        for line in text.split("\n"):
+        self._starts = array("Q")       # millions of lines would be hundreds of megabytes otherwise
+        written, length = StringIO(), 0
+        for line in _lines(text):
             self._starts.append(length)
             words = plain(line)
             if words:
-                parts.append(words)
-                length += len(words) + 1
-        self._text = " ".join(parts)
+                length += written.write(words) + written.write(" ")
+        self._text = written.getvalue()[:-1]
         self.lines = len(self._starts) - (text.endswith("\n") or not text)
 
     def places(self, words: str) -> Iterator[tuple[int, int]]:
@@ -137,6 +137,15 @@ class Material:
             return True
         before, after = self._text[place - 1], self._text[place]
         return not (before.isalnum() and after.isalnum())
+
+
+def _lines(text: str) -> Iterator[str]:
+    """As split("\\n") gives them, one at a time."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def plain(text: str) -> str:

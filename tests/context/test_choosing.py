@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.context.pieces import cut, join_spans, marks_of, spans_of, split_pieces
+from core.context.pieces import (PROSE, STRETCH, LineNumbers, cut, join_spans, marks_of, spans_of,
+                                 split_pieces)
 from core.context.ranking import share_of_tests
 from core.context.search import Search, Spot, diverse
 from core.context.synonyms import with_synonyms
@@ -244,3 +245,39 @@ def test_of_very_many_files_that_do_not_fit_only_some_are_looked_at(tmp_path: Pa
     asyncio.run(context.add("zz.txt"))
     context.items[-1].named = True
     assert "zz.txt" in asyncio.run(context.prepare("qqq?", plan_budget(4_096))).included
+
+
+def test_long_texts_are_marked_and_numbered_as_if_in_one_go() -> None:
+    seed = random.randrange(10 ** 6)
+    print("seed", seed)
+    dice = random.Random(seed)
+    some = ("# Title", "Title\n=====", "Other\n---", "**Note:**", "word " * 30, "", "x\n\n====")
+    for _ in range(5):
+        text = "\n".join(dice.choice(some) for _ in range(20_000)) + dice.choice(("", "\n"))
+        assert (marks_of("a.md", "file", text)
+                == [found.start() for found in PROSE.finditer(text)])
+        numbers = LineNumbers(text)
+        for place in (0, len(text), *(dice.randrange(len(text)) for _ in range(200))):
+            assert numbers.at(place) == 1 + text.count("\n", 0, place)
+        assert numbers.all == len(text.splitlines())
+
+
+class Counted(str):
+    """A text that adds up how many characters of it were counted."""
+
+    characters = 0
+
+    def count(self, sub: str, start: int = 0, end: int | None = None) -> int:
+        end = len(self) if end is None else min(end, len(self))
+        self.characters += end - start
+        return super().count(sub, start, end)
+
+
+def test_a_piece_of_a_long_text_does_not_count_its_lines_again() -> None:
+    text = Counted("id,name,value\n" * 100_000)
+    numbers = LineNumbers(text)
+    spans = spans_of("a.csv", "file", text, marks_of("a.csv", "file", text))
+    for span in spans:
+        cut("a.csv", "file", text, [span], "", numbers)
+    most = len(text) + len(spans) * STRETCH
+    assert len(spans) > 1_000 and len(text) <= text.characters <= most < 60 * len(text)

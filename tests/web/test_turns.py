@@ -88,6 +88,27 @@ def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
         assert "two" not in seen
 
 
+def test_pages_hear_what_waits_and_when_it_waits_no_longer(page: PageServer) -> None:
+    session = page.new_session()
+    page.post(f"/api/sessions/{session}/commands",
+              {"line": "/model words-100@20", "confirmed": True})
+    before = page.snapshot(session)["place"]
+    page.ask(session, "one")
+    asked: list[str] = []
+    waiting: list[list[str]] = []
+    accepted = ""
+    for _, event in page.listen(session, before):
+        if event["type"] == "user":
+            asked.append(event["text"])
+        elif event["type"] == "queue":
+            waiting.append([item["text"] for item in event["items"]])
+        elif event["type"] == "text" and not accepted:
+            accepted = page.ask(session, "two")["accepted"]
+        elif event["type"] in ("text", "turn_end") and asked == ["one", "two"]:
+            break
+    assert accepted == "queued" and waiting == [["two"], []]
+
+
 def test_after_a_stop_a_new_message_is_asked_first_and_what_was_held_follows(
         page: PageServer) -> None:
     session = page.new_session()

@@ -64,9 +64,10 @@ class Live(Followed):
         queue = (message, *desk.queue) if ahead else (*desk.queue, message)
         self._set_desk(replace(desk.accept(message.key), queue=queue, held=False))
         self._next()
-        if len(queue) > 1:
+        started = self._saying == message.key
+        if not started or len(queue) > 1:
             self.publish(self._queue_event())
-        return "started" if self._saying == message.key else "queued"
+        return "started" if started else "queued"
 
     def change_queue(self, keys: Sequence[str]) -> None:
         """Keep the queued messages of these keys, in this order."""
@@ -80,8 +81,7 @@ class Live(Followed):
     def send_queued(self) -> None:
         """Send the first queued message now, after a reply that did not end well."""
         self._set_desk(replace(self._desk(), held=False))
-        if not self.running:
-            self._next()
+        self._next_waiting()
 
     async def stop(self) -> None:
         """Stop the reply and keep its text.
@@ -124,6 +124,8 @@ class Live(Followed):
         self._branched = True
         self._set_desk(replace(self._desk().accept(message.key), held=False))
         self._ask(replace(message, images=message.images or images))
+        if len(self._desk().queue) > 1:
+            self.publish(self._queue_event())
         return "started"
 
     def _place_when_loaded(self, place: int) -> int:
@@ -172,7 +174,7 @@ class Live(Followed):
         if desk.queue and asked and asked[-1][1] == desk.queue[0].text:
             self._take(desk.queue[0], asked[-1][0])     # it was saved before the end
         elif desk.queue:
-            self._next()
+            self._next_waiting()
             return
         self.go_on()
 
@@ -259,6 +261,11 @@ class Live(Followed):
         self._set_desk(replace(desk, running=True, held=False))
         self._ask(desk.queue[0])
 
+    def _next_waiting(self) -> None:
+        """Ask the first message that the pages show as waiting; they show it there no longer."""
+        self._next()
+        self.publish(self._queue_event())
+
     def _ask(self, message: Queued) -> None:
         """Begin the turn that asks this.
 
@@ -344,6 +351,6 @@ class Live(Followed):
         except ChatError as error:
             self.publish({"type": "notice", "level": "bad", "text": error.message})
         if well and desk.queue:
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next_waiting)
         elif desk.queue:
             self.publish(self._queue_event())

@@ -4,8 +4,10 @@ and nothing is skipped.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -25,6 +27,17 @@ SOME = 120      # turns of the session in which a word is searched for
 WITH_WORD = 30  # the turn whose reply has it
 MOST = 200      # messages that are on the page at once, at most
 LET_GO = "place => place.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}))"
+# What is below the screen when the messages have their heights
+BELOW = """place => new Promise(found => {
+  let height = 0, same = 0;
+  const look = () => {
+    same = place.scrollHeight === height ? same + 1 : 0;
+    height = place.scrollHeight;
+    if (same < 10) requestAnimationFrame(look);
+    else found(Math.abs(height - place.scrollTop - place.clientHeight));
+  };
+  look();
+})"""
 TOP_OF = "each => each.getBoundingClientRect().top"
 PLACES = ("() => [...document.querySelectorAll('.thread > .message')].map(each => "
           "Number(each.dataset.place))")
@@ -44,19 +57,37 @@ def fill(path: str, turns: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def long_session(home: dict[str, str]) -> str:
-    return fill(home["HOME"] + DATABASE, TURNS)
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home directory with the long session, and its identity; it is copied for each test."""
+    directory = tmp_path_factory.mktemp("stored")
+    return directory, fill(f"{directory}{DATABASE}", TURNS)
 
 
-@pytest.fixture(scope="module")
-def some_session(home: dict[str, str], long_session: str) -> str:
-    store = open_store(home["HOME"] + DATABASE)
+@pytest.fixture
+def home(home: dict[str, str], stored: tuple[Path, str], tmp_path: Path) -> dict[str, str]:
+    """A home of the test's own: what another one added to a session would move its end."""
+    shutil.copytree(stored[0], tmp_path, dirs_exist_ok=True)
+    return home | {"HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def long_session(stored: tuple[Path, str]) -> str:
+    return stored[1]
+
+
+@pytest.fixture
+def some_session(home: dict[str, str]) -> str:
+    keep_turns(home, "some", SOME)
+    return "some"
+
+
+def keep_turns(home: dict[str, str], name: str, turns: int) -> None:
+    """Store a session with a word in one of its replies."""
     said = [user_message(f"question {number // 2}") if number % 2 == 0 else
             reply("a zeppelin" if number == 2 * WITH_WORD + 1 else fake_words(60))
-            for number in range(2 * SOME)]
-    keep(store, "some", said)
-    store.close()
-    return "some"
+            for number in range(2 * turns)]
+    with closing(open_store(home["HOME"] + DATABASE)) as store:
+        keep(store, name, said)
 
 
 @pytest.fixture
@@ -65,9 +96,18 @@ def tab(chromium: Browser, long_session: str, home: dict[str, str]) -> Iterator[
           PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-5") as server):
         with Tab(chromium, server) as opened:
             opened.go(f"/s/{long_session}")
+            sees_the_end(opened, f"question {TURNS - 1}")
             expect(question(opened, TURNS - 1)).to_be_in_viewport()
             yield opened
             opened.fine()
+
+
+def sees_the_end(tab: Tab, newest: str) -> None:
+    """The conversation is open at its end, which is that question and its reply."""
+    expect(tab.page.locator(".from-user").last).to_contain_text(newest)
+    expect(tab.page.locator(".from-model .meta").last).to_be_in_viewport()
+    assert scroller(tab).evaluate(BELOW) <= 1
+    expect(tab.page.locator(".jump[data-shown]")).to_have_count(0)
 
 
 def question(tab: Tab, turn: int) -> Locator:
@@ -139,6 +179,31 @@ def test_who_reads_what_is_old_is_not_disturbed_and_returns_to_the_newest(tab: T
     expect(tab.page.locator(".from-user", has_text="from another tab")).to_be_in_viewport()
     expect(tab.page.locator(".from-model").last).to_contain_text(fake_words(5))
     expect(tab.page.locator(".jump[data-shown]")).to_have_count(0)
+
+
+def test_a_session_opens_at_its_end_whatever_was_read_before(
+    tab: Tab, long_session: str, some_session: str
+) -> None:
+    for turn in range(2):       # short replies behind long ones
+        tab.server.ask(long_session, f"asked later {turn}")
+        tab.server.wait_until_done(long_session)
+    for name, newest in ((some_session, f"question {SOME - 1}"), (long_session, "asked later 1")):
+        first = first_shown(tab)
+        scroller(tab).evaluate(LET_GO)
+        scroller(tab).evaluate("place => { place.scrollTop = 0; }")
+        expect(question(tab, first // 2 - 1)).to_be_attached()
+        tab.page.locator(f".sidebar a[href='/s/{name}']").click()
+        expect(tab.page).to_have_url(f"{tab.server.url}/s/{name}")
+        sees_the_end(tab, newest)
+
+
+def test_an_address_that_names_no_message_opens_the_session_at_its_end(
+    tab: Tab, home: dict[str, str]
+) -> None:
+    keep_turns(home, "few", 15)
+    tab.go("/s/few#no-message")
+    sees_the_end(tab, "question 14")
+    expect(tab.page.locator("[data-found]")).to_have_count(0)
 
 
 def test_a_search_opens_the_message_that_it_found_in_the_midst_of_the_others(

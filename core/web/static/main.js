@@ -245,7 +245,7 @@ export class Page {
         found.newest ? null : found.end,
         read,
       );
-      if (at) this.thread.goTo(found.at);
+      if (at && found.at !== null) this.thread.goTo(found.at);
       if (location.hash) history.replaceState(null, "", location.pathname);
       this.unlisten = listen(id, found.place, {
         events: (events) => this.take(events),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from core.dataclass import dataclass
@@ -22,36 +23,8 @@ Entry = dict[str, Any]
 Convert = Callable[[Sequence[Message], Sequence[Entry], bool], Iterable[Entry]]
 
 
-class Written(list[Entry]):
-    """Entries of a request; `json` is that of `known` of them, behind the `first`."""
-
-    def __init__(self, entries: Iterable[Entry], first: int, known: int, json: bytes) -> None:
-        super().__init__(entries)
-        self.first, self.known, self.json = first, known, json
-
-    def __setitem__(self, place: Any, entry: Any) -> None:
-        """A change among what is written makes it unknown."""
-        super().__setitem__(place, entry)
-        if not (isinstance(place, int) and place >= self.first + self.known):
-            self.first, self.known, self.json = 0, 0, b""
-
-    def after(self, *entries: Entry) -> Written:
-        """The same behind these entries."""
-        return Written([*entries, *self], self.first + len(entries), self.known, self.json)
-
-    def as_json(self) -> Iterator[bytes]:
-        """The pieces of it: to put them together costs more than the rest of a long request."""
-        parts = (_inside(self[:self.first]), self.json, _inside(self[self.first + self.known:]))
-        mark = b"["
-        for part in filter(None, parts):
-            yield mark
-            yield part
-            mark = b","
-        yield b"]" if mark == b"," else b"[]"
-
-
 @dataclass(frozen=True, slots=True)
-class _Beginning:
+class Beginning:
     """Messages that a conversation began with, as they were sent; `key` as for entries()."""
 
     key: object
@@ -63,11 +36,44 @@ class _Beginning:
         return self.key == key and messages[:len(self.messages)] == self.messages
 
 
+NOTHING = Beginning(None, (), [], b"")
+
+
+class Written(list[Entry]):
+    """Entries of a request, of which those of a beginning, behind the `first`, are written already.
+
+    Entries may be put in, taken out and replaced; none is changed in itself.
+    """
+
+    def __init__(self, entries: Iterable[Entry], beginning: Beginning = NOTHING,
+                 first: int = 0) -> None:
+        super().__init__(entries)
+        self._beginning, self._first = beginning, first
+
+    def after(self, *entries: Entry) -> Written:
+        """The same behind these entries."""
+        return Written([*entries, *self], self._beginning, self._first + len(entries))
+
+    def as_json(self) -> Iterator[bytes]:
+        """The pieces of it: to put them together costs more than the rest of a long request."""
+        known, start = self._beginning.entries, self._first
+        end = start + len(known)
+        parts: tuple[bytes, ...] = (_inside(self),)
+        if len(self) >= end and all(map(is_, self[start:end], known)):
+            parts = _inside(self[:start]), self._beginning.json, _inside(self[end:])
+        mark = b"["
+        for part in filter(None, parts):
+            yield mark
+            yield part
+            mark = b","
+        yield b"]" if mark == b"," else b"[]"
+
+
 class Beginnings:
     """What the conversations with one provider began with."""
 
     def __init__(self) -> None:
-        self._known: list[_Beginning] = []
+        self._known: list[Beginning] = []
 
     def entries(self, messages: Sequence[Message], convert: Convert, key: object = None) -> Written:
         """The messages as `convert` makes them, which is asked about a settled one only once.
@@ -80,18 +86,18 @@ class Beginnings:
         if known is None or len(known.messages) < settled:
             known = self._longer(known, given[:settled], convert, key)
         rest = convert(given[settled:], known.entries, True)
-        return Written([*known.entries, *rest], 0, len(known.entries), known.json)
+        return Written([*known.entries, *rest], known)
 
-    def _longest(self, messages: tuple[Message, ...], key: object) -> _Beginning | None:
+    def _longest(self, messages: tuple[Message, ...], key: object) -> Beginning | None:
         return max((known for known in self._known if known.begins(messages, key)),
                    key=lambda known: len(known.messages), default=None)
 
-    def _longer(self, known: _Beginning | None, messages: tuple[Message, ...], convert: Convert,
-                key: object) -> _Beginning:
-        before = known or _Beginning(key, (), [], b"")
+    def _longer(self, known: Beginning | None, messages: tuple[Message, ...], convert: Convert,
+                key: object) -> Beginning:
+        before = known or NOTHING
         added = list(convert(messages[len(before.messages):], before.entries, False))
-        made = _Beginning(key, messages, [*before.entries, *added],
-                          b",".join(filter(None, (before.json, _inside(added)))))
+        made = Beginning(key, messages, [*before.entries, *added],
+                         b",".join(filter(None, (before.json, _inside(added)))))
         if messages:
             others = [other for other in self._known if other is not known]
             self._known = [*others[1 - REMEMBERED:], made]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ class InOneGo(Beginnings):
     """Remembers nothing and parts nothing."""
 
     def entries(self, messages: Sequence[Message], convert: Convert, key: object = None) -> Written:
-        return Written(convert(messages, (), True), 0, 0, b"")
+        return Written(convert(messages, (), True))
 
 
 def some_turn(chance: random.Random) -> list[Message]:
@@ -99,6 +99,34 @@ def test_an_entry_that_is_changed_is_written_anew() -> None:
     assert json.loads(as_json({"m": entries}))["m"][3] == {"content": "changed"}
     assert json.loads(as_json({"m": behind}))["m"] == [
         {"content": "system"}, *({"content": message.text} for message in messages)]
+
+
+def test_however_entries_are_changed_they_are_sent_as_they_are() -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    changes: list[Callable[[list[Entry], int], object]] = [
+        lambda entries, at: entries.insert(at, {"content": "put in"}),
+        lambda entries, at: entries.pop(at), lambda entries, at: entries.reverse(),
+        lambda entries, at: entries.append({"content": "behind"}),
+        lambda entries, at: entries.__setitem__(slice(at, at + 3), [{"content": "for three"}]),
+        lambda entries, at: entries.__delitem__(slice(at, at + 2)),
+        lambda entries, at: entries.__setitem__(at, {**entries[at], "more": True}),
+        lambda entries, at: entries.sort(key=lambda entry: str(entry["content"])),
+        lambda entries, at: entries.extend([{"content": "two"}, {"content": "more"}]),
+        lambda entries, at: entries.__imul__(2)]
+    beginnings = Beginnings()
+    for _ in range(200):
+        messages = [message for number in range(LONG) for message in (
+            user_message(f"question {number}"),
+            Message("assistant", (Text(f"answer {number}"),)))]
+        entries = beginnings.entries(messages, lambda part, before, last: [
+            {"content": message.text} for message in part]).after({"content": "system"})
+        for _ in range(chance.randint(0, 3)):
+            chance.choice(changes)(entries, chance.randrange(len(entries)))
+        assert json.loads(as_json({"m": entries})) == {"m": list(entries)}
+    entries.clear()
+    assert as_json({"m": entries}) == b'{"m":[]}'
 
 
 def test_rounds_of_tools_are_not_parted() -> None:

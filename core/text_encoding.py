@@ -32,33 +32,37 @@ def read_as_text(data: bytes, *, cut: bool = False) -> tuple[str, str]:
 
     `cut` says that more bytes follow: the last character may be incomplete. Raises NotText.
     """
-    encoding, note = encoding_of(data, cut=cut)
-    text = data.decode(encoding, "replace")
-    return text.rstrip("\ufffd") if cut and encoding == UTF8 and not note else text, note
+    _, text, note = _read(data, cut=cut)
+    return text, note
 
 
 def encoding_of(data: bytes, *, cut: bool = False) -> tuple[str, str]:
-    """The same as the name of a codec, and the note. Raises NotText."""
+    """The name of a codec for it, and the note. Raises NotText."""
+    encoding, _, note = _read(data, cut=cut)
+    return encoding, note
+
+
+def _read(data: bytes, *, cut: bool) -> tuple[str, str, str]:
+    """Codec, text and note."""
     marked = by_mark(data)
     if marked:
-        return marked, ""
+        return marked, data.decode(marked, "replace"), ""
     if b"\0" in data[:HEAD]:
         wide = _without_mark(data)
         if not wide:
             raise NotText("holds binary data, not text", binary=True)
-        return wide, f"not UTF-8, read as {wide}"
+        return wide, data.decode(wide, "replace"), f"not UTF-8, read as {wide}"
     try:
-        data.decode(UTF8)
-        return UTF8, ""
+        return UTF8, data.decode(UTF8), ""
     except UnicodeDecodeError as problem:
         if cut and problem.start > len(data) - 4:
-            return UTF8, ""
+            return UTF8, data[:problem.start].decode(UTF8), ""
         if _mostly_utf8(data[max(0, problem.start - GUESSED // 2):problem.start + GUESSED // 2]):
-            return UTF8, DAMAGED
+            return UTF8, data.decode(UTF8, "replace"), DAMAGED
     guessed = _guess(data[:GUESSED])
     if not guessed:
         raise NotText("is not text in any known encoding", binary=False)
-    return guessed, f"not UTF-8, read as {guessed}"
+    return guessed, data.decode(guessed, "replace"), f"not UTF-8, read as {guessed}"
 
 
 def by_mark(data: bytes) -> str:

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 
 EXIT_CLOSED_PIPE = 141
 # no reader, a full disk, a terminal that is gone
@@ -44,24 +45,24 @@ def prepare_streams() -> None:
 def read_stdin() -> str:
     if sys.stdin is None or sys.stdin.closed:
         return ""
-    content = sys.stdin.buffer.read()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text, note = _guessed(content)
+    text, note = _as_text(sys.stdin.buffer.read())
     if note:
         print(f"note: standard input is {note}", file=sys.stderr)
     return text
 
 
-def _guessed(content: bytes) -> tuple[str, str]:
+def _as_text(content: bytes) -> tuple[str, str]:
     """Read it as files are read; nothing that stands in a pipe is refused."""
+    with suppress(UnicodeDecodeError):
+        if content.count(0) * 3 <= len(content):      # else it is UTF-16 in plain letters
+            return content.decode("utf-8-sig"), ""
     from core.text_encoding import NotText, read_as_text
     try:
         return read_as_text(content)
     except NotText:
-        return (content.decode("utf-8-sig", "replace"),
-                "not UTF-8; what could not be read was replaced by \ufffd")
+        text = content.decode("utf-8-sig", "replace")
+        lost = "\ufffd" in text and "\ufffd".encode() not in content
+        return text, "not UTF-8; what could not be read was replaced by \ufffd" if lost else ""
 
 
 def flush() -> int:

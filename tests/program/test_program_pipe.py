@@ -71,6 +71,8 @@ NOT_UTF8 = {
                 "damaged UTF-8: what could not be read was replaced by \ufffd"),
     "UTF-16 without a mark": ("caf\u00e9\n".encode("utf-16-le"), "caf\u00e9\n",
                               "not UTF-8, read as utf-16-le"),
+    "UTF-16 in plain letters": ("what failed?\n".encode("utf-16-be"), "what failed?\n",
+                                "not UTF-8, read as utf-16-be"),
     "no text": (b"\xe9\0\1\2\xff\n", "\ufffd\ufffd\1\2\ufffd\n",
                 "not UTF-8; what could not be read was replaced by \ufffd"),
 }
@@ -83,6 +85,13 @@ def test_standard_input_that_is_not_utf8(ollama: FakeOllama, program: list[str],
     done = run([*program, "-m", "echo"], environment, given)
     assert done.returncode == 0 and done.stdout.decode() == answer
     assert done.stderr.decode() == f"note: standard input is {note}\n"
+
+
+def test_nul_between_names_is_utf8(ollama: FakeOllama, program: list[str],
+                                   environment: Environment) -> None:
+    done = run([*program, "-m", "echo"], environment, b"a\0b\nsome name\0other name\0")
+    assert done.returncode == 0 and done.stderr == b""
+    assert done.stdout.decode() == "a\ufffdb\nsome name\ufffdother name\ufffd\n"
 
 
 @pytest.mark.parametrize("stdin", [b"", b" \n\t"])

@@ -219,7 +219,8 @@ class Filling:
         """The pieces of what is taken in part; neighbours become one."""
         for name, spans in self._spans.items():
             item, text = self._items[name], self._reader.text(self._items[name])
-            pieces = cut(name, item.kind, text, join_spans(spans, text), item.note)
+            pieces = cut(name, item.kind, text, join_spans(spans, text), item.note,
+                         self._numbers[name])
             if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
                 item.included = "whole"
             item.why = "lines " + ", ".join(f"{piece.first}-{piece.last}" for piece in pieces)

@@ -336,9 +336,10 @@ class Connection:
     async def _reason(self, problem: BaseException) -> str:
         """Why the connection failed; its keeper knows better than the library why it ended."""
         reason = reason_of(problem, self._noted)
-        if self._log is None or reason != CLOSED:
+        if self._log is None:
             return reason
-        await self._log.wait_for_end()
+        if reason == CLOSED:
+            await self._log.wait_for_end()
         return self._log.too_long() or reason
 
     async def wait_for_end(self) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.corpora import KINDS, Corpus, Question, make_corpus
-from core.config import cache_directory
+from core.config.directories import cache_directory
 from core.context.embedding import Embedder, digest_of
 from core.context.files import read_text
 from core.context.form import OPENING, Piece, write_block, write_piece

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from core.config import BY_NAME, SETTINGS, Setting, Settings, rows_by_group
+from core.config import BY_NAME, SETTINGS, Settings, rows_by_group
+from core.config.setting import Setting
 from core.config.sources import load_settings
 from core.config.values import parse_value
 from core.errors import UsageError

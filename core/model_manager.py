@@ -8,7 +8,8 @@ from contextlib import aclosing
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.config.keys import known_secrets, origin_of
 from core.config.network import is_loopback
 from core.dataclass import dataclass, replace

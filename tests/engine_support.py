@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import cache_directory
+from core.config.directories import cache_directory
 from core.engine.machine import NEEDED_BY_WHEEL, processor_flags
 from core.engine.process import EngineOrder
 from core.engine.tiny import write_tiny_model

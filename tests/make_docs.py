@@ -13,7 +13,8 @@ from textwrap import wrap
 
 from core.argument_parser import EXAMPLES, USAGE
 from core.command_line.shells import flags_of
-from core.config import SETTINGS, Setting, Settings, rows_by_group
+from core.config import SETTINGS, Settings, rows_by_group
+from core.config.setting import Setting
 from core.model_manager import Providers, Target
 from core.models.facts import ModelFacts, known_facts, short_count, table_date, table_source, yes_no
 from core.providers import load_dialect
@@ -50,7 +51,7 @@ The web page takes such an address from the configuration file only. On Windows 
 
 
 def settings_page() -> str:
-    lines = ["# Settings", "", "Made from `core/config/__init__.py` by `make docs`.",
+    lines = ["# Settings", "", "Made from the rows in `core/config` by `make docs`.",
              "Command line > environment > configuration file > default.", "",
              "The configuration file is `config.yaml` in `~/.config/stream-chat`",
              "(macOS: `~/Library/Application Support/stream-chat`),",
@@ -209,7 +210,7 @@ def _provider_row(host: Host) -> str:
 
 def settings_types() -> str:
     """The attributes of Settings, so that a misspelled one fails the type check."""
-    lines = ['"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""',
+    lines = ['"""The type of every setting. Made from the rows in `core/config` by `make docs`."""',
              "",
              "from __future__ import annotations", "",
              "from collections.abc import Mapping, Sequence",
@@ -242,7 +243,7 @@ def _quoted(text: str) -> str:
 def man_page() -> str:
     """stream-chat(1), in the macros of man(7)."""
     usage = [line for line in USAGE.splitlines()[1:] if line]
-    lines = ['.\\" Made from core/config/__init__.py by `make docs`.', ".TH STREAM-CHAT 1",
+    lines = ['.\\" Made from the rows in core/config/ by `make docs`.', ".TH STREAM-CHAT 1",
              ".SH NAME",
              "stream-chat \\- a streaming chat for language models that loses nothing",
              ".SH SYNOPSIS",

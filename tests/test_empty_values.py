@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from core.argument_parser import parse_arguments
-from core.config import SETTINGS, Setting
+from core.config import SETTINGS
+from core.config.setting import Setting
 from core.errors import UsageError
 
 HOME = {"HOME": "/nowhere"}

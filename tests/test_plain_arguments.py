@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from core.argument_parser import parse_arguments
-from core.config import SETTINGS, Setting
+from core.config import SETTINGS
+from core.config.setting import Setting
 from core.errors import ChatError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,8 @@ from contextlib import aclosing
 from typing import Protocol
 
 from core.chat.fitted_request import Count, Fitted, fit_request
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.context.shown import Forms
 from core.dataclass import replace
 from core.errors import ChatError, ContextTooLong, UsageError

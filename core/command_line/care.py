@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.console.questions import says_yes, somebody_types
 from core.errors import UsageError
 from core.safe_text import safe_line

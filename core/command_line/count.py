@@ -7,7 +7,8 @@ import json
 import os
 import sys
 
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.console.question import piped_context
 from core.console.tables import show
 from core.chat.counting import CountedSources, count_sources

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 
 from core.argument_parser import first_part
-from core.config import SETTINGS, Setting, Settings
+from core.config import SETTINGS, Settings
+from core.config.setting import Setting
 from core.config.pages import page_names
 from core.providers.hosts import hosts
 

@@ -9,7 +9,8 @@ import sys
 from difflib import get_close_matches
 
 from core.argument_parser import group_lines, option_lines, setting_of
-from core.config import SETTINGS, Setting, Settings, rows_by_group
+from core.config import SETTINGS, Settings, rows_by_group
+from core.config.setting import Setting
 from core.config.pages import page_names, page_title, read_page
 from core.errors import UsageError
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.config import BY_NAME, SETTINGS, Setting
+from core.config import BY_NAME, SETTINGS
+from core.config.setting import Setting
 from core.config.document import DEEPEST, ConfigDocument, Keys
 from core.config.migration import OLD_KEYS, migrate
 from core.config.values import check_value, parse_value

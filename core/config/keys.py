@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from core.config import config_directory
+from core.config.directories import config_directory
 from core.config.network import unix_socket
 from core.errors import ConfigError, UsageError
 from core.regex import regex

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from core.config import Settings, config_directory, data_directory
+from core.config import Settings
+from core.config.directories import config_directory, data_directory
 
 
 def protected_places(settings: Settings, place: str) -> list[str]:

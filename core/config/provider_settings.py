@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import BY_NAME, config_directory
+from core.config import BY_NAME
+from core.config.directories import config_directory
 from core.config.file import read_config_file
 from core.config.values import parse_value
 from core.errors import UsageError

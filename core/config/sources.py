@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 
-from core.config import SETTINGS, Settings, config_directory
+from core.config import SETTINGS, Settings
+from core.config.directories import config_directory
 from core.config.values import parse_value
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from core.config import config_directory
+from core.config.directories import config_directory
 from core.dataclass import dataclass
 from core.errors import UsageError
 from core.regex import regex

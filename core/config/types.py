@@ -1,4 +1,4 @@
-"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""
+"""The type of every setting. Made from the rows in `core/config` by `make docs`."""
 
 from __future__ import annotations
 

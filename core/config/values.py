@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.config import Setting
+from core.config.setting import Setting
 from core.errors import UsageError
 
 TYPE_CHECKING = False

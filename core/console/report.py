@@ -9,7 +9,8 @@ import logging
 import sys
 
 from core.argument_parser import setting_of, started_as
-from core.config import BY_NAME, Setting, Settings
+from core.config import BY_NAME, Settings
+from core.config.setting import Setting
 from core.config.values import parse_value
 from core.console.screen import Screen
 from core.errors import ChatError, UsageError, describe

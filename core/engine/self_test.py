@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from core.config import cache_directory
+from core.config.directories import cache_directory
 from core.engine import machine
 from core.engine.models import SMALLEST, installed_models
 from core.engine.process import EngineOrder, find_binary, open_engine

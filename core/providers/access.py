@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from core.config import Settings, config_directory
+from core.config import Settings
+from core.config.directories import config_directory
 from core.config.keys import clean_key, origin_of, stored_key
 from core.dataclass import dataclass, field, replace
 from core.errors import AuthFailed

@@ -15,7 +15,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from core.config import cache_directory
+from core.config.directories import cache_directory
 from core.dataclass import replace
 from core.engine import machine
 from core.engine.models import (

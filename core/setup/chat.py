@@ -7,7 +7,8 @@ import os
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.chat.kept import with_kept
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.errors import ContextError
 from core.model_manager import Providers, Target, expanded, parse_target
 from core.providers.parameters import check_flags

@@ -9,7 +9,8 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.config.keys import read_key_file
 from core.errors import ChatError, ConfigError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import ShownProgress

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from core.chat.front import Front
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.model_manager import Providers
 from core.stats.spending import Ledger, Limits, Spending
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import sys
 
-from core.config import Settings, data_directory, temporary_directory
+from core.config import Settings
+from core.config.directories import data_directory, temporary_directory
 from core.errors import StoreForeign, UsageError
 from core.safe_text import safe_text
 from db import Store, open_store

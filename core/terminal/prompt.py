@@ -20,7 +20,8 @@ from prompt_toolkit.styles import Style
 from core.chat.conversation import Chat
 from core.chat.so_far import learn_window
 from core.commands import command_in
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.console.editor import edit_text
 from core.console.interrupts import Terminated
 from core.console.screen import Screen

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.dataclass import replace
 from core.session_manager import Session
 from core.setup.chat import open_chat

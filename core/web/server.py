@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.dataclass import dataclass
 from core.errors import UsageError
 from core.web.api import Api

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from core.argument_parser import parse_arguments
-from core.config import BY_NAME, SETTINGS, Settings, data_directory
+from core.config import BY_NAME, SETTINGS, Settings
+from core.config.directories import data_directory
 from core.config.sources import load_settings
 from core.errors import ConfigError, UsageError, describe
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.engine.models import COMPARING, compares, read_header
 from core.engine.sentence_model import convert_sentence_model
 from core.errors import ModelNotFound

@@ -14,7 +14,8 @@ import pytest
 
 from core.argument_parser import help_text, parse_arguments, short_help
 from core.commands import all_commands
-from core.config import SETTINGS, Setting
+from core.config import SETTINGS
+from core.config.setting import Setting
 from core.config.pages import page_names, read_page
 from tests.conftest import ROOT
 from tests.pseudo_terminal import Terminal

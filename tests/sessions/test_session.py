@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from core.chat.turn import run_chat_turn
-from core.config import Settings, data_directory
+from core.config import Settings
+from core.config.directories import data_directory
 from core.errors import SessionNotFound, StreamBroken, UsageError
 from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta,
                          ThinkingDelta, ToolCallDelta, ToolFinished)

@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from core.config import Settings, cache_directory
+from core.config import Settings
+from core.config.directories import cache_directory
 from core.dataclass import dataclass
 from core.errors import ChatError, StoreError
 from core.sessions.recovery import recover_session

@@ -1,5 +1,4 @@
-"""Named agents of the configuration: a model, a system prompt, options,
-tools and fallbacks under one name.
+"""Agents of the configuration: a model, system prompt, options, tools and fallbacks under a name.
 """
 
 from __future__ import annotations
@@ -15,15 +14,12 @@ OTHER_NAMES: Mapping[str, str] = {"fallbacks": "model_fallbacks", "system_prompt
                                   "options": "option"}
 MAY_SET = frozenset({
     "model", "provider", "model_fallbacks", "system", "temperature", "top_p", "seed", "max_tokens",
-    "stop", "think", "num_ctx",
-    "keep_alive", "option", "response_format", "tools", "experimental", "tool_rounds"})
+    "stop", "think", "num_ctx", "keep_alive", "option", "response_format", "tools", "experimental",
+    "tool_rounds"})
 
 
 def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The settings of this agent, by name.
-
-    Raises UsageError for one that there is not, or that cannot be read.
-    """
+    """The settings of this agent, by name. Raises UsageError if it is missing or invalid."""
     entry = agents.get(name)
     if entry is None:
         known = ", ".join(sorted(map(str, agents)))
@@ -45,7 +41,7 @@ def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def described(entry: Any) -> tuple[str, str, str]:
-    """(model, system prompt, what else it sets) of an agent, for a list."""
+    """(model, system prompt, other settings) of an agent, for a list."""
     if not isinstance(entry, Mapping):
         return "", "", "cannot be read"
     model = "/".join(str(entry[name]) for name in ("provider", "model") if entry.get(name))

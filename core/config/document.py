@@ -1,4 +1,4 @@
-"""A configuration file as it is parsed, with the line on which each of its keys stands."""
+"""A parsed configuration file, with the line number of each key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 
 from core.errors import ConfigError
 
-DEEPEST = 20              # levels of a configuration; an anchor that holds itself has no end
-MOST_NODES = 100_000      # values of a configuration, with each use of an anchor
+DEEPEST = 20              # levels of nesting that are read: an anchor may contain itself
+MOST_NODES = 100_000      # values in a file; each use of an anchor counts
 Keys = tuple[str, ...]
 
 
 class ConfigDocument:
-    """The parsed file, remembering on which line each key stands."""
+    """The parsed file: `mapping` holds its values, `lines` the line number of each key's path.
+
+    Raises ConfigError for a file that cannot be read or parsed.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -23,42 +26,41 @@ class ConfigDocument:
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError as problem:
             raise ConfigError(f"There is no configuration file {path}.",
-                              "Name one that is there with --config, or leave "
-                              "that out.") from problem
+                              "Give an existing file with --config, or omit it.") from problem
         except OSError as problem:
             raise ConfigError(f"The configuration {path} cannot be read: {problem.strerror}.",
-                              "Mend its permissions, or name another file with "
+                              "Fix its permissions, or use another file with "
                               "--config.") from problem
         except UnicodeDecodeError as problem:
             raise ConfigError(f"The configuration {path} is not UTF-8 text (byte {problem.start}).",
                               "Save it as UTF-8.") from problem
         loaded = self._parse(text)
         if not isinstance(loaded, dict):
-            raise ConfigError(f"The configuration {path} must hold `key: value` lines.")
+            raise ConfigError(f"The configuration {path} must contain `key: value` lines.")
         self.mapping: dict[str, Any] = {str(key): value for key, value in loaded.items()}
 
     def _parse(self, text: str) -> Any:
         import yaml
         if self.path.endswith(".json"):
-            text = text.replace("\t", " ")   # allowed in JSON between words, and nowhere else in it
+            text = text.replace("\t", " ")   # JSON allows tabs as white space, YAML does not
         loader = None
         try:
             from core.config.yaml_words import make_loader
             loader = make_loader(text)
             node = loader.get_single_node()
             self._check_size(node)
-            self._note_lines(node, (), 0)     # before merges (<<) are put into the nodes
+            self._note_lines(node, (), 0)     # before PyYAML resolves the merges (<<)
             loaded = loader.construct_document(node) if node is not None else {}
             return loaded if loaded is not None else {}
-        # ValueError: 2001-13-45 looks like a date and is none
+        # ValueError: 2001-13-45 looks like a date but is not a valid one
         except (yaml.YAMLError, ValueError) as problem:
             mark = getattr(problem, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""
             number = isinstance(problem, ValueError) and not isinstance(problem, yaml.YAMLError)
-            what = ("a number or a date in it is none" if number
+            what = ("it contains an invalid number or date" if number
                     else getattr(problem, "problem", None) or "it is not YAML")
-            raise ConfigError(f"The configuration {self.path}{line} cannot be understood: {what}.",
-                              "Mend that line.") from problem
+            raise ConfigError(f"The configuration {self.path}{line} cannot be parsed: {what}.",
+                              "Fix that line.") from problem
         except RecursionError as problem:
             raise ConfigError(f"The configuration {self.path} is nested too deeply.") from problem
         finally:
@@ -66,27 +68,24 @@ class ConfigDocument:
                 loader.dispose()
 
     def _check_size(self, node: Any) -> None:
-        """Refuse a file that aliases of aliases make endless:
-        what is shared in it is walked once for each use.
+        """Refuse a file that aliases of aliases make huge: a shared value is processed again for
+        each use.
         """
         counts: dict[int, int] = {}
 
         def count(part: Any) -> int:
             if id(part) not in counts:
-                counts[id(part)] = MOST_NODES  # for an alias of what it stands in: that has no end
+                counts[id(part)] = MOST_NODES  # if an alias inside refers to this node: endless
                 inside = ([each for pair in part.value for each in pair] if part.id == "mapping"
                           else part.value)
                 counts[id(part)] = 1 + (0 if part.id == "scalar" else sum(map(count, inside)))
             return counts[id(part)]
         if node is not None and count(node) > MOST_NODES:
-            raise ConfigError(f"The configuration {self.path} holds more than {MOST_NODES:,} "
-                              "values.",
-                              "Are there aliases of aliases?")
+            raise ConfigError(f"The configuration {self.path} contains more than {MOST_NODES:,} "
+                              "values.", "Does it use aliases of aliases?")
 
     def _note_lines(self, node: Any, path: Keys, depth: int) -> None:
-        """Remember where keys stand; refuse one that stands there twice (PyYAML would keep
-        the last without a word).
-        """
+        """Record the line of each key; refuse duplicate keys (PyYAML silently keeps the last)."""
         if depth > DEEPEST or node is None or node.id != "mapping":
             return
         merged = [pair[1] for pair in node.value if _merges(pair[0])]
@@ -96,8 +95,7 @@ class ConfigDocument:
             if _merges(key_node):
                 continue
             if here in self.lines:
-                raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a "
-                                  "second time.",
+                raise ConfigError(f"{self.path} line {line}: duplicate key {key_node.value!r}.",
                                   f"The first is on line {self.lines[here]}; keep one of them.")
             self.lines[here] = line
             self._nodes[here] = value_node
@@ -106,8 +104,8 @@ class ConfigDocument:
             self._note_merged(part, path, depth)
 
     def _note_merged(self, node: Any, path: Keys, depth: int) -> None:
-        """What `<<` brings in: keys of the mapping itself win,
-        then those of the first that is merged.
+        """Record the keys that `<<` merges: the mapping's own keys win, then those of the mapping
+        merged first.
         """
         if depth > DEEPEST:
             return
@@ -124,8 +122,8 @@ class ConfigDocument:
                     self._note_lines(value_node, here, depth + 1)
 
     def written(self, value: Any, *path: str) -> Any:
-        """The value of a key with its words as they stand in the file:
-        YAML reads No as false and 007 as seven.
+        """The value of a key, its scalars as the text written in the file: YAML reads No as false
+        and 007 as 7.
         """
         node = self._nodes.get(path)
         if node is None or value is None:
@@ -143,9 +141,7 @@ class ConfigDocument:
         return value
 
     def place(self, *path: str) -> str:
-        """File and line of a key; of the nearest one above it when it came
-        from elsewhere (an anchor).
-        """
+        """File and line of a key, or of its nearest parent if the key comes from an anchor."""
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.path} line {self.lines.get(path, 1)}"

@@ -1,4 +1,4 @@
-"""Reads the configuration file: YAML or JSON, with ${NAME} taken from the environment."""
+"""Reads the configuration file: YAML or JSON, with ${NAME} replaced from the environment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from core.config import BY_NAME, SETTINGS
-from core.config.setting import Setting
 from core.config.document import DEEPEST, ConfigDocument, Keys
 from core.config.migration import OLD_KEYS, migrate
+from core.config.setting import Setting
 from core.config.values import check_value, parse_value
 from core.errors import ConfigError, UsageError
 from core.regex import regex
@@ -19,29 +19,26 @@ _VARIABLE = regex(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _ENV_LINE = regex(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 Values = dict[str, Any]
 
-# What an entry under `providers:` (or `llm:`) may hold beside the settings of a model. The
-# older names are the plans'.
+# What an entry under `providers:` (or `llm:`) may contain besides the settings of a model.
 ENTRY_KINDS: Mapping[str, type] = {
     "base_url": str, "base_urls": list, "dialect": str, "kind": str, "api_key": str,
-    "key_variable": list, "model": str,
-    "fallback": bool, "api_version": str, "headers": dict, "options": dict, "quirks": dict,
-    "models": dict,
-    "requires_key": bool,
+    "key_variable": list, "model": str, "fallback": bool, "api_version": str, "headers": dict,
+    "options": dict, "quirks": dict, "models": dict, "requires_key": bool,
 }
 ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx",
-                  "keep_alive", "response_format",
-                  "option", "connect_timeout", "first_byte_timeout", "idle_timeout")
+                  "keep_alive", "response_format", "option", "connect_timeout",
+                  "first_byte_timeout", "idle_timeout")
 OLDER_NAMES: Mapping[str, str] = {
     "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable",
-    "endpoint": "base_url",
-    "provider_options": "option", "context": "context_window", "timeout": "idle_timeout",
-    "requires_api_key": "requires_key", "needs_key": "requires_key",
+    "endpoint": "base_url", "provider_options": "option", "context": "context_window",
+    "timeout": "idle_timeout", "requires_api_key": "requires_key", "needs_key": "requires_key",
 }
+OLDER_SETTINGS: Mapping[str, str] = {"aliases": "alias", "system_prompt": "system",
+                                     "provider_options": "option", "mcpServers": "mcp_servers"}
 MODEL_KINDS: Mapping[str, type] = {
     "tools": bool, "vision": bool, "thinking": bool, "system": bool, "temperature": bool,
-    "streaming": bool,
-    "context_window": int, "output_limit": int, "input_price": float, "output_price": float,
-    "cached_price": float,
+    "streaming": bool, "context_window": int, "output_limit": int, "input_price": float,
+    "output_price": float, "cached_price": float,
 }
 KINDS = ("local", "cloud", "hybrid")
 _NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole number",
@@ -67,9 +64,7 @@ def read_config_file(path: str,
         if key == "api_key" or key.endswith("_api_key"):
             legacy[key] = value
             continue
-        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option",
-                "mcpServers": "mcp_servers"}.get(
-            key, key.replace("-", "_"))
+        name = OLDER_SETTINGS.get(key, key.replace("-", "_"))
         if name == "fallbacks" and not isinstance(value, dict):
             name = "model_fallbacks"
         row = BY_NAME.get(name)
@@ -87,8 +82,8 @@ def read_config_file(path: str,
 
 def _add_legacy_keys(legacy: Values, providers: Values, document: ConfigDocument,
                      environment: Mapping[str, str]) -> None:
-    """`api_key` and `claude_api_key` at the top of the older files:
-    each is its owner's, whoever is chosen.
+    """Assign each `api_key` and `claude_api_key` at the top of an older file to its own provider,
+    whichever provider is chosen.
     """
     for key, value in legacy.items():
         name = OLD_KEYS.get(key) or key.removesuffix("_api_key")
@@ -98,24 +93,22 @@ def _add_legacy_keys(legacy: Values, providers: Values, document: ConfigDocument
 
 
 def _follow_order(values: Values, providers: Values, *, plan: bool) -> None:
-    """Where entries say `fallback`, or under `llm:`,
-    the first that is no fallback answers and the others stand in for it.
+    """If entries say `fallback`, or stand under `llm:` (`plan`): choose the first entry that is not
+    a fallback as the provider, and the fallbacks' models as its fallbacks.
     """
-    spare = [name for name, entry in providers.items() if entry.get("fallback")]
-    first = next((name for name in providers if name not in spare), None)
-    if first is not None and (plan or spare) and "model" not in values:
+    fallbacks = [name for name, entry in providers.items() if entry.get("fallback")]
+    first = next((name for name in providers if name not in fallbacks), None)
+    if first is not None and (plan or fallbacks) and "model" not in values:
         values.setdefault("provider", first)
-    if spare and "model_fallbacks" not in values:
+    if fallbacks and "model_fallbacks" not in values:
         values["model_fallbacks"] = tuple(f"{name}/{providers[name].get('model', '')}"
-                                          for name in spare)
+                                          for name in fallbacks)
 
 
 # ---- ${NAME}
 
 def missing_variable(value: Any, environment: Mapping[str, str]) -> str:
-    """The first variable without a default that a value needs and that is not set;
-    empty when there is none.
-    """
+    """The first variable in a value that is not set and has no default; "" if there is none."""
     for text in _strings(value, 0):
         for name, default in _VARIABLE.findall(text):
             if not environment.get(name) and not default and f"${{{name}:-" not in text:
@@ -132,8 +125,8 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
 
 
 def _expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
-    """Fill in ${NAME} and ${NAME:-default}, after parsing,
-    so that a value can never change the document.
+    """Replace ${NAME} and ${NAME:-default}, after parsing, so that a variable's value cannot change
+    the document's structure. Raises ConfigError for a variable that is not set.
     """
     missing = missing_variable(value, environment)
     if missing:
@@ -156,12 +149,12 @@ def _filled(value: Any, environment: Mapping[str, str], depth: int) -> Any:
 # ---- values
 
 def _is_text(row: Setting) -> bool:
-    """Whether the words of the file are its value, or are read as on the command line."""
+    """Whether the setting takes its value as the text written in the file, not as YAML's type."""
     return row.name not in ("think", "option", "mcp_servers")
 
 
 def checked_value(row: Setting, value: Any, where: str) -> Any:
-    """The file's value as the setting's type."""
+    """Convert a value of the file to the setting's type. Raises ConfigError naming `where`."""
     place = f"{where}: {row.name}"
     try:
         if row.kind is list:
@@ -188,7 +181,7 @@ def checked_value(row: Setting, value: Any, where: str) -> Any:
 
 
 def _typed(kind: type, value: Any, where: str, key: str) -> Any:
-    """A value of a provider's entry, checked for its type."""
+    """Return a value of a provider's entry if it has this type. Raises ConfigError."""
     if kind is list and isinstance(value, str):
         return [value]
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -217,10 +210,10 @@ def _read_providers(value: Any, document: ConfigDocument, key: str,
 
 def _read_entry(entry: Mapping[Any, Any], document: ConfigDocument, path: Keys,
                 environment: Mapping[str, str]) -> Values:
-    """One provider.
+    """Read one provider's entry.
 
-    A variable that is not set is an error only when the provider is used:
-    `missing` says which and where.
+    An environment variable that is not set is an error only when the provider is used, so it is
+    recorded in the entry's `missing` with its place.
     """
     read: Values = {}
     for written, value in entry.items():
@@ -261,8 +254,8 @@ def _fill_entry(entry: Values, name: str, value: Any, environment: Mapping[str, 
 
 
 def _read_models(value: Any, document: ConfigDocument, path: Keys) -> Values:
-    """What the user knows better of single models:
-    capabilities and prices (dollars for a million tokens).
+    """Read the user's facts about single models: capabilities, limits (tokens) and prices (dollars
+    for a million tokens).
     """
     found: Values = {}
     for model, facts in _typed(dict, value, document.place(*path), path[-1]).items():
@@ -272,7 +265,7 @@ def _read_models(value: Any, document: ConfigDocument, path: Keys) -> Values:
             name = OLDER_NAMES.get(str(written), str(written))
             place = document.place(*here, str(written))
             if name not in MODEL_KINDS:
-                raise ConfigError(f"{place}: a model has no {written!r}.",
+                raise ConfigError(f"{place}: a model has no setting {written!r}.",
                                   _did_you_mean(str(written), MODEL_KINDS, "configuration"))
             found[str(model)][name] = _typed(MODEL_KINDS[name], fact, place, str(written))
     return found
@@ -292,9 +285,9 @@ def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str],
 # ---- .env
 
 def read_env_file(path: str) -> dict[str, str]:
-    """NAME=value lines; `export`, quotes and # comments as in a shell.
+    """Read NAME=value lines; `export`, quotes and # comments work as in a shell.
 
-    Nothing is expanded and nothing is run.
+    Nothing is expanded or run. Raises ConfigError.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -308,8 +301,8 @@ def read_env_file(path: str) -> dict[str, str]:
             continue
         match = _ENV_LINE.fullmatch(line)
         if match is None:
-            raise ConfigError(f"{path} line {number} cannot be understood.",
-                              "Its lines are NAME=value.")
+            raise ConfigError(f"{path} line {number} cannot be parsed.",
+                              "Write lines as NAME=value.")
         found[match.group(1)] = _env_value(match.group(2))
     return found
 

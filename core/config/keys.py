@@ -1,8 +1,8 @@
-"""Keys of providers: where they are found and how they are stored.
+"""Stores and finds the providers' keys.
 
-A key comes from the environment, the configuration file, the system's keyring or, where there is
-none, the user's 0600 file, which also says which keys are in the keyring and for what.
-core/providers/access.py decides where each may go.
+A key comes from the environment, the configuration file, the system's keyring or, without a
+keyring, a file with mode 0600, which also records which keys are in the keyring and what they are
+for. core/providers/access.py decides where each key may be sent.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from core.errors import ConfigError, UsageError
 from core.regex import regex
 
 FILE = "keys.json"
-SERVICE = "stream-chat"       # the name under which the system's keyring holds them
-# the priority from which keyring's backends count as recommended; none and null are below it
-SECURE = 1
-PATIENCE = 20.0  # seconds in which a keyring has to answer; the user may have to unlock it
+SERVICE = "stream-chat"       # the service name of our keys in the system's keyring
+SECURE = 1       # keyring's lowest priority of a recommended backend; `fail` and `null` are below
+PATIENCE = 20.0  # seconds to wait for the keyring: the user may have to unlock it
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
-# As a line of HTTP, and as the pairs of names and values in which libraries log it.
+# As an HTTP header, and as the name-value pairs in which libraries log headers.
 _COOKIE = regex(
     r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))"""
     r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
@@ -40,7 +39,7 @@ def key_file(environment: Mapping[str, str]) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port, or the file of a socket, to which a key is bound; "" for no URL."""
+    """Scheme, host and port (or a socket's file) to which a key is bound; "" if not a URL."""
     try:
         named = unix_socket(url)
         if named is not None:
@@ -53,9 +52,9 @@ def origin_of(url: str) -> str:
 
 
 def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of these providers' stored keys, and what it is for (empty: not recorded).
+    """(key, origin) of the first of these providers with a stored key; None without one.
 
-    Raises ConfigError.
+    The origin is "" if it was not recorded. Raises ConfigError.
     """
     held = read_key_file(environment)
     name = next((name for name in names if name in held), None)
@@ -65,15 +64,15 @@ def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[st
     key, origin = held[name]
     key = key or _keyring_key(name)
     if not key:
-        raise ConfigError(f"The key of {name} is in the system's keyring, which does not give it.",
+        raise ConfigError(f"The key of {name} cannot be read from the system's keyring.",
                           f"Unlock the keyring, or store the key again: --set-key {name}")
     return key, origin
 
 
 def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """{provider: (key, origin)}; without a key it is in the keyring.
+    """{provider: (key, origin)}; an empty key means that it is in the keyring.
 
-    Raises ConfigError for a file that is not ours alone.
+    Raises ConfigError for a file that other users can read, or that is damaged.
     """
     path = key_file(environment)
     try:
@@ -89,17 +88,17 @@ def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
             return {str(name): (str(entry.get("key", "")), str(entry["origin"]))
                     for name, entry in loaded.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ConfigError(f"{path} is not a file of keys.",
-                              "Delete it, and store the keys again with --set-key.") from None
+            raise ConfigError(f"{path} is not a valid key file.",
+                              "Delete it and store the keys again with --set-key.") from None
 
 
 def _check_mode(path: str, found: os.stat_result) -> None:
-    """Windows keeps a user's directory apart by itself."""
+    """Refuse a file that others can read; on Windows the user's directory is protected anyway."""
     if os.name != "posix":
         return
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(f"Others can read the keys in {path} (mode "
-                          f"{stat.S_IMODE(found.st_mode):o}), so it is not used.",
+                          f"{stat.S_IMODE(found.st_mode):o}), so they are not used.",
                           f"chmod 600 {path}\nIf others have an account here, replace the keys "
                           "as well.")
     if found.st_uid not in (os.getuid(), 0):
@@ -107,7 +106,10 @@ def _check_mode(path: str, found: os.stat_result) -> None:
 
 
 def keep_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Store a key where the system keeps secrets, else in the file; returns the place in words."""
+    """Store a key in the system's keyring, or else in the file; return a description of the place.
+
+    Raises UsageError for an invalid key and ConfigError.
+    """
     key = valid_key(key)
     ring = _put_into_keyring(name, key)
     path = _write_entry(environment, name, "" if ring else key, origin)
@@ -115,12 +117,12 @@ def keep_key(environment: Mapping[str, str], name: str, key: str, origin: str) -
 
 
 def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Store a key in the file; returns its path."""
+    """Store a key in the file and return its path. Raises UsageError and ConfigError."""
     return _write_entry(environment, name, valid_key(key), origin)
 
 
 def clean_key(text: str) -> str:
-    """A key as it is meant: without the quotes and the "Bearer " that were copied with it."""
+    """The key without quotes and "Bearer " that were copied with it."""
     before, text = "", text.strip()
     while text != before:
         before = text
@@ -132,7 +134,7 @@ def clean_key(text: str) -> str:
 
 
 def valid_key(key: str) -> str:
-    """A key without what was copied with it. Raises UsageError for what is not a key."""
+    """The cleaned key. Raises UsageError if it is not valid."""
     key = clean_key(key)
     if not key or any(character.isspace() or not character.isprintable() for character in key):
         raise UsageError("Not a valid key: it is empty or contains spaces or control characters.")
@@ -146,18 +148,18 @@ def remove_key(environment: Mapping[str, str], name: str) -> None:
         return
     key, _ = known.pop(name)
     if not key and not _take_from_keyring(name):
-        raise ConfigError(f"The system's keyring does not delete the key of {name}.",
-                          "Unlock the keyring, and try again.")
+        raise ConfigError(f"The key of {name} cannot be deleted from the system's keyring.",
+                          "Unlock the keyring and try again.")
     _write_file(environment, known)
 
 
 def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Write it into the file; returns the path."""
+    """Add or replace an entry of the file; return its path."""
     return _write_file(environment, {**read_key_file(environment), name: (key, origin)})
 
 
 def _write_file(environment: Mapping[str, str], keys: Mapping[str, tuple[str, str]]) -> str:
-    """Replace the file, readable by its owner alone, whole or not at all; returns the path."""
+    """Replace the file atomically, readable only by its owner; return its path."""
     entries = {name: {"key": value, "origin": place} if value else {"origin": place}
                for name, (value, place) in keys.items()}
     path = key_file(environment)
@@ -175,13 +177,11 @@ def _write_file(environment: Mapping[str, str], keys: Mapping[str, tuple[str, st
     return path
 
 
-# ---- the system's keyring: an optional package, whose backends may raise anything,
-# and may wait for a person
+# ---- the system's keyring: an optional package whose backends may raise anything and may wait for
+# the user
 
 def _put_into_keyring(name: str, key: str) -> str:
-    """The keyring's name, if it has the key now;
-    "" where there is none that keeps secrets (priority below 1) and works.
-    """
+    """Store the key and return the keyring's name; "" without a working, secure keyring."""
     def put() -> str:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         ring = keyring.get_keyring()
@@ -190,31 +190,30 @@ def _put_into_keyring(name: str, key: str) -> str:
         keyring.set_password(SERVICE, name, key)
         return (f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key
                 else "")
-    return _asked(put) or ""
+    return _ask_keyring(put) or ""
 
 
 def _take_from_keyring(name: str) -> bool:
-    """Whether the keyring has no key of this provider any more."""
+    """Delete the provider's key from the keyring; False if that failed."""
     def take() -> bool:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         if keyring.get_password(SERVICE, name) is not None:
             keyring.delete_password(SERVICE, name)
         return True
-    return bool(_asked(take))
+    return bool(_ask_keyring(take))
 
 
 def _keyring_key(name: str) -> str | None:
-    """What the keyring holds for us, if there is one that works (headless systems have none)."""
+    """The provider's key in the keyring; None without one (headless systems have no keyring)."""
     def get() -> object:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         return keyring.get_password(SERVICE, name)
-    found = _asked(get)
+    found = _ask_keyring(get)
     return found.strip() or None if isinstance(found, str) else None
 
 
-def _asked(question: Callable[[], T]) -> T | None:
-    """The keyring's answer; None where there is no keyring,
-    and from one that fails or does not answer in time.
+def _ask_keyring(question: Callable[[], T]) -> T | None:
+    """What `question` returns; None without a keyring, or if it fails or does not respond in time.
     """
     from importlib.util import find_spec
     if find_spec("keyring") is None:
@@ -224,7 +223,7 @@ def _asked(question: Callable[[], T]) -> T | None:
     def ask() -> None:
         try:
             answers.append(question())
-        # without it there is simply no key here; an exit that it asks for is not the chat's
+        # a failure means that there is no key here; a backend's SystemExit must not end the chat
         except BaseException:
             return
     thread = threading.Thread(target=ask, name="keyring", daemon=True)
@@ -234,7 +233,7 @@ def _asked(question: Callable[[], T]) -> T | None:
 
 
 def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) -> list[str]:
-    """All that looks like a secret in this run, longest first: for hiding it in a log."""
+    """Everything that looks like a secret in this run, longest first, to hide it in a log."""
     found = {value.strip() for name, value in environment.items()
              if name.upper().endswith(SECRET_ENDINGS)}
     for entry in providers.values():
@@ -249,7 +248,7 @@ def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) 
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text without these secrets, and without cookies: they let in whoever has them."""
+    """The text with these secrets and all cookies (which also grant access) replaced by ***."""
     if "cookie" in text.lower():
         text = _COOKIE.sub(r"\1***", text)
     for secret in secrets:

@@ -1,6 +1,4 @@
-"""Brings a configuration of the older single-provider shape up to date:
-a JSON file with a key and no provider.
-"""
+"""Updates a configuration file of the older form: JSON with a key but without a provider."""
 
 from __future__ import annotations
 
@@ -13,9 +11,9 @@ OLD_KEYS = {"api_key": "openai", "claude_api_key": "claude", "gemini_api_key": "
 
 
 def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
-    """Add the provider to the mapping and to the file; the old file is kept beside it.
+    """Add the provider to the mapping and to the file; keep the old file beside it.
 
-    Returns what to tell the user.
+    Returns notices for the user.
     """
     if not path.endswith(".json") or "provider" in mapping or not OLD_KEYS.keys() & mapping.keys():
         return ()
@@ -29,14 +27,13 @@ def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
                | {key: value for key, value in mapping.items() if key != "provider"})
     except OSError as problem:
         _put_back(backup, path)
-        return (f"{path} names no provider; it is taken as {provider}. It could not be brought up "
-                f"to date: {problem.strerror}.",)
-    return (f"{path} named no provider; it was brought up to date as {provider}. The old file is "
-            f"{backup}.",)
+        return (f"{path} names no provider; {provider} is assumed. The file could not be "
+                f"updated: {problem.strerror}.",)
+    return (f"{path} named no provider; {provider} was added. The old file is {backup}.",)
 
 
 def _provider_of(mapping: Mapping[str, Any]) -> str:
-    """The one whose model it is, if its key is there; else the first key's."""
+    """The provider of the model, if its key is in the file; otherwise the first key's provider."""
     model = str(mapping.get("model") or "")
     fitting = (name for key, name in OLD_KEYS.items()
                if key in mapping and name != "openai" and model.startswith(name))
@@ -51,7 +48,7 @@ def _free_name(path: str) -> str:
 
 
 def _write(path: str, mapping: Mapping[str, Any]) -> None:
-    """It holds a key, so it is its owner's alone."""
+    """Write the file so that only its owner can read it: it contains a key."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(mapping, file, indent=2, ensure_ascii=False, default=str)
@@ -59,7 +56,7 @@ def _write(path: str, mapping: Mapping[str, Any]) -> None:
 
 
 def _put_back(backup: str, path: str) -> None:
-    """A file that could not be written again must not be gone."""
+    """Restore the old file after a failure to write the new one."""
     if os.path.exists(backup):
         try:
             os.replace(backup, path)

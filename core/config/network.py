@@ -1,6 +1,4 @@
-"""Which addresses are this machine's own, which proxy leads to others,
-and which certificates are trusted.
-"""
+"""Network settings: loopback addresses, proxies, trusted certificates and unix sockets."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ from urllib.parse import urlsplit
 
 
 def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """The proxy's URL, as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say; None for none.
+    """The URL of the proxy for `url`, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, or None.
 
-    Where they say nothing, macOS and Windows may have one in their settings.
+    If none of them is set, the system settings of macOS and Windows are used.
     """
     known = _proxies(os.environ if environment is None else environment)
     target = urlsplit(url)
@@ -27,11 +25,11 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
 
 
 def _proxies(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """By scheme; `no` are the addresses without one. Names in small letters win, as with curl."""
+    """Proxies by scheme; "no" lists the exceptions. Lower-case variables win, as with curl."""
     found = {kind: environment.get(f"{kind}_proxy") or environment.get(f"{kind.upper()}_PROXY")
              or ""
              for kind in ("http", "https", "all", "no")}
-    # a web server: HTTP_PROXY may be a header that a visitor sent
+    # in a CGI process HTTP_PROXY may be the request's header "Proxy"
     if "REQUEST_METHOD" in environment:
         found["http"] = environment.get("http_proxy", "")
     if not any(found.values()) and sys.platform in ("darwin", "win32"):
@@ -41,8 +39,8 @@ def _proxies(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether one entry of NO_PROXY means this host:
-    a name with all below it, an address, a network, with a port or not.
+    """Whether an entry of NO_PROXY covers this host: a domain with its subdomains, an address or
+    a network, with or without a port.
     """
     if entry == "*":
         return True
@@ -55,7 +53,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
     entry = entry.replace("[", "").replace("]", "").removeprefix("*").strip(".")
     if not entry:
         return False
-    from ipaddress import ip_address, ip_network    # 4 ms, and nearly nobody needs them
+    from ipaddress import ip_address, ip_network    # takes 4 ms and is rarely needed
     try:
         return ip_address(host) in ip_network(entry, strict=False)
     except ValueError:
@@ -63,25 +61,23 @@ def _covers(entry: str, host: str, port: int) -> bool:
 
 
 def certificates(environment: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
-    """The file and the directory of certificates that are trusted in place of the system's;
-    None where none is named.
-    """
+    """(file, directory) of certificates to trust instead of the system's; each may be None."""
     known = os.environ if environment is None else environment
     return known.get("SSL_CERT_FILE") or None, known.get("SSL_CERT_DIR") or None
 
 
 def unix_socket(url: str) -> tuple[str, str] | None:
-    """The file of the socket that a unix: URL names, and what follows it; None for other URLs.
+    """(socket file, path of the request) of a unix: URL; None for other URLs.
 
-    A name that ends with .sock or .socket ends the file, any other ends at a colon before a slash:
-    unix:///run/llama.sock/v1, unix:///run/llama:/v1. Raises ValueError for one that names no file.
+    The file ends with .sock, .socket or at a colon before a slash: unix:///run/llama.sock/v1,
+    unix:///run/llama:/v1. Raises ValueError for a URL without an absolute path.
     """
     if url[:6].lower() != "unix:/":
         return None
     path = url[5:].removeprefix("//")
     names = path.split("/")
     if names[0] or not path.strip("/"):
-        raise ValueError("a socket is named by its whole path, such as unix:///run/server.sock")
+        raise ValueError("a socket needs an absolute path, such as unix:///run/server.sock")
     for count, name in enumerate(names, 1):
         plain = name.removesuffix(":")
         if plain != name or plain.endswith((".sock", ".socket")):
@@ -91,7 +87,8 @@ def unix_socket(url: str) -> tuple[str, str] | None:
 
 
 def plain_unix_url(url: str) -> str:
-    """A unix: URL in the form to which the path of a request can be appended. Raises ValueError."""
+    """The URL; a unix: URL in a form to which a request's path can be appended. Raises ValueError.
+    """
     named = unix_socket(url)
     if named is None:
         return url
@@ -100,9 +97,9 @@ def plain_unix_url(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """True for an address of this machine, 0.0.0.0, :: and sockets in files included.
+    """Whether a URL leads to this machine, including 0.0.0.0, :: and unix sockets.
 
-    A URL that cannot be read is not one.
+    False for an invalid URL.
     """
     import ipaddress
     try:

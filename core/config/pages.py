@@ -1,6 +1,4 @@
-"""The pages of the documentation: in a clone they are in docs/,
-an installed copy carries them beside it.
-"""
+"""Reads the documentation's pages: from docs/ in a clone, or from the installation's share/doc."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ _LINK = regex(r"\[([^\]\n]+)\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
 
 
 def page_names() -> list[str]:
-    """The names of the pages, sorted; none where the documentation was left
-    out of the installation.
-    """
+    """The names of the pages, sorted; empty if the documentation is not installed."""
     directory = _directory()
     names = sorted(os.listdir(directory)) if directory else []
     return [name.removesuffix(".md") for name in names if name.endswith(".md")]
@@ -28,17 +24,14 @@ def page_title(name: str) -> str:
 
 
 def read_page(name: str) -> str:
-    """A page as Markdown, in which links to other pages name their topics."""
+    """A page as Markdown; links to other pages name the `--help` topic."""
     with open(os.path.join(_directory(), f"{name}.md"), encoding="utf-8") as file:
         text = file.read()
     return _LINK.sub(lambda link: f"{link[1]} (`--help {link[2]}`)", _HERE.sub(r"\1", text))
 
 
 def _directory() -> str:
-    """Where the pages are: beside core/, or in the prefix of the installation.
-
-    "" where they are missing.
-    """
+    """The directory of the pages: beside core/ or in the installation's prefix; "" if missing."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     share = os.path.join("share", "doc", "stream-chat")
     # above lib/python3.x/site-packages

@@ -1,4 +1,4 @@
-"""Where the program keeps what is its own: no tool and no context may read there."""
+"""The program's own files, which no tool and no context may read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.config.directories import config_directory, data_directory
 
 
 def protected_places(settings: Settings, place: str) -> list[str]:
-    """The program's data and configuration, and the sessions wherever they are kept."""
+    """Paths of the data, the configuration and the sessions' database at `place`."""
     places = [data_directory(settings.environment), config_directory(settings.environment)]
     scheme, separator, rest = place.partition("://")
     file = place if not separator else rest.removeprefix("/") if scheme == "sqlite" else ""

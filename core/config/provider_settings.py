@@ -1,6 +1,4 @@
-"""What was set for a provider on the page:
-a file of its own, over the provider's entry in the configuration file.
-"""
+"""Providers' settings made on the web page, in a file that overrides the configuration file."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ def provider_file(environment: Mapping[str, str]) -> str:
 
 
 def with_set(providers: Mapping[str, Any], environment: Mapping[str, str]) -> Mapping[str, Any]:
-    """The entries of the configuration file with what was set over them.
+    """The configuration file's entries, overridden by the page's settings.
 
     Raises ConfigError for a damaged file.
     """
@@ -37,12 +35,12 @@ def with_set(providers: Mapping[str, Any], environment: Mapping[str, str]) -> Ma
 
 
 def added_providers(environment: Mapping[str, str]) -> set[str]:
-    """The providers that the page has set something for."""
+    """The names of the providers that have settings from the page."""
     return set(_read(provider_file(environment)))
 
 
 def set_provider(environment: Mapping[str, str], name: str, changes: Mapping[str, str]) -> None:
-    """Store the fields of a provider as they are written; "" takes one back.
+    """Store fields of a provider, given as text; "" resets a field.
 
     Raises UsageError and ConfigError.
     """
@@ -52,7 +50,7 @@ def set_provider(environment: Mapping[str, str], name: str, changes: Mapping[str
 
 
 def add_provider(environment: Mapping[str, str], name: str, base_url: str, dialect: str) -> None:
-    """Store a server of the user's own. Raises UsageError and ConfigError."""
+    """Store a server that the user adds. Raises UsageError and ConfigError."""
     address = _value("base_url", base_url)
     if address is None:
         raise UsageError("The address is missing.", "For example http://192.168.1.20:8000/v1.")
@@ -61,14 +59,14 @@ def add_provider(environment: Mapping[str, str], name: str, base_url: str, diale
 
 
 def remove_provider(environment: Mapping[str, str], name: str) -> None:
-    """Forget what was stored for a provider. Raises UsageError and ConfigError."""
+    """Delete the settings of a provider. Raises UsageError and ConfigError."""
     rows = _read(provider_file(environment))
     if rows.pop(name, None) is not None:
         _write(environment, rows)
 
 
 def _write(environment: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace the file; what a start would refuse is refused now."""
+    """Replace the file. Raises the errors that the next start would raise for it."""
     path = provider_file(environment)
     beside = f"{path}.{os.getpid()}"
     given = {name: {field: value for field, value in row.items() if value is not None}
@@ -90,7 +88,7 @@ def _write(environment: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]
 
 def _value(field: str, text: str) -> Any:
     if field not in FIELDS:
-        raise UsageError(f"{field} is not set here.", f"Those that are: {', '.join(FIELDS)}.")
+        raise UsageError(f"{field} cannot be set here.", f"Use one of: {', '.join(FIELDS)}.")
     if not text.strip():
         return None
     if field == "base_url" and not text.strip().startswith(("http://", "https://")):
@@ -100,7 +98,7 @@ def _value(field: str, text: str) -> Any:
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
-    """The rows of the file; empty when it is missing or damaged."""
+    """The file's fields by provider; empty if it is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)["providers"]

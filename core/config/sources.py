@@ -1,5 +1,4 @@
-"""Puts the settings together: command line over environment over configuration file over defaults.
-"""
+"""Combines settings: command line over environment over configuration file over defaults."""
 
 from __future__ import annotations
 
@@ -16,13 +15,11 @@ if TYPE_CHECKING:
 
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *,
-                  prompt: str | None = None,
-                  reads_stdin: bool = False) -> Settings:
-    """Put the sources together.
+                  prompt: str | None = None, reads_stdin: bool = False) -> Settings:
+    """Combine all sources. Raises UsageError and ConfigError.
 
-    `flags` holds what stood on the command line, already of the right type.
-
-    `prompt` is None when there were no words, which is not the same as empty ones.
+    `flags` are the values of the command line, already of the right type. `prompt` is None without
+    a question, which differs from an empty one.
     """
     values: dict[str, Any] = {}
     providers: Mapping[str, Any] = {}
@@ -38,18 +35,17 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *,
         providers = with_set(providers, environment)
     file = dict(values)
     values.update(from_environment(environment))
-    if flags.get("agent"):      # what it sets counts as if it had been typed
+    if flags.get("agent"):      # its settings count as given on the command line
         from core.config.agents import agent_values
         flags = {**agent_values({**values.get("agents", {}), **flags.get("agents", {})},
                                 flags["agent"]), **flags}
     values.update(flags)
     return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment,
-                    providers=providers,
-                    flags=frozenset(flags), notices=notices, file=file)
+                    providers=providers, flags=frozenset(flags), notices=notices, file=file)
 
 
 def load_providers(settings: Settings) -> Mapping[str, Any]:
-    """The entries of all providers as the files have them now."""
+    """The entries of all providers, read again from the files. Raises ConfigError."""
     from core.config.file import read_config_file
     from core.config.provider_settings import with_set
     environment = settings.environment
@@ -59,9 +55,9 @@ def load_providers(settings: Settings) -> Mapping[str, Any]:
 
 
 def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment over the user's own .env file.
+    """The environment, completed from the .env file in the configuration directory.
 
-    One in the working directory is never read: it could redirect a key.
+    A .env file in the working directory is never read: it could redirect a key.
     """
     path = os.path.join(config_directory(environment), ".env")
     if not os.path.exists(path):
@@ -71,6 +67,7 @@ def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Settings from environment variables; empty variables are ignored. Raises UsageError."""
     values: dict[str, Any] = {}
     for row in SETTINGS:
         for variable in row.env:
@@ -81,6 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def find_config_file(environment: Mapping[str, str]) -> str | None:
+    """The path of the configuration file in its default place, if it exists."""
     directory = config_directory(environment)
     for name in ("config.yaml", "config.yml", "config.json"):
         path = os.path.join(directory, name)

@@ -1,6 +1,4 @@
-"""Prompts that are kept as files: `prompts/NAME.md` and `skills/NAME/SKILL.md`
-beside the configuration.
-"""
+"""Reads prompts from files beside the configuration: `prompts/NAME.md`, `skills/NAME/SKILL.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from core.dataclass import dataclass
 from core.errors import UsageError
 from core.regex import regex
 
-REST = ("input", "arguments")  # variables that stand for all words that no other variable takes
+REST = ("input", "arguments")  # variables for the text that no other variable takes
 _NAME = regex(r"[A-Za-z][\w.-]*")
 _VARIABLE = regex(r"\{\{\s*([A-Za-z_]\w*)\s*(?:=([^{}]*))?\}\}|\$ARGUMENTS\b")
 _FRONT = regex(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
@@ -24,7 +22,7 @@ MOST = 1 << 20                      # bytes of one file
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt with {{variables}}; `about` says in a line what it is for."""
+    """A prompt with {{variables}}; `about` describes it in one line."""
 
     name: str
     about: str
@@ -32,7 +30,7 @@ class Template:
     path: str
 
     def variables(self) -> dict[str, str | None]:
-        """The variables in order, with their defaults; None for those that have to be given."""
+        """The variables in order with their defaults; None for required ones."""
         found: dict[str, str | None] = {}
         for match in _VARIABLE.finditer(self.body):
             name = (match[1] or "arguments").lower()
@@ -41,7 +39,7 @@ class Template:
         return found
 
     def usage(self) -> str:
-        """What follows its name, as in "language=... INPUT"."""
+        """The arguments after its name, as in "language=... TEXT"."""
         wanted = self.variables()
         named = [f"{name}=..." if default is None else f"[{name}={default}]"
                  for name, default in wanted.items() if name not in REST]
@@ -53,10 +51,7 @@ def template_directory(environment: Mapping[str, str]) -> str:
 
 
 def find_templates(environment: Mapping[str, str]) -> dict[str, Template]:
-    """All that can be read, by name in lower case.
-
-    A prompt comes before a skill of the same name.
-    """
+    """All readable prompts by lower-case name; a prompt hides a skill of the same name."""
     top = config_directory(environment)
     paths = [(name.removesuffix(".md"), os.path.join(top, "prompts", name))
              for name in _listed(os.path.join(top, "prompts")) if name.endswith(".md")]
@@ -71,7 +66,7 @@ def find_templates(environment: Mapping[str, str]) -> dict[str, Template]:
 
 
 def find_template(name: str, environment: Mapping[str, str]) -> Template:
-    """The template of this name. Raises UsageError when there is none."""
+    """The template of this name. Raises UsageError if there is none."""
     templates = find_templates(environment)
     found = templates.get(name.lower())
     if found is None:
@@ -85,11 +80,10 @@ def find_template(name: str, environment: Mapping[str, str]) -> Template:
 
 
 def filled(template: Template, argument: str) -> str:
-    """The text of the template with its variables filled from `name=value` words and
-    the rest of the argument.
+    """The template's text with its variables replaced from `name=value` words and the remaining
+    text of the argument.
 
-    Text that no variable takes is put at the end. Raises UsageError for a
-    variable that has no value.
+    Text that no variable takes is appended. Raises UsageError for a variable without a value.
     """
     wanted = template.variables()
     values, rest = _assigned(argument, wanted)
@@ -111,7 +105,7 @@ def _value(match: re.Match[str], values: Mapping[str, str]) -> str:
 
 
 def _assigned(argument: str, wanted: Mapping[str, str | None]) -> tuple[dict[str, str], str]:
-    """The `name=value` words at the beginning that name variables, and the text behind them."""
+    """The leading `name=value` words that name variables, and the text after them."""
     values: dict[str, str] = {}
     rest = argument
     while True:
@@ -151,7 +145,7 @@ def _read(name: str, path: str) -> Template | None:
 
 
 def _facts(front: str) -> dict[str, object]:
-    """What stands between the --- lines; nothing when that is not a mapping."""
+    """The front matter's mapping; empty if it is not a mapping."""
     import yaml
     try:
         loaded = yaml.safe_load(front)

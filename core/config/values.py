@@ -1,4 +1,4 @@
-"""Text and other values as a setting's own type, refused where they make no sense for it."""
+"""Converts values to a setting's type and refuses those that are not valid for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def parse_value(row: Setting, text: str, where: str) -> Any:
-    """Turn text into the setting's type. Raises UsageError naming `where` it stood."""
+    """Convert text to the setting's type. Raises UsageError; `where` names the flag or key."""
     if row.kind is not dict:
         _refuse_blank(row, text, where)
     if row.kind is bool:
@@ -33,15 +33,15 @@ def parse_value(row: Setting, text: str, where: str) -> Any:
 
 
 def _refuse_blank(row: Setting, text: str, where: str) -> None:
-    """An empty value is not the same as none given: it is refused where it means nothing."""
+    """Refuse a blank value where it has no meaning, instead of treating it as not given."""
     if not (text.strip() or row.blank == "empty" or row.blank == "spaces" and text):
         raise UsageError(
-            f"{where} needs a value, and this one is empty.", "Is a variable in your command empty?"
+            f"{where} needs a value, but it is empty.", "Is a variable in your command empty?"
         )
 
 
 def check_value(row: Setting, value: Any, where: str) -> Any:
-    """Refuse a value outside the setting's choices or bounds."""
+    """Return the value. Raises UsageError if it is not among the choices or within the limits."""
     if row.choices and value not in row.choices:
         meant = row.near.get(str(value).lower())
         raise UsageError(
@@ -89,7 +89,7 @@ def _whole(row: Setting, text: str) -> int:
 
 
 def _parse_scalar(text: str) -> Any:
-    """key=value options: JSON where it is JSON (numbers, true, lists), else the text itself."""
+    """The value of a KEY=VALUE option: parsed as JSON (numbers, true, lists), else the text."""
     import json
     try:
         return json.loads(text, object_pairs_hook=only_once)
@@ -100,17 +100,17 @@ def _parse_scalar(text: str) -> Any:
 
 
 class DuplicateKey(ValueError):
-    """A key stands twice in one JSON object. Parsers disagree on which one wins."""
+    """A JSON object has a duplicate key; parsers disagree on which one wins."""
 
 
 def only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of these pairs, for `object_pairs_hook`. Raises DuplicateKey."""
+    """The object of these pairs, for json's `object_pairs_hook`. Raises DuplicateKey."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise DuplicateKey(f"the key {name[:80]!r} stands twice in one object")
+            raise DuplicateKey(f"duplicate key {name[:80]!r} in one object")
         seen.add(name)
     return found

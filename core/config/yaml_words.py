@@ -1,5 +1,4 @@
-"""Reads the numbers of YAML as YAML 1.2 has them, dates as text, and yes, no,
-on and off as truth values.
+"""A YAML loader with the numbers of YAML 1.2, dates as text, and yes, no, on and off as booleans.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import yaml
 from core.regex import regex
 
 _TAG = "tag:yaml.org,2002:"
-# The core schema, and of YAML 1.1 what files of today use. Each with the characters
-# that it may begin with.
+# The core schema of YAML 1.2 and what today's files use of YAML 1.1; each kind with the characters
+# that it may start with.
 _KINDS: tuple[tuple[str, str, str], ...] = (
     ("bool", r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$",
      "yYnNtTfFoO"),
@@ -29,7 +28,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML reads YAML 1.1: there, 0123 is 83, 1:30 is 90 and 1_000 is 1000."""
+    """Replaces PyYAML's rules, which are YAML 1.1: there 0123 is 83, 1:30 is 90, 1_000 is 1000."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}
 
@@ -41,7 +40,8 @@ def _whole_number(loader: _Loader, node: Any) -> int:
 
 
 def _date_as_written(loader: _Loader, node: Any) -> str:
-    """Raises ValueError for a date that there is not."""
+    """Raises ValueError for an invalid date."""
+
     text = str(loader.construct_scalar(node))
     date.fromisoformat(text)
     return text

@@ -18,8 +18,8 @@ KINDS = ("kind", "Kind")
 # Words that are also a provider's name and mean something else: keys of the older configuration
 # file, a pattern of model names, other programs whose exports --import reads, and what the engine's
 # own test types on a command line.
-ALLOWED = {"config/migration.py", "engine/self_test.py", "models/facts.py", "config/chat_rows.py",
-           "config/model_rows.py", "config/session_rows.py", "config/types.py",
+ALLOWED = {"config/migration.py", "engine/self_test.py", "models/facts.py",
+           "config/session_rows.py", "config/types.py",
            "sessions/foreign/databases.py", "sessions/foreign/kinds.py",
            "sessions/foreign/ollama.py", "sessions/importing.py"}
 

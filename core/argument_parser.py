@@ -1,4 +1,4 @@
-"""Turns the command line into Settings, and the table of settings into --help."""
+"""Parses the command line into Settings, and formats the table of settings for --help."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
-STANDARD_INPUT = "-"    # among the words: the text on standard input
-DASH = "Among the words, - is the text on standard input.\n"
+STANDARD_INPUT = "-"    # an argument that stands for the text on standard input
+DASH = "An argument - stands for the text on standard input.\n"
 USAGE = """\
 usage: stream-chat [options] [question ...]
 
@@ -33,16 +33,16 @@ examples:
   stream-chat -m llama3 --experimental         let the model call tools
   stream-chat --continue                       resume the newest session
 """
-# What -h shows: the options that most people use, by what they are for.
+# What -h shows: the most used options, grouped by purpose.
 COMMON = (("Who answers", ("model", "provider", "system", "agent", "list_providers")),
           ("Sessions", ("continue_", "session", "list_sessions", "search", "export_session")),
           ("What the model knows and does", ("context", "tools", "experimental")),
           ("How it is shown", ("json", "web", "plain_screen")))
-SHORT, ALL = "short", "all"     # what -h and --help alone ask for
+SHORT, ALL = "short", "all"     # the topics of -h and --help without an argument
 
 
 def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read flags, environment and configuration file. Raises UsageError (exit code 2)."""
+    """Read flags, environment and configuration file. Raises UsageError."""
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     options, literal = words[:end], words[end + 1:]
@@ -61,7 +61,7 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
 
 
 def _help_topic(options: list[str]) -> str | None:
-    """What -h, --help, --help TOPIC or --help --OPTION asks for; None without any of them."""
+    """The topic of -h, --help, --help TOPIC or --help --OPTION; None without any of them."""
     for place, word in enumerate(options):
         flag, equals, value = word.partition("=")
         if flag in BY_NAME["help"].flags and equals:
@@ -75,13 +75,13 @@ def _help_topic(options: list[str]) -> str | None:
 
 
 def setting_of(option: str) -> Setting | None:
-    """The setting of an option, also of its --no- form."""
+    """The setting of an option such as --model or --no-markdown; None if there is none."""
     flag = f"--{option[5:]}" if option.startswith("--no-") else option
     return next((row for row in SETTINGS if flag in row.flags or option in row.flags), None)
 
 
 def started_as() -> str:
-    """The words that start this program here, for a message that says what to try."""
+    """The command that started this program, for messages that suggest a command."""
     if os.path.basename(sys.argv[0]) != "stream_chat.py":
         return "stream-chat"
     return " ".join(os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
@@ -89,9 +89,9 @@ def started_as() -> str:
 
 
 def _plain(words: list[str]) -> dict[str, Any] | None:
-    """What argparse makes of options that are written out and have their values behind them.
+    """Parse options that are written in full and followed by their values, as argparse would.
 
-    None for all else, which is left to argparse: with its 165 options it takes 12 ms.
+    Returns None for anything else, which is left to argparse: with 165 options it takes 12 ms.
     """
     rows = {flag: row for row in SETTINGS for flag in row.flags}
     parsed: dict[str, Any] = {"prompt": []}
@@ -132,15 +132,15 @@ def _note(parsed: dict[str, Any], row: Setting, value: Any) -> None:
 
 
 def _as_text(words: str) -> str:
-    """Bytes of the command line that the locale could not read come as lone surrogates:
-    they are UTF-8, or lost.
+    """Decode arguments that the locale could not decode (lone surrogates) as UTF-8; invalid bytes
+    become U+FFFD.
     """
     return (words if words.isascii()
             else words.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def _joined(value: Any) -> Any:
-    """A repeated flag comes as a list of what each occurrence gave."""
+    """The value of a flag; the values of a repeated flag, given as a list, are joined."""
     if isinstance(value, list):
         if isinstance(value[0], dict):
             return {key: entry for each in value for key, entry in each.items()}
@@ -149,7 +149,9 @@ def _joined(value: Any) -> Any:
 
 
 def _fill_bare_flags(words: list[str]) -> list[str]:
-    """`--think "a question"`: the question is the prompt, not the value of the flag."""
+    """Add the value to flags that may stand alone: in `--think "a question"` the question is the
+    prompt, not the flag's value.
+    """
     bare = {flag: row for row in SETTINGS if row.value_if_bare is not None for flag in row.flags}
     filled = []
     for word, following in zip(words, [*words[1:], ""]):
@@ -162,9 +164,9 @@ def _fill_bare_flags(words: list[str]) -> list[str]:
 
 
 def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
-    """A word that is nearly a value of the flag was hardly meant as the question.
+    """Refuse a word that resembles a value of the flag: it was probably not meant as the question.
 
-    Those of two letters are near to too much.
+    Choices of two letters are not compared: they resemble too many words.
     """
     if 3 <= len(word) <= 1 + max(map(len, row.choices), default=0):
         from difflib import get_close_matches
@@ -173,11 +175,11 @@ def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
                                   cutoff=0.7)
         if close:
             raise UsageError(f"{flag} cannot be {word!r}. Did you mean {flag} {close[0]}?",
-                             f"As the question it is: {flag}={row.value_if_bare} {word}")
+                             f"To ask {word!r}, write: {flag}={row.value_if_bare} {word}")
 
 
 def _unknown_option(word: str) -> UsageError:
-    """With the option that was probably meant: by its letters, else by what its name holds."""
+    """An error that suggests the option with similar letters, or one that starts with the word."""
     from difflib import get_close_matches
     flags = [flag for row in SETTINGS for flag in row.flags if flag.startswith("--")]
     close = (get_close_matches(word, flags, n=1, cutoff=0.7)
@@ -197,8 +199,8 @@ def _parser() -> argparse.ArgumentParser:
             raise UsageError(message[:1].upper() + message[1:] + ".",
                              "stream-chat --help lists all options.")
 
-    # With a usage of ours, and options in a group, argparse makes no formatter
-    # for each option: 7 ms.
+    # With our own usage text and all options in a group, argparse creates no formatter per option,
+    # which would take 7 ms.
     parser = Parser(usage=USAGE, add_help=False, allow_abbrev=False,
                     argument_default=argparse.SUPPRESS)
     options = parser.add_argument_group()
@@ -228,7 +230,7 @@ def _add(options: argparse._ArgumentGroup, row: Setting) -> None:
 
 
 def short_help(width: int = 100) -> str:
-    """What -h shows: the options that most people use, on one screen."""
+    """The text of -h: the most used options, on one screen."""
     lines = [USAGE.removesuffix(DASH)]
     for heading, names in COMMON:
         lines.append(f"{heading}:")
@@ -242,9 +244,9 @@ def short_help(width: int = 100) -> str:
 
 
 def help_text(width: int = 100) -> str:
-    """All options.
+    """The text of --help: all options, by group.
 
-    Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do.
+    Formatted here because argparse's formatter takes 15 ms.
     """
     lines = [USAGE]
     for group, rows in rows_by_group():
@@ -263,7 +265,7 @@ def group_lines(group: str, rows: Sequence[Setting], width: int) -> list[str]:
 
 
 def option_lines(row: Setting, width: int, *, short: bool = False) -> list[str]:
-    """An option and what it does, in two columns; `short`: the first part of it alone."""
+    """An option and its help text in two columns; with `short`, only the text's first part."""
     flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True
              else flag for flag in row.flags]
     value = ("" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None
@@ -278,7 +280,7 @@ def option_lines(row: Setting, width: int, *, short: bool = False) -> list[str]:
 
 
 def first_part(text: str) -> str:
-    """The beginning of a help text, which stands for it where there is little room."""
+    """The first part of a help text, for places with little room."""
     for mark in (";", ": ", ' ("'):
         text = text.partition(mark)[0]
     return text if text.count("(") == text.count(")") else text.rpartition(" (")[0]
@@ -289,7 +291,7 @@ def _default_note(row: Setting) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of whole words."""
+    """The text in lines of at most `width` characters, broken between words."""
     lines = [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:

@@ -1,4 +1,4 @@
-"""One call for Python programs: a question in, a whole answer out."""
+"""ask(): one call with which a Python program asks a question and gets the complete answer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from core.setup.store import OpenedStore
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`finish` says why it ended ("stop": by itself), `notices` are what a user is shown.
+    """A complete answer.
 
-    `model` is the one that answered, as provider/model; `session` the ID under which it is saved,
-    None with save=False.
+    `finish` says why it ended ("stop": normally). `notices` are what the chat would show the user.
+    `model` is the model that answered, as provider/model. `session` is the ID under which the
+    conversation is saved; None with save=False.
     """
 
     text: str
@@ -40,12 +41,12 @@ class Answer:
 
 
 def ask(question: str, **settings: object) -> Answer:
-    """Ask, wait for the whole answer and return it. Raises a ChatError when that does not come.
+    """Ask a question and return the complete answer. Raises a ChatError if there is none.
 
-    `settings` are those of `--help settings` by name, over the environment and the configuration
+    `settings` are named as in `--help settings` and override the environment and the configuration
     file: ask("why?", model="groq/openai/gpt-oss-120b", temperature=0.2). Nothing is saved without
-    save=True. Retries, fallbacks, tools and context are as in the chat; tools that would have to
-    be allowed first are refused.
+    save=True. Retries, fallbacks, tools and context work as in the chat; tools that need approval
+    are refused.
     """
     try:
         asyncio.get_running_loop()
@@ -57,7 +58,7 @@ def ask(question: str, **settings: object) -> Answer:
 
 
 async def ask_async(question: str, **settings: object) -> Answer:
-    """The same for programs with an event loop."""
+    """ask() for programs with a running event loop."""
     given = _settings(settings)
     opened = OpenedStore(given)
     try:
@@ -73,7 +74,7 @@ async def ask_async(question: str, **settings: object) -> Answer:
 
 
 def _settings(values: dict[str, object]) -> Settings:
-    """The values with their types checked, over the environment and the configuration file."""
+    """Settings from these values, the environment and the configuration file. Raises UsageError."""
     unknown = [name for name in values if name not in BY_NAME]
     if unknown:
         raise UsageError(
@@ -96,7 +97,7 @@ async def _answered(chat: Chat, question: str, news: list[str]) -> Answer:
     notices, replies, before = [*news], list[Message](), ""
     async with aclosing(chat.turn(user_message(question))) as events:
         async for event in events:
-            notices += _said(event)
+            notices += _notices_of(event)
             match event:
                 case Resuming():
                     before += replies.pop().text
@@ -114,7 +115,7 @@ async def _answered(chat: Chat, question: str, news: list[str]) -> Answer:
     )
 
 
-def _said(event: Event) -> list[str]:
+def _notices_of(event: Event) -> list[str]:
     match event:
         case Notice(text):
             return [text]

@@ -1,4 +1,4 @@
-"""The program's table of contents: what was asked for, and the door that does it."""
+"""The entry point: finds the module that does what the command line asks for, and runs it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 
-# Each action and the module whose `run(settings)` does it. Only that module is
-# loaded: start-up is imports.
+# Each action and the module whose `run(settings)` performs it. Only that module is loaded: most of
+# the time to start is spent on imports.
 DOORS = {
     "help": "core.command_line.about",
     "version": "core.command_line.about",
@@ -42,8 +42,8 @@ DOORS = {
     "import_file": "core.command_line.import_sessions",
     "delete_session": "core.command_line.delete",
     **dict.fromkeys(("undo", "redo", "branches", "branch", "fork", "rename", "tag", "pin_session",
-                     "unpin_session", "archive",
-                     "unarchive", "undelete", "prune", "share", "unshare"),
+                     "unpin_session", "archive", "unarchive", "undelete", "prune", "share",
+                     "unshare"),
                     "core.command_line.change_session"),
     **dict.fromkeys(("db_check", "db_repair", "db_backup", "db_restore", "db_move", "db_shrink"),
                     "core.command_line.care"),
@@ -51,7 +51,7 @@ DOORS = {
     **dict.fromkeys(("add_user", "remove_user", "list_users"), "core.command_line.accounts"),
     "web": "core.web.start",
 }
-# that know --output
+# the modules that use --output
 WRITERS = frozenset(f"core.command_line.{name}" for name in ("export", "export_many", "care"))
 ONE_ANSWER = "core.command_line.one_answer"
 TERMINAL = "core.terminal.start"
@@ -61,9 +61,9 @@ REPORT = "core.console.report"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code.
+    """Run the program and return its exit code.
 
-    Errors are reported in at most three lines on standard error.
+    Errors are reported on standard error, in at most three lines each.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     prepare_streams()
@@ -88,13 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def act(settings: Settings) -> int:
-    """Do what was asked for; returns the exit code."""
+    """Perform the action that the settings ask for and return the exit code. Raises ChatError."""
     door = door_of(settings)
     if "output" in settings.flags and door not in WRITERS:
-        raise UsageError("--output is the file of an export or a backup, and neither was "
-                         "asked for.",
-                         "--export-session last --output FILE writes out a session; > FILE after a "
-                         "question keeps its answer.")
+        raise UsageError("--output names the file of an export or a backup, but neither was "
+                         "requested.",
+                         "Use --export-session last --output FILE to export a session, or > FILE "
+                         "after a question to save its answer.")
     if door != DOORS["version"]:
         _load(SILENCE).silence()
     if settings.debug:
@@ -106,7 +106,7 @@ def act(settings: Settings) -> int:
 
 
 def door_of(settings: Settings) -> str:
-    """The module that does what was asked for: an action, one answer, or a chat."""
+    """The name of the module for these settings: an action, one answer, or a chat."""
     for action, module in DOORS.items():
         if getattr(settings, action):
             return module
@@ -119,6 +119,6 @@ def door_of(settings: Settings) -> str:
 
 
 def _load(module: str) -> Any:
-    """The module of that name; importlib itself would take 1 ms of every start."""
+    """Import a module by name; loading importlib for this would add 1 ms to every start."""
     __import__(module)
     return sys.modules[module]

@@ -1,6 +1,4 @@
-"""Context for a conversation: what the user named,
-and what of it goes into the request for a question.
-"""
+"""The context of a conversation: attached sources, and what of them goes into each request."""
 
 from __future__ import annotations
 
@@ -29,39 +27,36 @@ from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
 
 
-LARGE = 1 << 20   # bytes of an item whose steps may take longer than a key or Ctrl-C may wait
-EXACT = 0.05      # of a number of tokens: one that may be further off is shown with its error
+LARGE = 1 << 20   # bytes of an item from which work is done in a thread, to keep keys responsive
+EXACT = 0.05      # relative error of a token count from which the error is shown
 
 
 class ContextSet(LoadedSources):
-    """What is attached to one conversation, and the choice of what of it goes into a request.
+    """The sources attached to one conversation, and the selection of what goes into a request.
 
-    `embedder` compares texts by meaning.
+    `embedder` compares texts by meaning; `last` is the result of the last prepare().
     """
 
     def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None,
-                 session: str = "",
-                 ask: Ask | None = None, stdin: str = "", estimator: TokenEstimator | None = None,
+                 session: str = "", ask: Ask | None = None, stdin: str = "",
+                 estimator: TokenEstimator | None = None,
                  progress: Progress | None = None, protected: Sequence[str] = ()) -> None:
         super().__init__(root=root, grep=grep, store=store, session=session, ask=ask, stdin=stdin,
-                         progress=progress,
-                         protected=protected)
+                         progress=progress, protected=protected)
         self.estimator = estimator or TokenEstimator()
         self._chooser = Chooser(self.estimator, guard=self.guard)
         self.embedder: Embedder | None = None
         self.last = NOTHING
 
     def check(self, shown: AlreadyShown) -> list[str]:
-        """Compare what is shown with the things as they are now;
-        returns what to say of those that have changed.
-        """
+        """Compare what was sent earlier with the sources now; return a notice for each change."""
         shown.check(self.items, self._chooser.reader.text)
         return [f"{name} has changed since it was sent" for name in shown.changed]
 
-    async def _beside(self, steps: Iterator[int], what: str) -> None:
-        """The same in a thread, for steps that convert documents or read megabytes.
+    async def _in_thread(self, steps: Iterator[int], what: str) -> None:
+        """Run the steps in a thread, for those that convert documents or read megabytes.
 
-        When it is cancelled, so is the step.
+        Cancelling stops after the current step and ends a conversion at once.
         """
         stop, loop = threading.Event(), asyncio.get_running_loop()
         self._chooser.reader.documents = documents = LimitedProcess()
@@ -80,12 +75,11 @@ class ContextSet(LoadedSources):
 
     async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
                       has_tools: bool = False, earlier: Sequence[str] = (),
-                      shown: AlreadyShown | None = None,
-                      room: int | None = None) -> Prepared:
-        """Choose what goes into the next request for this question, within
-        `room` (budget.for_context).
+                      shown: AlreadyShown | None = None, room: int | None = None) -> Prepared:
+        """Choose what goes into the next request for this question, within `room` tokens (by
+        default budget.for_context).
 
-        `earlier` are the questions before it, the oldest first. What the conversation has `shown`
+        `earlier` are the previous questions, oldest first. What the conversation has `shown`
         already (see check()) is not chosen again.
         """
         items, shown = self.items, shown or AlreadyShown()
@@ -95,30 +89,27 @@ class ContextSet(LoadedSources):
         self._chooser.model = model
         choice = Choice()
         await self._choose(items, question, budget.for_context if room is None else room, choice,
-                           vision=vision,
-                           earlier=earlier, shown=shown)
+                           vision=vision, earlier=earlier, shown=shown)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         unread = [str(fault) for fault in (*self.faults, *choice.faults)]
         block = write_block(choice.pieces, () if shown else left, has_tools=has_tools,
-                            changed=tuple(shown.changed),
-                            unread=() if shown else unread)
-        tokens = ((self.estimator.text(block, model) if block else 0)
-                  + IMAGE_TOKENS * len(choice.images))
-        doubt = self.estimator.text_doubt(block, model) + IMAGE_TOKENS * len(choice.images) // 2
+                            changed=tuple(shown.changed), unread=() if shown else unread)
+        image_tokens = IMAGE_TOKENS * len(choice.images)
+        tokens = (self.estimator.text(block, model) if block else 0) + image_tokens
+        doubt = self.estimator.text_doubt(block, model) + image_tokens // 2
         line = context_line(items, choice, tokens + shown.tokens, budget.window, doubt)
         self.last = Prepared(
             block, tuple(choice.images), tokens, line,
             tuple(item.name for item in items if item.included and item.name not in faulty),
-            tuple(left),
-            (*map(str, choice.faults), *_notes(items, choice), *self._news()),
+            tuple(left), (*map(str, choice.faults), *_notes(items, choice), *self._news()),
             tuple(item.name for item in items if item.included == "whole"),
             self._now_shown(items, choice, shown))
         return self.last
 
     def _now_shown(self, items: Sequence[Item], choice: Choice,
                    before: AlreadyShown) -> tuple[Shown, ...]:
-        """What the chosen pieces and pictures show, for the next questions."""
+        """A record of what the chosen pieces and pictures show, for the next questions."""
         pieces: dict[str, list[Piece]] = {}
         for piece in choice.pieces:
             pieces.setdefault(piece.name, []).append(piece)
@@ -131,8 +122,7 @@ class ContextSet(LoadedSources):
                 *seen)
 
     async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *,
-                      vision: bool,
-                      earlier: Sequence[str], shown: AlreadyShown) -> None:
+                      vision: bool, earlier: Sequence[str], shown: AlreadyShown) -> None:
         order: list[Item] = []
         ranking = self._chooser.rank(items, question, room, choice, order, vision=vision,
                                      earlier=earlier, shown=shown)
@@ -143,14 +133,14 @@ class ContextSet(LoadedSources):
 
     async def _run(self, steps: Iterator[int], items: Sequence[Item]) -> None:
         if any(item.kind == "document" and item.text is None for item in items):
-            await self._beside(steps, "converting documents")
+            await self._in_thread(steps, "converting documents")
         elif any(item.size > LARGE for item in items):
-            await self._beside(steps, "choosing")
+            await self._in_thread(steps, "choosing")
         else:
             await self._slices(steps, "choosing")
 
     async def _by_meaning(self, embedder: Embedder, order: list[Item], question: str) -> list[Item]:
-        """The items ranked by their meaning too; as they were, when that cannot be had."""
+        """The items ranked by meaning as well; unchanged if no embeddings are available."""
         pieces: list[Piece] = []
         await self._run(self._chooser.candidates(order, pieces), order)
         similar = await embedder.similarities(question, [piece.text for piece in pieces],
@@ -174,9 +164,9 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
 
 def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int,
                  doubt: int = 0) -> str:
-    """12 of 14 files, ≈18,200 ±900 of 32,768 tokens; 2 left out: a, b
+    """A line such as "context: 12 of 14 files, ≈18,200 ±900 of 32,768 tokens; 2 left out: a, b".
 
-    `doubt` is how far off the number may be; it is shown from 5 % on.
+    `doubt` is the possible error in tokens; it is shown if it exceeds 5 %.
     """
     noun = ("files" if all(item.kind in ("file", "document", "image") for item in items)
             else "sources")
@@ -195,12 +185,12 @@ def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int
     return line
 
 
-# ---- the plan's names, for one call without a set
+# ---- single calls that need no ContextSet
 
 def load_context_files(paths: Sequence[str], grep: Sequence[str] = (), *, root: str = "") -> Loaded:
-    """Find files, folders and globs.
+    """Find files, folders and globs; file contents are read when they are needed.
 
-    Files are read when they are needed. Raises ContextError when none could be loaded.
+    Raises ContextError if nothing could be loaded.
     """
     loaded = Loaded()
     for path in paths:
@@ -219,7 +209,7 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
                                root: str = "") -> Loaded:
     """Load earlier sessions (db, db:ID, db:"words") from the store, or rows by a database's URL.
 
-    Raises ContextError when nothing came.
+    Raises ContextError if nothing could be loaded.
     """
     source = parse_source(target, root)
     loaded = Loaded()
@@ -231,7 +221,7 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
         from core.context.sql import load_sql
         found = load_sql(source, root or os.getcwd(), stop)
     else:
-        raise ContextError(f"{target} is no database.",
+        raise ContextError(f"{target} is not a database.",
                            'Write db, db:ID, db:"words" or sqlite:///FILE?table=NAME.')
     for entry in found:
         loaded.add(entry)
@@ -242,7 +232,6 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
 
 
 __all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention",
-           "NOTHING", "Prepared",
-           "Source", "budget_bars", "complete_mention", "context_line", "find_mentions",
-           "load_context_files",
-           "load_context_from_database", "parse_context_arg", "plan_budget"]
+           "NOTHING", "Prepared", "Source", "budget_bars", "complete_mention", "context_line",
+           "find_mentions", "load_context_files", "load_context_from_database",
+           "parse_context_arg", "plan_budget"]

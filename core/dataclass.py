@@ -1,9 +1,9 @@
-"""Dataclasses that cost next to nothing until they are used.
+"""Dataclasses whose methods are compiled when they are first called.
 
-`dataclass`, `field` and `replace` mean what they mean in the standard library's `dataclasses`, for
-the options that the program uses. The standard library compiles up to six methods when a class is
-made, 0.4 ms a class, and a start makes about 70 classes. Here a method is compiled when it is first
-called. Type checkers see the standard library.
+`dataclass`, `field` and `replace` work like those of the standard library's `dataclasses`, for the
+options that the program uses. The standard library compiles up to six methods when a class is
+created, which takes 0.4 ms per class, and a start creates about 70 classes. Type checkers see the
+standard library.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 Value = TypeVar("Value")
-Source = tuple[str, dict[str, Any]]        # a method, and the names its source uses
+Source = tuple[str, dict[str, Any]]        # a method's source code, and the names it uses
 
 FIELDS = "__light_fields__"
 
 
 class Nothing:
-    """Stands where a field has no default, and where an argument was not given."""
+    """Marks a field without a default, and an argument that was not given."""
 
     def __repr__(self) -> str:
-        return "<made anew>"
+        return "<factory>"
 
 
 NOTHING = Nothing()
@@ -45,15 +45,15 @@ class Field:
 def make_dataclass(*, slots: bool, frozen: bool = False, eq: bool = True) -> Callable[[type], type]:
     """Decorate a class as `dataclasses.dataclass(slots=True)` does.
 
-    Raises TypeError without slots, and ValueError for a default that all instances would share.
+    Raises TypeError if `slots` is False, and ValueError for a mutable default.
     """
     if not slots:
-        raise TypeError("a dataclass has slots here: write slots=True")
+        raise TypeError("dataclasses without slots are not supported here: write slots=True")
     return lambda cls: _with_slots(cls, frozen, eq)
 
 
 def with_changes(instance: Value, /, **changes: object) -> Value:
-    """A copy of `instance` with some fields changed; TypeError for a name that is not a field."""
+    """A copy of `instance` with some fields changed. Raises TypeError for an unknown field."""
     for each in _fields(type(instance)):
         if each.name not in changes:
             changes[each.name] = getattr(instance, each.name)
@@ -65,7 +65,7 @@ def _fields(cls: type) -> tuple[Field, ...]:
 
 
 def _with_slots(cls: type, frozen: bool, eq: bool) -> type:
-    """The class anew: slots can only be given when a class is made."""
+    """Create the class again with slots: they cannot be added to an existing class."""
     body = dict(cls.__dict__)
     inherited = [each for base in cls.__mro__[-1:0:-1] for each in base.__dict__.get(FIELDS, ())]
     own = [_described(name, body.pop(name, NOTHING)) for name in cls.__annotations__]
@@ -181,7 +181,8 @@ def _set_state(self: object, values: list[object]) -> None:
 
 
 class StandardFields:
-    """What `dataclasses.fields`, `asdict` and `is_dataclass` look for, made when first they do."""
+    """The attribute that `dataclasses.fields`, `asdict` and `is_dataclass` use, created on demand.
+    """
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
         import dataclasses

@@ -1,41 +1,38 @@
-"""What goes wrong, as a tree; each error carries what its receiver needs to act.
+"""The program's errors; each carries what its handler needs.
 
 ChatError                    message (what, why), hint (what to do), kind, exit_code
 ├── UsageError               2  a flag, a command or an argument is wrong
-│   ├── ConfigError          2  the configuration cannot be used; says the file and line
-│   ├── ContextError         2  nothing could be loaded that was to be attached,
-    or it is written wrongly
+│   ├── ConfigError          2  the configuration is not valid; names the file and line
+│   ├── ContextError         2  an attachment is written wrongly or cannot be loaded
 │   └── SessionNotFound      2
-│       └── SessionAmbiguous 2  a part of an ID that several sessions have
+│       └── SessionAmbiguous 2  several sessions match this part of an ID
 ├── ProviderError            1  a provider did not answer; retryable, retry_after
 │   ├── ConnectFailed           no connection, or it ended before the answer began; retryable
-│   ├── AuthFailed              no key, or a wrong one
+│   ├── AuthFailed              the key is missing or was refused
 │   ├── ModelNotFound
 │   ├── RateLimited             retryable, with the provider's own delay
-│   ├── QuotaExhausted          waiting does not heal it
-│   ├── CostLimit               not sent, since it might pass the user's limit on cost
+│   ├── QuotaExhausted          the account's quota is used up; waiting does not help
+│   ├── CostLimit               not sent: it might exceed the user's limit on cost
 │   ├── Overloaded              503, 529, a server that is loading; retryable
 │   ├── ContextTooLong          the prompt does not fit the model's window
 │   ├── BadRequest              the provider refused the request
-│   │   └── Unsupported         the model has no such ability; `feature` names it
-│   ├── BadResponse             what came was not the provider's protocol
-│   ├── EmptyReply              the model ended its reply without a word
-│   ├── Paused                  the model put its reply aside; sent back, it continues
+│   │   └── Unsupported         the model does not support `feature`
+│   ├── BadResponse             the response does not follow the provider's protocol
+│   ├── EmptyReply              the model ended its reply without any text
+│   ├── Paused                  the model paused its reply; it continues when it is sent back
 │   └── StreamBroken         3  the reply broke off after it had begun; the text so far is kept
-├── WrongForm                3  the answer is not the JSON that was asked for,
-                             or does not fit its schema
+├── WrongForm                3  the answer is not the requested JSON, or does not match its schema
 ├── StoreError               1  sessions cannot be read or written
-│   ├── StoreBusy               another program holds the database
-│   ├── StoreFull               no room on the disk, or not allowed to write
-│   ├── StoreDamaged            not a database, or a broken one
-│   ├── StoreGone               deleted or moved away while it was in use
-│   │   └── SessionGone         the database is there, the session or message
-    that is written to is not
-│   ├── StoreConflict           different data has the same identity there
+│   ├── StoreBusy               another program has locked the database
+│   ├── StoreFull               the disk is full, or writing is not allowed
+│   ├── StoreDamaged            not a database, or a damaged one
+│   ├── StoreGone               deleted or moved while it was in use
+│   │   └── SessionGone         the session or message was deleted from the database
+│   ├── StoreConflict           the database has different data under the same identity
 │   ├── StoreForbidden          this user has no right to it
 │   ├── StoreForeign            the database of another program
 │   └── StoreTooNew             made by a newer version of this program
-└── ToolError                   a tool failed; becomes the model's error result
+└── ToolError                   a tool failed; the model receives it as an error result
 """
 
 from __future__ import annotations
@@ -44,10 +41,7 @@ from core.safe_text import safe_line
 
 
 class ChatError(Exception):
-    """Base of everything that can go wrong in a known way.
-
-    Anything else is a bug and keeps its traceback.
-    """
+    """Base class of expected errors. Any other exception is a bug and keeps its traceback."""
 
     kind = "error"
     exit_code = 1
@@ -82,10 +76,9 @@ class SessionAmbiguous(SessionNotFound):
 class ProviderError(ChatError):
     """A provider did not answer.
 
-    `retry_after` is the delay in seconds that the provider itself asked for.
-
-    `host` is the address that failed, where the provider has several, and `hosts_left`
-    counts those not tried yet.
+    `retry_after` is the delay in seconds that the provider requested. `status` is the HTTP status,
+    if there was one. If the provider has several hosts, `host` is the address that failed and
+    `hosts_left` is the number of those not tried yet.
     """
 
     kind = "provider"
@@ -128,28 +121,26 @@ class Overloaded(ProviderError):
 
 
 class ContextTooLong(ProviderError):
-    """`limit` and `needed` are tokens, where the provider said them."""
+    """`limit` and `needed` are in tokens; None if the provider did not report them."""
 
     kind = "context_too_long"
 
     def __init__(self, message: str, hint: str = "", *, limit: int | None = None,
-                 needed: int | None = None,
-                 status: int | None = None) -> None:
+                 needed: int | None = None, status: int | None = None) -> None:
         super().__init__(message, hint, status=status)
         self.limit = limit
         self.needed = needed
 
 
 class BadRequest(ProviderError):
-    """`feature` is a parameter that the refusal names, where it names one:
-    without it, the request may be accepted.
+    """`feature` is the parameter that the refusal names, if any: without it, the request may be
+    accepted.
     """
 
     kind = "bad_request"
 
     def __init__(self, message: str, hint: str = "", *, feature: str = "",
-                 status: int | None = None,
-                 retry_after: float | None = None) -> None:
+                 status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, hint, status=status, retry_after=retry_after)
         self.feature = feature
 
@@ -165,7 +156,7 @@ class Unsupported(BadRequest):
 
 
 class CostLimit(ProviderError):
-    """The request was not sent: it might cost more than the user allows."""
+    """The request was not sent because it might cost more than the user allows."""
 
     kind = "cost_limit"
 
@@ -176,22 +167,20 @@ class BadResponse(ProviderError):
 
 
 class EmptyReply(ProviderError):
-    """The model ended its reply without a word, as if that were an answer."""
+    """The model ended its reply normally but without any text."""
 
     kind = "empty"
 
 
 class Paused(ProviderError):
-    """The model put its reply aside and continues when it is sent back (Anthropic's pause_turn)."""
+    """The model paused its reply; it continues when it is sent back (Anthropic's pause_turn)."""
 
     kind = "paused"
     retryable = True
 
 
 class StreamBroken(ProviderError):
-    """The reply broke off.
-
-    `cause` is an error that the provider reported inside the stream, if it did.
+    """The reply broke off. `cause` is the error that the provider reported in the stream, if any.
     """
 
     kind = "stream_broken"
@@ -253,7 +242,7 @@ class ToolError(ChatError):
 
 
 def unexpected(problem: Exception) -> ChatError:
-    """A bug, as an error that ends one turn and not the conversation.
+    """Turn a bug into an error that ends the turn but not the conversation.
 
     Its traceback goes to the --debug log.
     """
@@ -268,14 +257,13 @@ def unexpected(problem: Exception) -> ChatError:
 
 
 def missing_package(name: str) -> ChatError:
-    """The program was started with a Python that lacks what it needs."""
+    """The error for a Python package that is missing, with a way to install or start correctly."""
     import os
     import sys
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     own = os.path.join(root, ".venv", "bin", "python")
-    ways = ("Install what is needed: "
-            + (f"`make chat` in {root}" if os.path.exists(os.path.join(root, "Makefile"))
-               else "install Stream Chat again"))
+    ways = (f"Install it: `make chat` in {root}"
+            if os.path.exists(os.path.join(root, "Makefile")) else "Install Stream Chat again.")
     if (os.path.exists(own) and os.path.realpath(sys.prefix)
         != os.path.realpath(os.path.dirname(os.path.dirname(own)))):
         ways = (f"Start it with its own Python: {os.path.relpath(own)} "
@@ -285,9 +273,9 @@ def missing_package(name: str) -> ChatError:
 
 
 def describe(error: ChatError) -> str:
-    """The error as at most three lines for a screen: what and why, then what to do.
+    """The error as at most three lines for a terminal: what happened and why, then what to do.
 
-    Foreign text in it is made safe.
+    Text from outside is made safe.
     """
     lines = [f"error: {safe_line(' '.join(error.message.split()), 400)}"]
     lines += [safe_line(line, 300) for line in error.hint.splitlines()[:2]]

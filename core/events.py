@@ -1,26 +1,25 @@
 """What happens while a turn runs, as a closed union in two layers.
 
-A provider's stream yields deltas, in the order in which they arrived:
+A provider's stream yields deltas in the order of arrival:
 
     [TakenUp]  [Kept]  [Answering]  Reading*  (TextDelta | ThinkingDelta |
-               ToolCallDelta)*  Usage*  Finish
+               ToolCallDelta)*  Usage*  Finished
 
-`Reading` is how far the prompt has been read, where the server says it; it is no part of the reply.
-`Finish` is the last delta of a reply that is known to be whole, and a stream without it was cut
-off. A `Usage` replaces the one before it. One network read gives at most one delta per part
-(adjacent pieces are joined), so a delta is also a frame: it is stored once and painted once.
+`Reading` reports how much of the prompt the server has processed; it is not part of the reply.
+`Finished` is the last delta of a complete reply; a stream without it was cut off. A `Usage`
+replaces the previous one. One network read gives at most one delta per part (adjacent pieces are
+joined), so a delta is also a frame: it is stored once and painted once.
 
-The turn passes text and thinking on and adds what its loop knows. For each call of the model:
+The turn passes on text and thinking and adds its own events. For each call of the model:
 
     (Waiting | Retrying | ModelChanged | Notice)*  (TextDelta | ThinkingDelta)*
                                                    [Usage]  MessageAdded(assistant)
     then, when the reply calls tools:  ToolRequested+  ToolFinished+
                                        MessageAdded(tool)  and again from the top
-    or, when the reply broke off and is to be finished:  Resuming  and again from the top,
+    or, when the reply broke off and is continued:       Resuming  and again from the top,
                                                          with the rest of the text
 
-A turn that cannot go on ends by raising a ChatError; `Failed` is how that reaches
-a front end as an event.
+A turn that cannot continue raises a ChatError; front ends receive it as `Failed`.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from core.messages import Extra, Finish, Message, ToolCall, ToolResult, Usage
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More of the answer.
+    """More text of the answer.
 
-    A new `part` number starts a new part; `extra` is merged into the part it belongs to.
+    A new `part` number starts a new part; `extra` is merged into that part's `extra`.
     """
 
     text: str
@@ -47,7 +46,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
-    """More of the reasoning, numbered like TextDelta."""
+    """More of the model's reasoning; parts are numbered as in TextDelta."""
 
     text: str
     part: int = 0
@@ -70,9 +69,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The reply is whole, or as whole as the provider made it;
-    `detail` is the provider's own word for the reason.
-    """
+    """The provider ended the reply; `detail` is its own word for the reason."""
 
     reason: Finish
     detail: str = ""
@@ -80,17 +77,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The reply comes from another model than the one that was asked for,
-    as the server itself names it.
-    """
+    """The server says that another model answers than the one requested; `model` is its name."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`done` of the prompt's `total` tokens were read in `seconds`;
-    `cached` of them it had before.
+    """The server processed `done` of the prompt's `total` tokens in `seconds`; `cached` of them
+    were in its cache.
     """
 
     done: int
@@ -101,14 +96,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The server keeps this answer, and who has the handle can take it up again (Request.kept)."""
+    """The server stores this answer; it can be requested again by its handle (Request.kept)."""
 
     handle: str
 
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """What follows is an answer that was begun earlier, once more from its beginning."""
+    """The following deltas repeat, from the beginning, an answer that was started earlier."""
 
 
 Delta = (Answering | Reading | Kept | TakenUp | TextDelta | ThinkingDelta | ToolCallDelta | Usage
@@ -116,26 +111,26 @@ Delta = (Answering | Reading | Kept | TakenUp | TextDelta | ThinkingDelta | Tool
 
 
 def is_content(item: object) -> bool:
-    """Whether this delta is a part of an answer, so that asking again would repeat something."""
+    """Whether this delta is part of an answer, so that a retry would repeat something."""
     return (isinstance(item, ToolCallDelta) or isinstance(item, (TextDelta, ThinkingDelta))
             and bool(item.text or item.extra))
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRequested:
-    """A call from a whole, valid message. It is run next, unless the tool rounds are used up."""
+    """A call from a complete message. It runs next, unless the tool rounds are used up."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A call has its result, after `seconds` of the tool's own time; waiting for
-    the user is not part of it.
+    """A tool call has finished, after `seconds` of the tool's own time (without waiting for the
+    user).
 
-    `said` is the reason of a failure in words for the user, where the model gets others. `ran` is
-    false for a call that was refused before it ran; `asked` says that the user was shown the
-    whole call in a question.
+    `said` is the reason of a failure in words for the user, if they differ from those for the
+    model. `ran` is False for a call that was refused before it ran; `asked` is True if the user was
+    asked and so saw the whole call.
     """
 
     result: ToolResult
@@ -147,9 +142,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """The same model is asked again in `delay` seconds;
-    `attempt` is the number of the attempt to come.
-    """
+    """The same model is asked again in `delay` seconds; `attempt` is the next attempt's number."""
 
     attempt: int
     delay: float
@@ -167,8 +160,7 @@ class ModelChanged:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing has come for `seconds`; `what` says what the server is doing,
-    as far as it is known.
+    """Nothing was received for `seconds`; `what` says what the server is doing, if that is known.
     """
 
     seconds: float
@@ -177,24 +169,22 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Resuming:
-    """The message just added broke off; what follows continues where it stopped,
-    as a message of its own.
-    """
+    """The last message broke off; the following events continue it as a separate message."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the user should know and need not act on."""
+    """Something that the user should know but need not act on."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class OthersSaid(Notice):
-    """Another program wrote to the session: `messages` at its end, or, with `changed`, something
-    else; then they are all that the conversation holds now.
+    """Another program wrote to the session: it added `messages` at the end, or, with `changed`,
+    changed the conversation, whose messages are now `messages`.
     """
 
     messages: tuple[Message, ...] = ()
@@ -203,8 +193,9 @@ class OthersSaid(Notice):
 
 @dataclass(frozen=True, slots=True)
 class QuotesChecked:
-    """What the answer quotes from attached files was looked up:
-    `found` of `count` references hold.
+    """The answer's quotations from attached files were checked: `found` of `count` are correct.
+
+    `problems` describes the others; `line` summarises the result.
     """
 
     count: int
@@ -215,7 +206,7 @@ class QuotesChecked:
 
 @dataclass(frozen=True, slots=True)
 class MessageAdded:
-    """The conversation grew by this message; what was streamed before it is in it."""
+    """A message was added to the conversation; it contains the deltas streamed before it."""
 
     message: Message
 
@@ -227,14 +218,13 @@ class Failed:
 
 Event = (
     TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Waiting | Retrying
-    | ModelChanged | Resuming | Notice
-    | QuotesChecked | MessageAdded | Failed | Kept
+    | ModelChanged | Resuming | Notice | QuotesChecked | MessageAdded | Failed | Kept
 )
 
 
 def to_dict(event: Event) -> dict[str, Any] | None:
-    """The event as one JSON object (NDJSON, server-sent events, docs),
-    or None for one that is not reported alone.
+    """The event as a JSON object (for NDJSON and server-sent events), or None for an event that is
+    not reported.
     """
     match event:
         case TextDelta(text=text, extra=extra) if is_refusal(extra):
@@ -258,7 +248,7 @@ def to_dict(event: Event) -> dict[str, Any] | None:
         case ModelChanged(old, new, reason):
             return {"event": "model_changed", "from": old, "to": new, "reason": reason}
         case Resuming(reason):
-            return {"event": "notice", "text": f"{reason} The answer goes on from there."}
+            return {"event": "notice", "text": f"{reason} The answer continues from there."}
         case Waiting() | Kept():
             return None
         case Notice(text):
@@ -273,14 +263,14 @@ def to_dict(event: Event) -> dict[str, Any] | None:
 
 
 def is_refusal(extra: Extra | None) -> bool:
-    """Words with which a model refuses come apart from its answers (OpenAI);
-    they are shown, and are no answer.
+    """Whether `extra` marks a refusal, which OpenAI sends apart from answers; it is shown, but is
+    not an answer.
     """
     return any(isinstance(data, Mapping) and data.get("refusal") for data in (extra or {}).values())
 
 
 def usage_dict(usage: Usage) -> dict[str, Any]:
-    """The counts that the provider gave, and its own details beside them."""
+    """The token counts that the provider reported, with its own details."""
     known: Mapping[str, Any] = {
         "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
         "cached_tokens": usage.cached_tokens,
@@ -295,7 +285,7 @@ def message_dict(message: Message) -> dict[str, Any]:
 
 
 class Progress(Protocol):
-    """Reports what takes long: what is done, and how many so far."""
+    """Reports the progress of a long task: its name, and the number of items so far."""
 
     def __call__(self, what: str, count: int, /) -> None: ...
 
@@ -308,10 +298,10 @@ class ShownProgress(Progress, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """`completed` and `total` are bytes of the layer (its digest), or of the whole where there
-    are none; 0 while unknown.
+    """The state of a download: `completed` of `total` bytes of a layer; 0 if not known.
 
-    `kept`: when it is stopped now, the next pull continues from here.
+    `layer` is the layer's digest, or "" if the model has no layers. `kept`: if the download is
+    stopped now, the next one continues from here.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""Modules of Python itself that others import at the top and most runs never use: loaded late."""
+"""Delays loading modules of the standard library that most runs import but never use."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What asyncio, logging and shutil import and a run without TLS, without errors and with one address
-# of a server does not use: a tenth of a start.
+# Imported by asyncio, logging and shutil, but not used in a run without TLS and without errors.
+# Loading them takes a tenth of the time to start.
 UNUSED = ("asyncio.sslproto", "asyncio.staggered", "bz2", "inspect", "linecache", "lzma", "ssl",
           "textwrap")
-# Classes that asyncio asks each socket for: while their module is not loaded, nothing is one.
-ASKED_FOR = ("ssl.SSLSocket",)
+# Classes for which asyncio checks each socket: before their module is loaded, no instances exist.
+CHECKED_FOR = ("ssl.SSLSocket",)
 
 
 class LateModule(ModuleType):
-    """Stands for a module. Whatever is looked up in it, or set, is looked up or set in that one."""
+    """A placeholder for a module; reading or setting an attribute loads the real module."""
 
     def __getattr__(self, name: str) -> Any:
-        if f"{self.__name__}.{name}" in ASKED_FOR and sys.modules.get(self.__name__) is self:
+        if f"{self.__name__}.{name}" in CHECKED_FOR and sys.modules.get(self.__name__) is self:
             return ()
         return getattr(_real(self), name)
 
@@ -44,7 +44,7 @@ def _real(late: LateModule) -> ModuleType:
 
 
 def load_late(names: tuple[str, ...] = UNUSED) -> None:
-    """Let these modules be loaded when something in them is used."""
+    """Put placeholders into sys.modules, so that these modules are loaded when they are used."""
     for name in names:
         if name not in sys.modules:
             sys.modules[name] = LateModule(name)

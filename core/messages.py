@@ -1,4 +1,4 @@
-"""What is said: the plain values that a conversation is made of."""
+"""The values that a conversation consists of: messages and their parts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from core.safe_text import without_surrogates
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-# Why a reply ended. The first five come from the model; the others say that the reply is not
-# complete: the provider ended it for a reason that is not one of these, the user stopped it, the
-# connection ended without an end marker, the provider reported an error.
+# Why a reply ended. The first five are the model's reasons; the others mean that the reply is not
+# complete: incomplete (ended by the provider for another reason), interrupted (by the user),
+# truncated (the connection ended without an end marker), error (reported by the provider).
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "incomplete",
                  "interrupted", "truncated", "error"]
 FINISHES: tuple[str, ...] = get_args(Finish)
 
-# Provider-only data that must be sent back unchanged (signatures, ids, reasoning items),
-# by dialect name: {"anthropic": {"signature": "..."}}. Only the adapter of that dialect
-# looks inside its own entry.
+# A provider's own data that must be sent back unchanged (signatures, IDs, reasoning items), by
+# dialect: {"anthropic": {"signature": "..."}}. Only the dialect's adapter reads its entry.
 Extra = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words meant for the reader.
+    """Text meant for the reader.
 
-    Empty text with `extra` stands for a provider's own block that we only carry.
+    Empty text with `extra` represents a provider's own block that is only stored and sent back.
     """
 
     text: str
@@ -36,7 +35,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """Reasoning that the model showed. May be empty and still carry a signature in `extra`."""
+    """The model's reasoning. The text may be empty with only a signature in `extra`."""
 
     text: str
     extra: Extra | None = None
@@ -44,9 +43,9 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model's wish to run a tool.
+    """The model's request to run a tool.
 
-    `invalid` holds the raw text when it was no JSON object; `arguments` is then empty.
+    If the arguments are not a JSON object, `invalid` is their raw text and `arguments` is empty.
     """
 
     id: str
@@ -58,7 +57,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool call gave; `id` is the call's."""
+    """The result of a tool call; `id` is the call's ID."""
 
     id: str
     name: str
@@ -76,12 +75,12 @@ class Image:
 
 
 def images_in(message: Message) -> int:
-    """How many pictures it has."""
+    """The number of pictures in a message."""
     return sum(isinstance(part, Image) for part in message.parts)
 
 
 def image_type(data: bytes) -> str:
-    """The media type of a picture that models take, by its first bytes; "" for anything else."""
+    """The media type of a picture that models accept, by its first bytes; "" for anything else."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "image/webp"
     begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
@@ -91,11 +90,12 @@ def image_type(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a message showed of one attached thing: lines from 1, both ends included, of
-    a text with this digest.
+    """Which lines of an attached text a message contained.
 
-    `origin` is the source that it belongs to, `stamp` the file's time of change in nanoseconds (0:
-    there is no file). Without spans the message only says that the text has changed.
+    `spans` are (first, last) line numbers, from 1 and inclusive; without spans the message only
+    says that the text has changed. `digest` identifies the text and `lines` is its length. `origin`
+    is the source it belongs to. `stamp` is the file's modification time in nanoseconds (0 if it is
+    not a file).
     """
 
     name: str
@@ -108,11 +108,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Reference material that was sent before the words of a message, as it was sent.
+    """Reference material sent before the text of a message, exactly as sent; its pictures follow.
 
-    Its pictures stand behind it.
-
-    With `anew`, what was attached to earlier messages is not sent any more.
+    With `anew`, the attachments of earlier messages are no longer sent.
     """
 
     text: str
@@ -125,10 +123,10 @@ Part = Text | Thinking | ToolCall | ToolResult | Image | Attached
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one model call as the provider counted them; None means that it did not say.
+    """Tokens of one model call as counted by the provider; None if it did not report them.
 
-    `input_tokens` is the whole prompt, cached tokens included. `details` holds the rest (durations,
-    reasoning tokens, cost) under the provider's names.
+    `input_tokens` is the whole prompt including cached tokens. `details` contains everything else
+    (durations, reasoning tokens, cost) under the provider's names.
     """
 
     input_tokens: int | None = None
@@ -139,9 +137,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One entry of a conversation.
-
-    `model` is written provider/model; usage and finish belong to replies.
+    """One entry of a conversation. `model` (as provider/model), `usage` and `finish` belong to
+    replies.
     """
 
     role: Role
@@ -169,18 +166,16 @@ class Message:
         return tuple([part for part in self.parts if isinstance(part, ToolResult)])
 
 
-# Where a reply that a killed program left behind says, in the details of its
-# usage, how to have it again.
+# The key in Usage.details for the handle of a reply that a killed program left unfinished.
 KEPT_AS = "kept_as"
 
 
 def handle_in(message: Message) -> str:
-    """What finds a broken reply again on the server that wrote it; "" where nothing does."""
+    """The handle by which the server finds an unfinished reply; "" if it has none."""
     return str((message.usage.details or {}).get(KEPT_AS) or "") if message.usage else ""
 
 
-# How the request begins that asks a model to go on with its unfinished answer
-# (core/chat/joining.py).
+# The beginning of the request to continue an unfinished answer (core/chat/joining.py).
 GO_ON = "Your last answer was cut off by a technical fault."
 
 
@@ -189,5 +184,5 @@ def user_message(text: str, images: tuple[Image, ...] = ()) -> Message:
 
 
 def tool_message(results: tuple[ToolResult, ...]) -> Message:
-    """All results of one round of calls, in the order of the calls."""
+    """A message with all results of one round of calls, in the order of the calls."""
     return Message("tool", results)

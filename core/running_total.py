@@ -1,4 +1,4 @@
-"""A total over a conversation that is worked out only for what was added since the last look."""
+"""A total over a conversation, computed only for the messages added since the last time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Generic, TypeVar
 from core.messages import Message
 
 T = TypeVar("T")
-# conversations whose totals are kept: the whole one, what is sent of it, the one before
+# totals kept: of the whole conversation, of the part that is sent, and of the ones before
 REMEMBERED = 4
-LONG = 32          # messages from which it is worth it
+LONG = 32          # messages from which keeping a total is worthwhile
 
 
 class RunningTotal(Generic[T]):
-    """Folds `add` over messages.
-
-    A conversation grows at its end, so the total of its beginning is known already.
-    """
+    """Folds `add` over messages, starting from the known total of the conversation's beginning."""
 
     def __init__(self, empty: T, add: Callable[[T, Message], T]) -> None:
         self._empty, self._add = empty, add
@@ -26,7 +23,7 @@ class RunningTotal(Generic[T]):
     def of(self, messages: Sequence[Message]) -> T:
         """The total of these messages.
 
-        They are compared by identity first, so a known beginning costs next to nothing.
+        Comparing a known beginning is cheap: equal messages are mostly identical objects.
         """
         given = tuple(messages)
         beginning, total = self._longest(given)

@@ -1,14 +1,13 @@
-"""Bytes from a file, a pipe or a page as text, with a note where their encoding had to be guessed.
-"""
+"""Decodes text from files, pipes and pages, and notes when the encoding had to be guessed."""
 
 from __future__ import annotations
 
 import codecs
 
-HEAD = 8_192         # bytes that tell text from other things
-GUESSED = 65_536     # bytes from which an encoding is guessed
-SHORT = 200          # bytes above ASCII: fewer say too little for a guess by statistics
-# Letters and punctuation that Western texts have in cp1252 (of which Latin-1 is a part).
+HEAD = 8_192         # bytes examined to distinguish text from binary data
+GUESSED = 65_536     # bytes used to guess an encoding
+SHORT = 200          # non-ASCII bytes; with fewer, statistics cannot determine an encoding
+# Letters and punctuation that Western texts use in cp1252, a superset of Latin-1.
 WESTERN = frozenset(
     b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3"
     b"\xa7\xa9\xaa\xab\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf"
@@ -16,11 +15,12 @@ WESTERN = frozenset(
 MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
          (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 UTF8 = "utf-8-sig"    # with or without a mark
-DAMAGED = "damaged UTF-8: what could not be read was replaced by \ufffd"
+DAMAGED = "damaged UTF-8: unreadable bytes were replaced by \ufffd"
 
 
 class NotText(ValueError):
-    """Says what the bytes are instead; `binary` where they are no text in any encoding."""
+    """The bytes are not text; the message says what they are. `binary`: not text in any encoding.
+    """
 
     def __init__(self, said: str, *, binary: bool) -> None:
         super().__init__(said)
@@ -28,22 +28,22 @@ class NotText(ValueError):
 
 
 def read_as_text(data: bytes, *, cut: bool = False) -> tuple[str, str]:
-    """The text, and a note on its encoding where that is not plainly known.
+    """(text, note on its encoding); the note is "" unless the encoding was guessed.
 
-    `cut` says that more bytes follow: the last character may be incomplete. Raises NotText.
+    `cut`: more bytes follow, so the last character may be incomplete. Raises NotText.
     """
     _, text, note = _read(data, cut=cut)
     return text, note
 
 
 def encoding_of(data: bytes, *, cut: bool = False) -> tuple[str, str]:
-    """The name of a codec for it, and the note. Raises NotText."""
+    """(codec name, note) for these bytes, as for read_as_text(). Raises NotText."""
     encoding, _, note = _read(data, cut=cut)
     return encoding, note
 
 
 def _read(data: bytes, *, cut: bool) -> tuple[str, str, str]:
-    """Codec, text and note."""
+    """(codec name, text, note)."""
     marked = by_mark(data)
     if marked:
         return marked, data.decode(marked, "replace"), ""
@@ -66,12 +66,12 @@ def _read(data: bytes, *, cut: bool) -> tuple[str, str, str]:
 
 
 def by_mark(data: bytes) -> str:
-    """The encoding that the byte order mark names; "" without one, or with that of UTF-8."""
+    """The encoding given by a byte order mark; "" without one, and for UTF-8."""
     return next((name for mark, name in MARKS if data.startswith(mark)), "")
 
 
 def _without_mark(data: bytes) -> str:
-    """UTF-16 without a mark, as some programs on Windows write it; "" for binary data."""
+    """The codec of UTF-16 without a byte order mark (common on Windows); "" for binary data."""
     head = data[:HEAD]
     half = len(head) // 2
     even, odd = head[0:2 * half:2].count(0), head[1:2 * half:2].count(0)
@@ -85,16 +85,16 @@ def _without_mark(data: bytes) -> str:
 
 
 def _mostly_utf8(part: bytes) -> bool:
-    """Whether more characters beyond ASCII are whole than not: UTF-8 with damaged places."""
+    """Whether most non-ASCII characters decode as UTF-8: then it is UTF-8 with damaged places."""
     text = part.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
     return sum(letter > "\x7f" for letter in text) >= max(1, damaged) + damaged
 
 
 def _guess(data: bytes) -> str:
-    """The encoding of text that is not UTF-8; empty for none.
+    """The encoding of text that is not UTF-8; "" if there is none.
 
-    Statistics fail on short Western texts, so those come first.
+    Short Western texts are checked first because statistics fail on them.
     """
     high = [byte for byte in data if byte > 127]
     if (len(high) < SHORT and sum(byte >= 0xC0 for byte in high) <= 0.3 * len(data)

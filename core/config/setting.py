@@ -12,7 +12,6 @@ METAVARS = {int: "N", float: "X", list: "A,B", dict: "KEY=VALUE"}
 
 
 class Setting:
-
     """One row of SETTINGS.
 
     * `group`: the heading in --help. `name`: the attribute of Settings and the key in the file.

@@ -41,7 +41,6 @@ def _whole_number(loader: _Loader, node: Any) -> int:
 
 def _date_as_written(loader: _Loader, node: Any) -> str:
     """Raises ValueError for an invalid date."""
-
     text = str(loader.construct_scalar(node))
     date.fromisoformat(text)
     return text

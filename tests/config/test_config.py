@@ -63,7 +63,8 @@ def test_what_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text, line, words", [
-    ("model: a\n\nmodel: b\n", 3, "duplicate key"), ("model: a\nmodle: b\n", 2, "Did you mean model"),
+    ("model: a\n\nmodel: b\n", 3, "duplicate key"),
+    ("model: a\nmodle: b\n", 2, "Did you mean model"),
     ("\ntemperature: warm\n", 2, "a number"), ("model: a\ntemperature: 9\n", 2, "from 0 to 2"),
     ("model: a\nresume: maybe\n", 2, "yes or no"), ("model: a\nthink: hard\n", 2, "one of"),
     ("option: 7\n", 1, "mapping"), ("system: [a, b]\n", 1, "system"),

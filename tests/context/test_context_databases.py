@@ -85,7 +85,7 @@ def test_a_table_and_a_query(shop: Path) -> None:
 ))
 @pytest.mark.processes
 def test_queries_that_fail(shop: Path, source: str, reason: str) -> None:
-    (shop / "note.txt").write_text("no database")
+    (shop / "note.txt").write_text("not a database")
     assert reason in refused(shop, source)
     assert "Ada" in load(shop, "sqlite:///shop.db?table=orders").block
     assert not (shop / "x.db").exists()

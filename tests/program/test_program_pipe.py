@@ -68,7 +68,7 @@ def test_both_are_one_question(ollama: FakeOllama, program: list[str],
 NOT_UTF8 = {
     "Western": (b"caf\xe9 \xff\n", "caf\u00e9 \u00ff\n", "not UTF-8, read as cp1252"),
     "damaged": ("d\u00e9j\u00e0 ".encode() + b"\xe9\n", "d\u00e9j\u00e0 \ufffd\n",
-                "damaged UTF-8: what could not be read was replaced by \ufffd"),
+                "damaged UTF-8: unreadable bytes were replaced by \ufffd"),
     "UTF-16 without a mark": ("caf\u00e9\n".encode("utf-16-le"), "caf\u00e9\n",
                               "not UTF-8, read as utf-16-le"),
     "UTF-16 in plain letters": ("what failed?\n".encode("utf-16-be"), "what failed?\n",
@@ -409,4 +409,4 @@ def test_an_output_file_is_never_ignored(program: list[str], environment: Enviro
                           stdin=subprocess.DEVNULL,
                           capture_output=True, text=True)
     assert (done.returncode == 2 and done.stdout == ""
-            and "--output is the file of an export" in done.stderr)
+            and "--output names the file of an export" in done.stderr)

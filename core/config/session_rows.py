@@ -131,7 +131,6 @@ TEAM: tuple[Setting, ...] = (
             in_file=False),
     Setting("Team", "member", list, (),
             "with --db-init: roles that become members of the team; missing ones are created",
-
             metavar="ROLE,...", in_file=False),
     Setting("Team", "server", list, (),
             "with --db-init: roles of page servers, which may act for all members",

@@ -13,8 +13,8 @@ from core.safe_text import safe_line
 from core.setup.database_care import move, open_care
 from core.setup.saved import store_place
 from core.store.address import parse_address
-from core.store.backups import backup_stem, backups_of, keep_newest, new_backup
 from core.store.care import repairable, summary
+from core.store.sqlite.backups import backup_stem, backups_of, keep_newest, new_backup
 
 
 def run(settings: Settings) -> int:

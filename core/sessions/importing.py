@@ -26,6 +26,7 @@ from core.sessions.foreign.values import MOST_IMAGE
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
 from core.sessions.sharing import held_back, is_waiting
 from core.store.rows import StoredMessage
+from core.store.sqlite.connection import connect
 from core.tools.json_duplicates import Duplicates
 from db import Store
 
@@ -274,7 +275,7 @@ def _kind_of(data: Any) -> str:
 
 def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Imported]:
     from urllib.request import pathname2url
-    with closing(sqlite3.connect(f"file:{pathname2url(path)}?mode=ro", uri=True)) as connection:
+    with closing(connect(f"file:{pathname2url(path)}?mode=ro")) as connection:
         connection.row_factory = sqlite3.Row
         tables = tables_of(connection)
         known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"},

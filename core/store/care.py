@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 from core.dataclass import dataclass
 from core.errors import StoreError
-from core.store.backups import remove_database
 from core.store.copying import copy_all
 from core.store.database import Database
 from core.store.message_json import read_message
 from core.store.sql.store import SqlStore
+from core.store.sqlite.backups import remove_database
 from core.store.sqlite.store import SqliteStore
 from core.store.text import from_database
 

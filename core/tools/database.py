@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from core.errors import ToolError
 from core.safe_text import safe_line
+from core.store.sqlite.connection import connect
 from core.tools import ToolContext, tool
 from core.tools.csv_rows import as_csv
 from core.tools.guards.files import find_file, open_file
@@ -72,9 +73,7 @@ def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]
         if held.read(16) != b"SQLite format 3\0":
             raise ToolError(f"{safe_line(path, 200)!r} is not an SQLite database.")
         target = find_file(context, path)
-        connection = sqlite3.connect(f"file:{quote(target)}?mode=ro", uri=True, timeout=2.0,
-                                     isolation_level=None,
-                                     check_same_thread=False)
+        connection = connect(f"file:{quote(target)}?mode=ro", timeout=2.0, any_thread=True)
         try:
             _limit(connection, context)
             # SQLite opens the file only now

@@ -17,14 +17,17 @@ from typing import Any
 
 import pytest
 
-from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, UsageError
+from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, ToolError, UsageError
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
+from core.sessions.importing import import_file
 from core.setup.database_care import move, open_care
-from core.store.backups import backups_of, keep_newest, new_backup
 from core.store.copying import copy_all, fingerprint
 from core.store.identity import new_message_id, new_session_id
 from core.store.rows import CallRow, Chunk
+from core.store.sqlite.backups import backups_of, keep_newest, new_backup
 from core.store.sqlite.store import SqliteDatabase, SqliteStore
+from core.tools import ToolContext
+from core.tools.database import open_sqlite
 from db import Store, open_store
 from tests import postgres
 
@@ -229,6 +232,38 @@ def test_a_damaged_schema_is_quoted_on_one_line(path: str) -> None:
     assert "--db-repair" in caught.value.hint and len(caught.value.message.splitlines()) == 1
     problems = open_care(path).check().problems
     assert problems and not any("\n" in problem.text for problem in problems)
+
+
+@pytest.mark.parametrize("act", ["open", "check", "import", "tool", "restore"])
+def test_a_damaged_schema_may_be_quoted_in_any_bytes(act: str, path: str, tmp_path: Path) -> None:
+    """SQLite quotes them as they are; Python cannot decode that error."""
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    fill(path)
+    bad = b'position integer"' + bytes(chance.randrange(0x80, 0x100) for _ in range(3))
+    data = Path(path).read_bytes().replace(b"position integer NOT", bad)
+    assert bad in data
+    Path(path).write_bytes(data)
+    if act == "open":
+        with pytest.raises(StoreDamaged):
+            open_store(path).sessions()
+    elif act == "check":
+        assert open_care(path).check().problems
+    elif act == "import":
+        with (closing(open_store(str(tmp_path / "other.db"))) as other,
+              pytest.raises(UsageError, match="is damaged or cannot be read")):
+            import_file(other, path)
+    elif act == "tool":
+        context = ToolContext(roots=(os.path.dirname(path),))
+        with pytest.raises(ToolError), open_sqlite(context, path):
+            pass
+    else:
+        other = str(tmp_path / "other.db")
+        held_before = fill(other)
+        with pytest.raises(StoreDamaged):
+            open_care(other).restore(path)
+        assert held(other) == held_before
 
 
 def test_the_log_is_read_too_and_a_lost_log_is_no_damage(path: str, tmp_path: Path) -> None:

@@ -11,19 +11,19 @@ from contextlib import closing, contextmanager
 from urllib.request import pathname2url
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
-from core.store.backups import backup_stem, backups_of, remove_database, save, verify
 from core.store.care import Problem, Report, common_problems, no_room, repairable, summary
 from core.store.copying import RECOUNT, counts
 from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
-from core.store.sqlite.errors import reason
+from core.store.sqlite.backups import backup_stem, backups_of, remove_database, save, verify
+from core.store.sqlite.connection import connect
+from core.store.sqlite.errors import is_damage, reason, sqlite_error
 from core.store.sqlite.files import APPLICATION_ID, check_usable
 from core.store.sqlite.recovering import recover_file
 from core.store.sqlite.store import SqliteStore
 from core.store.sqlite.swap import put_in_place
 
 MOST_SHOWN = 5  # problems that SQLite itself reports
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqliteCare:
@@ -39,12 +39,15 @@ class SqliteCare:
         problems = self._structure()
         if problems:
             return Report(f"{self.place}, {size}", tuple(problems))
-        with closing(SqliteStore(self.place)) as store:
-            database = store.database
-            with database.snapshot():
-                found = [*self._references(store), *common_problems(database)]
-                about = f"{self.place}: {summary(counts(database))}, {size}"
-        found += [*self._index(), *self._drill()]
+        try:
+            with closing(SqliteStore(self.place)) as store:
+                database = store.database
+                with database.snapshot():
+                    found = [*self._references(store), *common_problems(database)]
+                    about = f"{self.place}: {summary(counts(database))}, {size}"
+            found += [*self._index(), *self._drill()]
+        except StoreDamaged as problem:
+            return Report(f"{self.place}, {size}", (Problem("structure", problem.message),))
         return Report(about, tuple(found))
 
     def _require_file(self) -> None:
@@ -64,7 +67,7 @@ class SqliteCare:
                     row[0] for row in connection.execute(f"PRAGMA integrity_check({MOST_SHOWN})")
                 ]
         except sqlite3.DatabaseError as problem:
-            if (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF not in _DAMAGED:
+            if not is_damage(problem):
                 raise StoreError(
                     f"{self.place} cannot be checked: {reason(problem)}.",
                     "End other programs that use it, then try again.",
@@ -79,9 +82,7 @@ class SqliteCare:
         return []
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"file:{pathname2url(self.place)}?mode=rw", uri=True, isolation_level=None, timeout=5
-        )
+        return connect(f"file:{pathname2url(self.place)}?mode=rw")
 
     def _references(self, store: SqliteStore) -> list[Problem]:
         lost = store.database.read("PRAGMA foreign_key_check")
@@ -105,11 +106,8 @@ class SqliteCare:
                     "INSERT INTO messages_fts (messages_fts, rank) VALUES ('integrity-check', 1)"
                 )
             except sqlite3.DatabaseError as problem:
-                if (problem.sqlite_errorcode or 0) & 0xFF not in _DAMAGED:
-                    raise StoreBusy(
-                        f"{self.place} is busy: {reason(problem)}.",
-                        "End other programs that use it, then try again.",
-                    ) from None
+                if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                    raise sqlite_error(problem, self.place) from None
                 return [Problem("index", "The index of the search does not fit the messages.")]
             finally:
                 if connection.in_transaction:
@@ -127,6 +125,8 @@ class SqliteCare:
             with prepared_backup(kept[-1]) as prepared, closing(self._connect()) as connection:
                 connection.execute("ATTACH ? AS backup", (prepared,))
                 missing = connection.execute(_MISSING).fetchone()[0]
+        except sqlite3.Error as problem:
+            raise sqlite_error(problem, self.place) from None
         except StoreError as problem:
             return [
                 Problem(
@@ -153,8 +153,12 @@ class SqliteCare:
         if not repairable(report.problems):
             return []
         if all(problem.kind != "structure" for problem in report.problems):
-            return self._rebuild()
-
+            try:
+                return self._rebuild()
+            except sqlite3.Error as problem:
+                if not is_damage(problem):
+                    raise _error(problem, self.place, self.place) from problem
+                # there is more damage than the check saw
         partial = f"{self.place}.partial"
         try:
             done = recover_file(self.place, partial)
@@ -267,7 +271,7 @@ def prepare(path: str, prepared: str) -> None:
             shutil.copyfile(path + end, prepared + end)
             os.chmod(prepared + end, 0o600)
     try:
-        with closing(sqlite3.connect(prepared)) as connection:
+        with closing(connect(prepared)) as connection:
             check_usable(connection, path)
         verify(prepared)
     except sqlite3.Error as problem:

@@ -16,24 +16,44 @@ def reason(problem: Exception) -> str:
     return safe_line(" ".join(str(problem).split()), LONGEST)
 
 
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+                 sqlite3.SQLITE_IOERR)
+# Nothing that the file holds causes these. Whatever else SQLite reports for a statement of
+# ours, it reports because the file does not hold what the statement expects.
+_OUTSIDE_THE_FILE = (*_BUSY, *_NOT_WRITABLE, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
+                     sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
+                     sqlite3.SQLITE_ABORT, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_MISUSE,
+                     sqlite3.SQLITE_RANGE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT)
+
+
+def _code(problem: sqlite3.Error) -> int:
+    """The primary result code; 0 where the error is Python's own."""
+    return (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
 def is_busy(problem: sqlite3.Error) -> bool:
-    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(problem) in _BUSY
+
+
+def is_damage(problem: sqlite3.Error) -> bool:
+    """Whether the content of the file caused it."""
+    code = _code(problem)
+    return code != sqlite3.SQLITE_OK and code not in _OUTSIDE_THE_FILE
 
 
 def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
-    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    code = _code(problem)
+    if code in _BUSY:
         return StoreBusy(f"Another program holds the session database {place}.",
                          "Wait for it or end it, then try again.")
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"There is no room left for the session database {place}.",
                          "Free some space on that disk.")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
-                sqlite3.SQLITE_IOERR):
+    if code in _NOT_WRITABLE:
         return StoreFull(f"The session database {place} cannot be written: {reason(problem)}.",
                          WAY_OUT)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if is_damage(problem):
         return StoreDamaged(f"{place} is damaged or is not a session database: {reason(problem)}.",
                             "stream-chat --db-repair saves what can be read; the damaged file "
                             "is kept.")

@@ -6,6 +6,7 @@ import os
 import sqlite3
 
 from core.errors import StoreForeign, StoreTooNew
+from core.store.sqlite.connection import connect
 from core.store.version import SCHEMA_VERSION
 
 APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
@@ -52,10 +53,9 @@ def connect_to_read(path: str) -> sqlite3.Connection | None:
             copy = tempfile.mkdtemp(prefix="stream-chat-")
             for end in ("", "-wal"):
                 shutil.copyfile(f"{path}{end}", os.path.join(copy, f"sessions{end}"))
-            connection = sqlite3.connect(os.path.join(copy, "sessions"), isolation_level=None)
+            connection = connect(os.path.join(copy, "sessions"))
         else:
-            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True,
-                                         isolation_level=None)
+            connection = connect(f"file:{pathname2url(path)}?immutable=1")
         if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
             connection.execute("SELECT count(*) FROM sessions").fetchone()
             return connection

@@ -10,10 +10,10 @@ from itertools import zip_longest
 from core.dataclass import dataclass, field
 from core.errors import StoreDamaged
 from core.regex import regex
-from core.store.backups import remove_database
 from core.store.care import summary
 from core.store.copying import BATCH, RECOUNT, Rows, counts, insertion
 from core.store.database import Database
+from core.store.sqlite.backups import remove_database
 from core.store.sqlite.files import APPLICATION_ID
 from core.store.sqlite.recovering_old import RECOVERED, SAME, recover_earlier
 from core.store.sqlite.salvage import DamagedFile, Value

@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from core.store.backups import remove_database
 from core.store.schema import make_sqlite, migrate_sqlite
+from core.store.sqlite.backups import remove_database
+from core.store.sqlite.connection import connect
 from core.store.sqlite.salvage import DamagedFile, Value
 from core.store.version import SCHEMA_VERSION
 
@@ -37,7 +38,7 @@ def recover_earlier(damaged: DamagedFile, path: str, application: int) -> bool:
         if not 0 < version < SAME:
             continue
         remove_database(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with closing(connect(path)) as connection:
             make_sqlite(connection, version)
             if _fill(connection, damaged):
                 connection.execute("PRAGMA journal_mode = WAL")

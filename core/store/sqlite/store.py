@@ -13,6 +13,7 @@ from core.store.locks import GLANCE, Owner, Queue
 from core.store.reservation import Reservation
 from core.store.sql.store import SqlStore
 from core.store.sqlite.commits import Commits
+from core.store.sqlite.connection import connect
 from core.store.sqlite.errors import is_busy, sqlite_error
 from core.store.sqlite.files import (APPLICATION_ID, check_usable, connect_to_read, create_private,
                                      file_at)
@@ -59,8 +60,7 @@ class SqliteDatabase(Database):
             if os.path.exists(f"{self.place}.new"):
                 self._finish_swap()
             create_private(self.place)
-            connection = sqlite3.connect(self.place, timeout=self._busy_seconds,
-                                         isolation_level=None)
+            connection = connect(self.place, timeout=self._busy_seconds)
         except OSError as problem:
             raise StoreFull(f"The session database {self.place} cannot be opened: "
                             f"{problem.strerror}.", WAY_OUT) from problem
@@ -113,7 +113,7 @@ class SqliteDatabase(Database):
         Where there is no room for that, nothing is migrated.
         """
         if connection.execute("PRAGMA user_version").fetchone()[0]:
-            from core.store.backups import save_beside
+            from core.store.sqlite.backups import save_beside
             try:
                 save_beside(connection, self.place)
             except OSError as problem:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 
+from core.store.sqlite.connection import connect
 from core.store.version import SCHEMA_VERSION
 
 KEPT = 7  # backups in their directory; the oldest go
@@ -41,7 +42,7 @@ def save_beside(connection: sqlite3.Connection, place: str) -> str:
 
 def verify(path: str) -> None:
     """Check that it is ours and sound, and set the way of writing. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(connect(path)) as connection:
         said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
             raise sqlite3.DatabaseError(said)

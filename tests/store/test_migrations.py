@@ -179,12 +179,15 @@ def start_and_kill(path: Path, last: int) -> int:
         if seen == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def trace(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect/handle":
-            arguments[0].set_trace_callback(count)
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(count)
+        return connection
 
     try:
-        sys.addaudithook(trace)     # this process ends before anybody else could see it
+        sqlite3.connect = traced     # type: ignore[assignment]
         open_store(str(path)).close()
         os.write(write, str(seen).encode())
     finally:

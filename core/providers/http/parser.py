@@ -19,6 +19,7 @@ _STATUS = regex(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n]*)?")
 _NAME = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _END_OF_LINES = regex(rb"\r?\n\r?\n")
 _HEXADECIMAL = regex(rb"[0-9A-Fa-f]{1,15}")
+_PLAIN_SIZE = regex(rb"([0-9A-Fa-f]{1,15})\r\n")
 
 
 class NotHttp(Exception):
@@ -130,7 +131,7 @@ class AnswerParser:
 
         Raises NotHttp, once all before it is given out.
         """
-        pieces: list[bytes] = []
+        pieces = self._whole_chunks()
         try:
             while self._failure is None and (piece := self._step()) is not None:
                 if piece:
@@ -140,6 +141,22 @@ class AnswerParser:
         if not pieces and self._failure is not None:
             raise self._failure
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _whole_chunks(self) -> list[bytes]:
+        """The chunks that have come whole and in the usual form: the steps take all else."""
+        pieces: list[bytes] = []
+        if self._state is not _State.SIZE or self._failure is not None:
+            return pieces
+        data, place = self._data, 0
+        while (size := _PLAIN_SIZE.match(data, place)) is not None:
+            start = size.end()
+            end = start + int(size[1], 16)
+            if end == start or data[end:end + 2] != b"\r\n":
+                break
+            pieces.append(bytes(data[start:end]))
+            place = end + 2
+        del data[:place]
+        return pieces
 
     def _step(self) -> bytes | None:
         """Some bytes of the body (b"" for a step that gave none);

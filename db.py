@@ -161,6 +161,10 @@ class Store(Protocol):
         """
         ...
 
+    def count_sessions(self, shelf: Shelf) -> int:
+        """How many are on a shelf."""
+        ...
+
     def last_session(self) -> SessionRow | None:
         """The open session that was used last."""
         ...

@@ -155,6 +155,13 @@ class Database:
         """
         raise NotImplementedError
 
+    def indexed_titles(self, query: Query, most: int, *,
+                       trash: bool) -> tuple[list[str], list[object]]:
+        """Conditions for a session that an index answers and each title with these words meets,
+        with their values; none where there is no such index. `most` and `trash` as in search().
+        """
+        return [], []
+
     def close(self) -> None:
         raise NotImplementedError
 

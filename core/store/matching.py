@@ -62,14 +62,17 @@ def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any
     return conditions, values
 
 
-def of_title(database: Database, query: Query) -> tuple[str, list[str]]:
-    """The condition for a title with these words.
+def of_title(database: Database, query: Query, limit: int, *,
+             trash: bool = False) -> tuple[str, list[object]]:
+    """The condition for a title with these words, of which `limit` are wanted; 0 means all.
 
     Of most titles it looks only whether the letters are in it at all.
     """
     place = database.place_of
-    conditions: list[str] = []
-    values: list[str] = []
+    exact = (not query.unwanted and not query.filters
+             and all(len(term.words) == 1 for term in query.wanted))
+    conditions, values = database.indexed_titles(query, limit * BEFORE_FILTERS if exact else 0,
+                                                 trash=trash)
     for term in query.wanted:
         words = " ".join(term.words)
         conditions += [f"{place}(words, ?) > 0", f"{place}(' ' || words || ' ', ?) > 0"]

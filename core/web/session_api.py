@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.errors import UsageError
@@ -33,6 +35,8 @@ SHELVES: tuple[Shelf, ...] = ("open", "archived", "trash")
 LISTED = 200            # sessions of a list that nobody asked more of
 FOUND = 50              # sessions that a search shows
 MOST_NOTES = 20         # remarks about an import
+PACKET = 1 << 16        # bytes of an export that are sent at once, about
+TURN_SECONDS = 0.01     # of work for it, after which other requests have their turn
 
 
 class SessionApi:
@@ -80,8 +84,8 @@ class SessionApi:
                     in self._stored.sessions(limit + 1, words, shelf=shelf)]
         most = FOUND if words and shelf == "open" else limit
         return JSONResponse({"sessions": rows[:most], "more": len(rows) > most, "tags": _tags(rows),
-                             "archived": len(self._stored.sessions(shelf="archived")),
-                             "trash": len(self._stored.sessions(shelf="trash"))})
+                             "archived": self._stored.count_sessions("archived"),
+                             "trash": self._stored.count_sessions("trash")})
 
     def _shown(self, row: SessionRow) -> dict[str, Any]:
         return {"id": row.id, "name": row.name, "title": row.title, "model": row.model,
@@ -143,10 +147,12 @@ class SessionApi:
         row, name = self._row(request), request.query_params.get("format", "markdown")
         find_exporter(name)
         ending = next((end for end, kind in ENDINGS.items() if kind == name), ".txt")
-        pieces = "".join(session_pieces(self._store, row, name))
+        pieces = session_pieces(self._store, row, name)
+        first = next(pieces, "")    # what is wrong from the beginning is answered as an error
         disposition = f'attachment; filename="{row.name}{ending}"'
-        return Response(pieces.encode("utf-8", "replace"), media_type="text/plain; charset=utf-8",
-                        headers={"content-disposition": disposition})
+        return StreamingResponse(_encoded(chain([first], pieces)),
+                                 media_type="text/plain; charset=utf-8",
+                                 headers={"content-disposition": disposition})
 
     async def import_(self, request: Request) -> Response:
         """Add the sessions of a file, the request's body:
@@ -166,6 +172,20 @@ class SessionApi:
         notes = report.notes[:MOST_NOTES] + ([f"{more:,} more remarks"] if more > 0 else [])
         return JSONResponse({"added": report.added, "known": report.known,
                              "messages": report.messages, "notes": notes})
+
+
+async def _encoded(pieces: Iterable[str]) -> AsyncIterator[bytes]:
+    """A long text as packets; other requests have their turn after each."""
+    packet = bytearray()
+    begun = time.monotonic()
+    for piece in pieces:
+        packet += piece.encode("utf-8", "replace")
+        if len(packet) >= PACKET or time.monotonic() - begun > TURN_SECONDS:
+            yield bytes(packet)
+            await asyncio.sleep(0)
+            packet.clear()
+            begun = time.monotonic()
+    yield bytes(packet)
 
 
 def _import(url: str, path: str) -> Report:

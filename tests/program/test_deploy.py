@@ -46,6 +46,7 @@ def test_the_pages_of_compose_are_those_of_nginx() -> None:
     for page, port in zip(pages, PORTS):
         check_page(page["command"], port)
         assert page["network_mode"] == "service:nginx"
+        assert f"127.0.0.1:{port}/healthz" in page["healthcheck"]["test"][-1]
         assert page["environment"]["DATABASE_URL"].startswith("postgresql://page:")
     prepared = parse_arguments(services["prepare"]["command"], {"HOME": "/nowhere"})
     assert prepared.db_init and prepared.server == ("page",)

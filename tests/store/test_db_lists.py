@@ -160,6 +160,14 @@ def test_no_turn_begins_in_the_trash(store: Store) -> None:
         store.begin_turn("a")
 
 
+def test_each_shelf_knows_how_many_it_has(store: Store) -> None:
+    made(store, "a", "b", "c", "d")
+    store.shelve_session("b", "archived")
+    for name in ("c", "d"):
+        store.shelve_session(name, "trash")
+    assert [store.count_sessions(shelf) for shelf in ("open", "archived", "trash")] == [1, 1, 2]
+
+
 # ---- finding one
 
 def test_a_name_that_could_mean_several_lists_them(store: Store) -> None:

@@ -4,18 +4,22 @@ keeps for itself."""
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+import yaml
 
 from core.errors import UsageError
 from core.setup.passwords import fits, hashed
 from core.web.team.attempts import FREE_TRIES, Attempts
 from core.web.team.tickets import is_genuine, make_ticket, name_in
 from tests.conftest import NOTHING_LISTENS
-from tests.web.page_server import PATIENCE, text_of
+from tests.web.page_server import PATIENCE, ROOT, text_of
 from tests.web.team_page import Member, TeamPage, make_certificate
 
 pytestmark = pytest.mark.processes
@@ -38,6 +42,21 @@ def team(
     with TeamPage(postgres_url, environment, "ana", "ben") as page:
         port = page.start("--user-rate", "1000")
         yield page, f"http://127.0.0.1:{port}"
+
+
+def test_the_health_check_of_compose_finds_a_page_that_answers(team: tuple[TeamPage, str]) -> None:
+    found = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))
+    check, program, option, code = found["services"]["page1"]["healthcheck"]["test"]
+    assert (check, program, option) == ("CMD", "python", "-c")
+    here = urlsplit(team[1]).netloc
+    for written, sound in (
+        (code.replace("127.0.0.1:8421", here).replace("chat.example.org", here), True),
+        (code.replace("127.0.0.1:8421", here), False),  # another host than the page's own
+        (code, False),  # nothing listens there
+    ):
+        done = subprocess.run([sys.executable, option, written], capture_output=True,
+                              timeout=PATIENCE)
+        assert (done.returncode == 0) is sound, done.stderr
 
 
 def signed_in(team: tuple[TeamPage, str], name: str) -> Member:

@@ -14,6 +14,7 @@ from core.store.postgres.schema import make_anew
 from core.store.sharing import Shares
 from core.store.sql.store import SqlStore
 from core.store.text import like_words
+from core.store.title_index import TITLE_WORDS
 from core.store.words import BREAK, POSTGRES_WORDS
 
 TYPE_CHECKING = False
@@ -196,6 +197,14 @@ class PostgresDatabase(Database):
                     conditions.append(f"{text} {how} ? ESCAPE '!'")
                     values.append(like_words(term))
         return Search("messages", " AND ".join(conditions), values, "messages.id")
+
+    def indexed_titles(
+        self, query: Query, most: int, *, trash: bool
+    ) -> tuple[list[str], list[object]]:
+        wanted = _ts_query(query.wanted)
+        if not self._link.guarded:
+            return [f"{TITLE_WORDS} @@ ?::tsquery"], [wanted]
+        return ["sessions.id IN (SELECT titled(?::tsquery, ?, ?))"], [wanted, trash, most or None]
 
     def close(self) -> None:
         self._link.close()

@@ -110,13 +110,17 @@ class Sessions:
         return _sessions(self._database.read(
             f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
 
+    def count(self, shelf: str) -> int:
+        found = self._database.read("SELECT count(*) FROM sessions WHERE shelf = ?", (shelf,))
+        return int(found[0][0])
+
     def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:
         """The condition for a session with these words in its title or in one message,
         of at most so many messages.
         """
         conditions, values = of_session(query)
         if not query.empty:
-            title, words = of_title(self._database, query)
+            title, words = of_title(self._database, query, most, trash=trash)
             titled = f"SELECT id FROM sessions WHERE {title}"
             if query.place == "title":
                 conditions, values = [*conditions, f"id IN ({titled})"], [*values, *words]
@@ -130,7 +134,7 @@ class Sessions:
 
     def titled(self, query: Query, limit: int) -> list[SessionRow]:
         """Those with these words in their titles, the last used first."""
-        title, words = of_title(self._database, query)
+        title, words = of_title(self._database, query, limit)
         conditions, values = of_session(query)
         return _sessions(self._database.read(
             f"SELECT {self._columns} FROM sessions WHERE "

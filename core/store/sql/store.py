@@ -136,6 +136,9 @@ class SqlStore:
                  shelf: Shelf = "open") -> list[SessionRow]:
         return self._sessions.rows(limit, words, shelf)
 
+    def count_sessions(self, shelf: Shelf) -> int:
+        return self._sessions.count(shelf)
+
     def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
         raise _NOT_SHARED
 

@@ -17,6 +17,7 @@ from core.dataclass import replace
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice, OthersSaid
 from core.messages import Image, Message, user_message
+from core.sessions.opened_session import title_of
 from core.web.conversation.comparing import Comparing
 from core.web.conversation.desk import Desks, Queued
 from core.web.conversation.events import BROKE_OFF, PageEvent, TurnEvents, error_event, user_event
@@ -193,6 +194,7 @@ class Live(Followed):
         self._before, self._stopping = self.chat.session.moment(), False
         self._turn_first = self.next_number
         self.publish({"type": "turn_start", "model": ""})
+        self._entitle(comparison.question)
         comparing = Comparing(comparison, self.chat.providers, self.publish)
         self._task = asyncio.create_task(self._compare(comparing))
 
@@ -280,6 +282,13 @@ class Live(Followed):
         event = user_event(said, self.chat.session.count, message.key)
         event["files"] = list(map(os.path.basename, message.files))
         self._begin(lambda: self._say(message, said), event)
+        self._entitle(said)
+
+    def _entitle(self, asked: Message) -> None:
+        """Show what is asked as the title, where there is none yet."""
+        if not self.chat.session.title:
+            self._first_words = title_of(asked)
+            self.publish({"type": "session", **self.about()})
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
         known = self.chat.session.moment().ids

@@ -46,6 +46,7 @@ class Shown(EventLog):
         self._before = chat.session.moment()    # the conversation before it
         # what the pages have of the conversation; None: they are to draw it anew
         self._shown: Moment | None = self._before
+        self._first_words = ""      # the title until the session has one: of what is asked first
         self._saying = ""                   # the key of the queued message that is being asked
         self._tree: tuple[Moment, Tree | None] | None = None    # as it was at that moment
 
@@ -57,7 +58,8 @@ class Shown(EventLog):
     def about(self) -> PageEvent:
         """What the page shows beside the messages."""
         session, replies = self.chat.session, replies_of(self.chat)
-        return {"id": session.id, "title": session.title, "model": str(self.chat.target),
+        return {"id": session.id, "title": session.title or self._first_words,
+                "model": str(self.chat.target),
                 "saved": session.saved,
                 "used": tokens_in_window(replies), "window": window_of(self.chat),
                 "cost": price_so_far(self.chat, replies)}

@@ -55,8 +55,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/store/text.py": ("store/test_text.py", "store/test_db_contract.py"),
     "core/store/matching.py": ("store/test_db_lists.py", "sessions/test_search.py"),
     "core/store/words.py": ("store/test_db_contract.py", "sessions/test_search.py"),
-    "core/store/sql/messages.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
-    "core/store/sql/sessions.py": ("store/test_db_lists.py", "store/test_db_contract.py"),
+    "core/store/sql/messages.py": (
+        "store/test_db_lists.py", "store/test_db_parts.py", "store/test_db_contract.py",
+        "store/test_db_sqlite.py"),
+    "core/store/sql/sessions.py": (
+        "store/test_db_lists.py", "store/test_db_parts.py", "store/test_db_contract.py",
+        "store/test_db_sqlite.py"),
     "core/store/sql/store.py": (
         "store/test_db_lists.py", "store/test_db_contract.py", "store/test_overlapping.py"),
     "core/store/sqlite/store.py": ("store/test_db_sqlite.py", "store/test_care.py"),
@@ -85,7 +89,7 @@ def mirrored_tests(module: str) -> list[str]:
     """
     if MODULES.get(module):
         return [str(ROOT / "tests" / path) for path in MODULES[module]]
-    name, folder = _name_of(module), Path(module).parent.name
+    name, folder = _name_of(module), Path(module).parts[1]
     beside = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "tests" / folder).glob("test_*.py")]
     found = [str(path) for path in beside if name in path.read_text(encoding="utf-8")]
     every = (ROOT / "tests").rglob("test_*.py")

@@ -71,7 +71,6 @@ class Joint:
             drop = max(0, drop - len(delta.text))
             if kept or delta.extra:
                 yield replace(delta, text=kept)
-        self._held.clear()
 
     def _may_repeat(self) -> bool:
         """Could more text turn what is held into a repetition, or a longer one?"""

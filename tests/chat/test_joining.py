@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from core.chat.joining import Joint, SecondReading, joined, repeated
+from core.chat.joining import Joint, SecondReading, continuation, joined, repeated
 from core.chat.turn import Respond, run_chat_turn, to_finish
 from core.errors import (AuthFailed, BadRequest, BadResponse, ChatError, ConnectFailed,
                          ModelNotFound, Overloaded, ProviderError,
@@ -48,9 +48,22 @@ PROSE = ("The quick brown fox jumps over the lazy dog, and the dog does not mind
     ("n1 n2 n3", "n3", ""),                                                   # too short to tell
     ("page 100", "100 lines", ""),  # a number may go on with its own digits
     ("Th", "The fox", "Th"),
+    ("say aaa", "aaaa", ""), ("x abcdabcd", "abcdabcd e", ""),  # something twice over
+    ("z abcxyabc", "abcxyabc!", "abcxyabc"),  # begins and ends alike, and is not
+    ("x  abcdef", "  abcdef ghi", "  abcdef"),  # the blanks count too
+    ("It is blue because", "?is blue because of", ""),  # nothing is dropped before what matches
 ])
 def test_what_is_repeated(before: str, after: str, dropped: str) -> None:
     assert after[:repeated(before, after)] == dropped
+
+
+def test_how_much_is_compared_and_shown() -> None:
+    """4,000 characters at the joint are compared; the instruction ends with the last 200."""
+    numbers = " ".join(map(str, range(2_000)))
+    for size, dropped in ((8, 8), (7, 0), (4_000, 4_000), (4_001, 0)):
+        assert repeated(numbers, numbers[-size:] + " and so on") == dropped, size
+    asked = continuation(Message("assistant", (Text(numbers),))).text
+    assert asked.endswith(f"\n\n{numbers[-200:]}")
 
 
 def fitted(before: str, deltas: Sequence[Delta]) -> list[Delta]:
@@ -284,6 +297,13 @@ def test_an_answer_that_is_another_one_is_joined_like_a_continuation() -> None:
     came = [*reading.fit(TextDelta("the answer, and its other half.")), *reading.rest()]
     assert ("".join(each.text for each in came if isinstance(each, TextDelta))
             == "and its other half.")
+
+
+def test_an_answer_that_is_another_one_loses_nothing_at_its_end() -> None:
+    """What could have become a repetition is shown when nothing follows."""
+    reading = SecondReading(Message("assistant", (Text("The first half of the answer, "),)))
+    assert list(reading.fit(TextDelta("half"))) == []
+    assert list(reading.rest()) == [TextDelta("half")] and list(reading.rest()) == []
 
 
 def test_what_a_provider_wrote_beside_its_text_keeps_its_own_part() -> None:

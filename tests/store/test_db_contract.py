@@ -108,14 +108,14 @@ def test_writes_may_be_repeated(store: Store) -> None:
 
 def test_what_a_gone_program_left_is_found_by_the_next(open_one: Open) -> None:
     first, other = open_one(), open_one()
-    first.create_session("s1", "t", "m", 1.0)
+    first.create_session("s1", "t", "m", 1.0, name="its-name")
     identity = add(first, "s1", Message("assistant", (), "m"), "streaming")
     first.append_chunk(identity, 0, Chunk("thinking", 2, "hm \0", '{"a":1}'))
     first.append_chunk(identity, 1, Chunk("text", 0, "yes"))
     assert other.unfinished() == []
     first.close()
     (found,) = other.unfinished()
-    assert (found.session_id, found.stored.id) == ("s1", identity)
+    assert (found.session_id, found.session_name, found.stored.id) == ("s1", "its-name", identity)
     assert [(chunk.kind, chunk.part, chunk.text, chunk.extra) for chunk in found.chunks] == [
         ("thinking", 2, "hm \0", '{"a":1}'), ("text", 0, "yes", None)]
 

@@ -39,6 +39,28 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_deleted_is_in_no_file_any_more(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "s.db"))
+    store.create_session("s1", "The rhubarb", "m", 1.0)
+    store.add_message("s1", new_message_id(), user_message("the zeppelin"), "complete")
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"rhubarb" in files and b"zeppelin" in files
+    store.delete_session("s1")
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"rhubarb" not in files and b"zeppelin" not in files
+    store.close()
+
+
+def test_what_a_program_that_was_killed_left_beside_the_file_goes(tmp_path: Path) -> None:
+    store, left = open_store(str(tmp_path / "s.db")), tmp_path / "s.db-live-0123456789abcdef"
+    store.create_session("s1", "t", "m", 1.0)
+    store.begin_turn("s1")
+    left.touch()
+    (own,) = set(tmp_path.glob("s.db-live-*")) - {left}
+    assert store.unfinished() == [] and own.exists() and not left.exists()
+    store.close()
+
+
 def test_forms_of_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

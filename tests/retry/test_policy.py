@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -260,11 +261,11 @@ def test_any_failures_in_any_order(part: int) -> None:
     print("seed", SEED)
     chance = random.Random(f"{SEED}/{part}")
     for _ in range(600):
-        walk(chance, [any_failure(chance) for _ in range(80)],
+        walk(chance, (any_failure(chance) for _ in range(80)),
              chance.sample(CANDIDATES, chance.randrange(1, 5)))
 
 
-def walk(chance: random.Random, script: list[Failure], order: list[Candidate]) -> None:
+def walk(chance: random.Random, script: Iterable[Failure], order: list[Candidate]) -> None:
     resumes, attempts, text = (chance.randrange(9), chance.randrange(1, 6),
                                chance.choice(["", "text that was shown before"]))
     models = len(order)

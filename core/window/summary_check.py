@@ -17,7 +17,7 @@ SHORTEST = 12          # words
 LEAST_SHARE = 0.25     # of the summary's own words that must come from the conversation
 COMMON = 0.05          # of the conversation's words that must be in the summary, up to MOST_COMMON
 MOST_COMMON = 8
-# names and numbers that are said more than once; of so many, one at least must be kept
+# names and numbers that are said more than once; with so many, at least one of all must be kept
 MARKED_FROM = 6
 _MARKED = regex(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w-]+|\b\d[\d.,:/-]*\d\b|\b\w+(?:[._/]\w+)+",
                 re.MULTILINE)
@@ -38,9 +38,9 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
     shared = own & known
     if len(shared) < min(MOST_COMMON, len(known) * COMMON) or len(shared) < len(own) * LEAST_SHARE:
         return "says too little of what was said"
-    marked = [name for name, count in Counter(_MARKED.findall(said)).items() if count > 1]
-    lowered = summary.lower()
-    if len(marked) >= MARKED_FROM and not any(name.lower() in lowered for name in marked):
+    marked, lowered = Counter(_MARKED.findall(said)), summary.lower()
+    repeated = sum(count > 1 for count in marked.values())
+    if repeated >= MARKED_FROM and not any(name.lower() in lowered for name in marked):
         return "keeps none of the names and numbers"
     return ""
 

@@ -13,15 +13,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import postgres, quick
 from tests.fake_server import FakeOllama
-
-# A busy machine is no fault of what is tested.
-settings.register_profile("any machine", deadline=None,
-                          suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 # no user may listen there, so a connection is refused on every machine
@@ -84,7 +78,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test with a fixture that starts processes starts processes."""
+    """A test with a fixture that starts processes starts processes; a busy machine is not a fault
+    of what hypothesis tests, which is loaded only by those who use it.
+    """
+    if "hypothesis" in sys.modules:
+        from hypothesis import HealthCheck, settings
+        settings.register_profile("any machine", deadline=None,
+                                  suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("any machine")
     for item in items:
         if not STARTERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("processes")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.chat.turn import run_chat_turn
@@ -224,7 +224,8 @@ def one_step(number: int, words: str, *,
 
 @given(st.lists(st.tuples(st.sampled_from(DIALECTS), WORDS, st.integers(0, 2)), min_size=2,
                 max_size=5))
-@settings(max_examples=30, deadline=None, print_blob=True)
+@settings(max_examples=30, deadline=None, print_blob=True,
+          suppress_health_check=[HealthCheck.too_slow])
 def test_a_conversation_carried_through_any_order_of_dialects_loses_nothing(
         steps: list[tuple[str, str, int]]) -> None:
     history: tuple[Message, ...] = ()

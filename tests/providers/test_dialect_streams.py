@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadResponse, ProviderError, StreamBroken
@@ -50,7 +50,8 @@ def answered(dialect: str, *steps: Step,
 
 
 @given(cuts=st.lists(st.integers(1, 3000), max_size=12, unique=True).map(sorted))
-@settings(max_examples=12, deadline=None, print_blob=True)
+@settings(max_examples=12, deadline=None, print_blob=True,
+          suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_how_the_network_cuts_an_answer_changes_nothing(dialect: str, cuts: list[int]) -> None:
     body, content_type = body_of(dialect)
@@ -152,7 +153,8 @@ def with_other_events(body: bytes, chance: random.Random) -> bytes:
 
 
 @given(seed=st.integers(0, 2 ** 32))
-@settings(max_examples=60, deadline=None, print_blob=True)
+@settings(max_examples=60, deadline=None, print_blob=True,
+          suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, seed: int) -> None:
     body, content_type = body_of(dialect)

@@ -37,8 +37,7 @@ def talk(store: Store) -> list[int]:
     return [question, *answers, summary]
 
 
-def test_an_outline_has_the_parts_that_give_a_conversation_its_form(store: Store, talk: list[int]
-                                                                    ) -> None:
+def test_an_outline_has_the_parts_that_give_a_form(store: Store, talk: list[int]) -> None:
     """Those of summaries, and of hidden calls; of others only who wrote them and where."""
     whole = store.load_messages("a", hidden=True)
     outline = store.outline("a")
@@ -53,8 +52,7 @@ def test_an_outline_has_the_parts_that_give_a_conversation_its_form(store: Store
     assert outline[0].parent == 0 and outline[1].parent == talk[0]
 
 
-def test_a_part_of_a_conversation_is_found_by_place_or_by_what_follows(store: Store, talk: list[int]
-                                                                      ) -> None:
+def test_a_part_is_found_by_its_place_or_by_what_follows(store: Store, talk: list[int]) -> None:
     shown = [talk[0], talk[1], talk[4], talk[5]]
 
     def ids(found: list[StoredMessage]) -> list[int]:

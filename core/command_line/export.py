@@ -9,7 +9,7 @@ from core.config import Settings
 from core.errors import StoreError
 from core.safe_text import safe_line, safe_text
 from core.session_manager import recover
-from core.sessions.export import STANDARD_OUTPUT, export_session, format_of
+from core.sessions.export import BYTE_ORDER_MARK, STANDARD_OUTPUT, export_session, format_of
 from core.setup.saved import open_saved
 
 
@@ -42,4 +42,5 @@ def _write_safely(text: str) -> None:
     """A terminal is shown an export as it is shown everything else;
     a file and a pipe get it as it is.
     """
-    sys.stdout.write(safe_text(text))
+    if text != BYTE_ORDER_MARK:
+        sys.stdout.write(safe_text(text))

@@ -50,7 +50,8 @@ SESSIONS: tuple[Setting, ...] = (
     Setting("Sessions", "force", bool, False, "with --output: replace a file that exists",
             in_file=False),
     Setting("Sessions", "csv_raw", bool, False,
-            "export CSV cells unchanged, even those that a spreadsheet would run as formulas"),
+            "export CSV for programs: no byte order mark, and cells unchanged, even those that a "
+            "spreadsheet would run as formulas"),
     Setting("Sessions", "retry", bool, False,
             "ask the last question of the session again; its reply stays as a branch",
             in_file=False),

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -18,7 +17,7 @@ from core.rendering.parser.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.sessions.output import refuse_existing, write_whole
-from core.sessions.portable import session_to_dict, stored_to_dict
+from core.sessions.portable import local_time, session_to_dict, stored_to_dict
 from core.sessions.reading import read_messages
 from core.store.message_json import dump, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
@@ -27,6 +26,7 @@ from db import Store
 
 Exporter = Callable[[SessionRow, Iterable[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
+BYTE_ORDER_MARK = "\ufeff"
 EXPORTERS: dict[str, Exporter] = {}
 COMPLETE: set[str] = set()      # the formats that hold all branches
 HALVES = regex("[\ud800-\udbff][\udc00-\udfff]")
@@ -105,12 +105,15 @@ def _json_text(row: dict[str, Any], indent: int | None = None, *,
 
 @exporter("csv", endings=(".csv",))
 def export_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """One row a part, for spreadsheets; a formula gets an apostrophe in front."""
-    return _csv_rows(session, messages, raw=False)
+    """One row a part, for spreadsheets, with the mark by which they know UTF-8; a formula gets an
+    apostrophe in front.
+    """
+    yield BYTE_ORDER_MARK
+    yield from _csv_rows(session, messages, raw=False)
 
 
 def export_raw_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """The same with the cells as they are: a spreadsheet may run what is in them."""
+    """The same for programs, with the cells as they are: a spreadsheet may run what is in them."""
     return _csv_rows(session, messages, raw=True)
 
 
@@ -122,8 +125,8 @@ def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *,
         message = stored.message
         for part in message.parts:
             kind, name, content = _flat(part)
-            yield _csv_line((session.name, str(number), _time(stored.created), message.role,
-                             message.model or "", stored.state,
+            yield _csv_line((session.name, str(number), local_time(stored.created, "T"),
+                             message.role, message.model or "", stored.state,
                              kind, name, content), raw=raw)
 
 
@@ -143,7 +146,8 @@ def harmless_cell(cell: str) -> str:
 @exporter("text", endings=(".txt", ".text"))
 def export_text(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The conversation as plain text."""
-    yield f"{without_surrogates(session.title)}\n{session.name}  {_time(session.created)}\n"
+    yield (f"{without_surrogates(session.title)}\n"
+           f"{session.name}  {local_time(session.created)}\n")
     for stored in messages:
         yield f"\n[{_speaker(stored.message)}]{_remark(stored)}\n"
         for part in stored.message.parts:
@@ -156,7 +160,8 @@ def export_text(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
 @exporter("markdown", endings=(".md", ".markdown"))
 def export_markdown(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
-    yield f"# {without_surrogates(session.title)}\n\n*{session.name}, {_time(session.created)}*\n"
+    yield (f"# {without_surrogates(session.title)}\n\n"
+           f"*{session.name}, {local_time(session.created)}*\n")
     broken = ""
     for stored in messages:
         message = stored.message
@@ -264,10 +269,6 @@ def _remark(stored: StoredMessage) -> str:
     unreadable = f" - not all of it can be read: {stored.unreadable}" if stored.unreadable else ""
     return (("" if stored.state == "complete" else f" - {stored.state}")
             + without_surrogates(unreadable))
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *,

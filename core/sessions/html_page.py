@@ -4,13 +4,13 @@ readable in light and dark, on paper too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from html import escape
 
 from core.messages import Attached, Image, Part, Text, Thinking, ToolCall, ToolResult
 from core.rendering.page import to_html
 from core.safe_text import safe_text
+from core.sessions.portable import local_time
 from core.store.message_json import dump
 from core.store.rows import SessionRow, StoredMessage
 
@@ -41,7 +41,7 @@ def html_pieces(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
            "data:; style-src "
            f"'unsafe-inline'\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
            f"<header><h1 dir=\"auto\">{title}</h1>"
-           f"<p>{_text(session.name)} · {_time(session.created)} · "
+           f"<p>{_text(session.name)} · {local_time(session.created)} · "
            f"{_text(session.model)}</p></header>\n")
     for stored in messages:
         yield _message(stored)
@@ -59,7 +59,7 @@ def _message(stored: StoredMessage) -> str:
                    f"{_text(stored.unreadable)})</p>")
     parts = "".join(_part(part, message.role) for part in message.parts)
     return (f"<article class=\"{message.role}\" dir=\"auto\"><p class=\"who\">{_text(who)} "
-            f"<time>{_time(stored.created)}</time></p>{parts}{remark}</article>\n")
+            f"<time>{local_time(stored.created)}</time></p>{parts}{remark}</article>\n")
 
 
 def _part(part: Part, role: str) -> str:
@@ -93,7 +93,3 @@ def _part(part: Part, role: str) -> str:
 
 def _text(text: str) -> str:
     return escape(safe_text(text))
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -129,3 +129,12 @@ def shown_only(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
 def iso(seconds: float) -> str:
     """For people and programs, in universal time."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0), LATEST)))
+
+
+def local_time(seconds: float, between: str = " ") -> str:
+    """The time here with its offset from universal time, as ISO 8601 has it: 2026-10-25 02:30:00
+    comes twice where the clocks are set back, 2026-10-25 02:30:00+01:00 once.
+    """
+    when = time.localtime(min(max(seconds, 0), LATEST))
+    offset = time.strftime("%z", when)
+    return time.strftime(f"%Y-%m-%d{between}%H:%M:%S", when) + f"{offset[:3]}:{offset[3:]}"

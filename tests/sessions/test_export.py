@@ -6,10 +6,14 @@ import csv
 import io
 import json
 import os
+import random
+import re
 import sqlite3
 import subprocess
+import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +24,7 @@ from core.errors import SessionNotFound, StoreFull, UsageError
 from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
                            tool_message, user_message)
 from core.sessions.export import EXPORTERS, export_session, exporter, fenced, harmless_cell
+from core.sessions.portable import local_time
 from core.store.message_json import message_from_dict
 from core.store.identity import new_message_id
 from core.store.rows import SessionRow, StoredMessage
@@ -84,7 +89,9 @@ def test_an_empty_session_is_exported(store: Store) -> None:
 
 
 def test_csv_runs_nothing(store: Store) -> None:
-    rows = list(csv.reader(io.StringIO(exported(store, "csv"), newline=""), strict=True))
+    made = exported(store, "csv").encode()
+    assert made.count("\ufeff".encode()) == 1      # at its start, where Excel looks for it
+    rows = list(csv.reader(io.StringIO(made.decode("utf-8-sig"), newline=""), strict=True))
     raw = list(csv.reader(io.StringIO(exported(store, "csv", raw_csv=True), newline=""),
                           strict=True))
     assert [row[6] for row in rows] == ["kind", "text", "text", "image", "thinking", "text",
@@ -95,6 +102,46 @@ def test_csv_runs_nothing(store: Store) -> None:
                                                               "@SUM(1)")
     assert raw[2][8] == NASTY.replace("\ud800", "\ufffd")
     assert not [cell for row in rows for cell in row if cell.lstrip()[:1] in tuple("=+-@\t\r")]
+
+
+ZONES = ("UTC", "CET-1CEST,M3.5.0,M10.5.0/3", "NST3:30NDT,M3.2.0,M11.1.0", "<+0545>-5:45",
+         "<+14>-14", "<-12>12", "LHST-10:30LHDT-11,M10.1.0,M4.1.0")
+CLOCKS_BACK = 1_792_890_000     # 25 October 2026, 03:00 in Berlin, which becomes 02:00
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    def choose(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+    yield choose
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_no_two_moments_look_the_same(zone: Callable[[str], None]) -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    for name in ZONES:
+        zone(name)
+        moments = [CLOCKS_BACK + chance.randrange(-7_200, 7_200) for _ in range(20)]
+        moments += [chance.randrange(4_000_000_000) for _ in range(100)]
+        assert [datetime.fromisoformat(local_time(moment)).timestamp()
+                for moment in moments] == moments
+    assert local_time(-1e300) and local_time(1e300)
+
+
+@pytest.mark.parametrize("form", ["csv", "html"])
+def test_the_hour_that_is_repeated_in_autumn(form: str, zone: Callable[[str], None]) -> None:
+    zone("CET-1CEST,M3.5.0,M10.5.0/3")
+    times = [CLOCKS_BACK - 1_800.0, CLOCKS_BACK + 1_800.0]
+    session = SessionRow("1", "20261025-0230-abcd", "t", "demo/m", times[0], times[1], 2)
+    made = "".join(EXPORTERS[form](session, [
+        StoredMessage(number, user_message("x"), "complete", True, moment)
+        for number, moment in enumerate(times, 1)]))
+    shown = re.findall(r"2026-10-25[T ]02:30:00[+]0[12]:00", made)[-2:]
+    assert [datetime.fromisoformat(each).timestamp() for each in shown] == times
 
 
 @pytest.mark.parametrize("cell",

@@ -168,8 +168,10 @@ async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
                 f"{told}")
                for prompt, told, needs in await entry.prompts()]
     resources = [(name, "resource", f"{uri}  {title}") for uri, title in await entry.resources()]
+    # known when all lists have been read
+    left_out = [(name, "left out", entry.left_out)] if entry.left_out else []
     return [(name, "tools", ", ".join(made.name for made in entry.tools) or "none"), *prompts,
-            *resources]
+            *resources, *left_out]
 
 
 async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:

@@ -90,13 +90,22 @@ def _whole(row: Setting, text: str) -> int:
 
 def _parse_scalar(text: str) -> Any:
     """The value of a KEY=VALUE option: parsed as JSON (numbers, true, lists), else the text."""
+    try:
+        return read_own_json(text, repr(text[:80]))
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_own_json(text: str, where: str) -> Any:
+    """Parse JSON that the user wrote, in a file or an option, which `where` names.
+
+    Raises ConfigError for a duplicate key, and ValueError or RecursionError for invalid JSON.
+    """
     import json
     try:
         return json.loads(text, object_pairs_hook=only_once)
     except DuplicateKey as problem:
-        raise UsageError(f"{text[:80]!r}: {problem}.", "Keep one of them.") from None
-    except (ValueError, RecursionError):
-        return text
+        raise ConfigError(f"{where}: {problem}.", "Keep one of them.") from None
 
 
 class DuplicateKey(ValueError):

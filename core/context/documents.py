@@ -23,6 +23,7 @@ MOST_WITHIN = 200_000        # elements in one paragraph or cell
 MOST_MARKS = 2_000_000       # < in a part of a Word file
 MOST_UNPACKED = 64 << 20     # bytes of a document's parts: a small zip can hold terabytes
 HINT = "pip install -r requirements-docs.txt"
+SAVE_AGAIN = "Save it again in a program that can open it, or as text."
 SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
           "a": "http://schemas.openxmlformats.org/drawingml/2006/main",
           "s": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
@@ -40,7 +41,8 @@ def document_text(item: Item, data: bytes, process: LimitedProcess | None = None
                                seconds=MOST_SECONDS)
     except ToolError as problem:
         raise ContextError(
-            f"{item.name}: {problem.message[:1].lower()}{problem.message[1:]}") from problem
+            f"{item.name}: {problem.message[:1].lower()}{problem.message[1:]}",
+            problem.hint) from problem
     return str(text)
 
 
@@ -53,15 +55,15 @@ def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
         return _bounded(readers[ending](job.data), name)
     except ImportError as problem:
         package = {"pypdf": "pypdf", "docx": "python-docx"}.get(problem.name or "", problem.name)
-        raise ContextError(f"{name}: needs the package {package}, which is not installed ({HINT})",
-                           HINT) from problem
+        raise ContextError(f"{name}: needs the package {package}, which is not installed "
+                           f"({HINT})") from problem
     except (ContextError, MemoryError):
         raise
     except RecursionError as problem:
-        raise ContextError(f"{name}: is nested too deeply") from problem
+        raise ContextError(f"{name}: is nested too deeply", SAVE_AGAIN) from problem
     except Exception as problem:   # the readers raise almost anything for a broken file
         raise ContextError(f"{name}: is broken or protected "
-                           f"({type(problem).__name__})") from problem
+                           f"({type(problem).__name__})", SAVE_AGAIN) from problem
 
 
 def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:

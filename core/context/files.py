@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
+from itertools import islice
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from core.tools.limited_process import LimitedProcess
 
 MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
+MOST_LOOKED_AT = 2_000     # names in a folder among which one that was meant is looked for
 MOST_IMAGE = 20 << 20      # bytes of one picture
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
           ".webp": "image/webp"}
@@ -68,7 +70,27 @@ def load_files(source: Source, grep: Sequence[str] = (), root: str = "",
         else:
             yield from _load_named(target, source, root, guard)
     except OSError as problem:
-        yield Fault(source.name, why(problem))
+        yield fault_of_path(source.name, target, problem)
+
+
+def fault_of_path(name: str, path: str, problem: OSError) -> Fault:
+    hint = ""
+    if isinstance(problem, FileNotFoundError):
+        close = _names_like(path)
+        hint = f"Did you mean {close[0]}?" if close else "Check its name."
+    return Fault(name, why(problem), hint)
+
+
+def _names_like(path: str) -> list[str]:
+    """What stands in the same folder under a name that is nearly the same."""
+    from difflib import get_close_matches
+    folder, name = os.path.split(path)
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MOST_LOOKED_AT)]
+    except OSError:
+        return []
+    return get_close_matches(name, names, n=1)
 
 
 def why(problem: OSError) -> str:
@@ -92,7 +114,7 @@ def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[
         try:
             check_text(item, guard)
         except ContextError as problem:
-            yield Fault(source.name, problem.message.removeprefix(f"{item.name}: "))
+            yield Fault(source.name, problem.message.removeprefix(f"{item.name}: "), problem.hint)
         else:
             yield item
 
@@ -106,7 +128,8 @@ def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str,
             yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root,
                                    guard)
     if none:
-        yield Fault(source.name, "matches no file")
+        yield Fault(source.name, "matches no file", "Check the pattern, and --context-grep." if grep
+                    else "Check the pattern; ** stands for any folders.")
 
 
 def file_item(path: str, source: Source, found: os.stat_result, root: str, *,

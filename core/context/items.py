@@ -57,10 +57,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was asked for and could not be loaded, and why."""
+    """Something that was asked for and could not be loaded, why, and what helps where known."""
 
     name: str
     reason: str
+    hint: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"

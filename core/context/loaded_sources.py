@@ -310,8 +310,19 @@ def nothing_loaded(text: str, faults: Sequence[Fault],
     if not reasons:
         left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
         reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
+    hints = [fault.hint for fault in faults[:MOST_FAULTS]] if faults else _hints_of_rules(aside)
     return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.",
-                        "Check its name, and --context-grep.")
+                        " ".join(dict.fromkeys(filter(None, hints))))
+
+
+def _hints_of_rules(aside: Collection[str]) -> list[str]:
+    """What brings in the files that rules left out."""
+    hints = []
+    if "not asked for" in aside:
+        hints.append("--context-grep lets none of them in.")
+    if {"hidden", "ignored", "generated"} & set(aside):
+        hints.append("A file that is named itself is attached whatever these rules say.")
+    return hints
 
 
 # ---- the plan's names, for one call without a set

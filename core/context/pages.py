@@ -23,7 +23,7 @@ def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
         final, kind, body, cut = download(ToolContext(stop=stop), url, local=frozenset({url.place}))
         title, text = as_readable(body, kind)
     except ToolError as problem:
-        yield Fault(source.name, problem.message)
+        yield Fault(source.name, problem.message, problem.hint)
         return
     if not text.strip():
         yield Fault(source.name, "has no text")

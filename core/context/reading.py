@@ -126,4 +126,4 @@ class Reader:
 
 
 def fault_of(item: Item, problem: ContextError) -> Fault:
-    return Fault(item.name, problem.message.removeprefix(f"{item.name}: "))
+    return Fault(item.name, problem.message.removeprefix(f"{item.name}: "), problem.hint)

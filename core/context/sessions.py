@@ -31,7 +31,7 @@ def load_sessions(source: Source, store: Store | None, current: str = "") -> Ite
         else:
             yield from _one(source, store, current)
     except (StoreError, SessionNotFound) as problem:
-        yield Fault(source.name, problem.message)
+        yield Fault(source.name, problem.message, problem.hint)
 
 
 def _newest(source: Source, store: Store, current: str) -> Iterator[Found]:
@@ -54,7 +54,7 @@ def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
     except SessionNotFound as problem:
         found = list(_with_words(source, store, current))
         yield from (found if any(isinstance(entry, Item) for entry in found)
-                    else [Fault(source.name, problem.message)])
+                    else [Fault(source.name, problem.message, problem.hint)])
         return
     yield from _session_item(source, row, store.load_messages(row.id), named=True)
 

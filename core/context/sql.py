@@ -37,7 +37,7 @@ def load_sql(source: Source, root: str, stop: threading.Event,
     try:
         text = readers.get(scheme, _any_database)(source, root, stop)
     except ToolError as problem:
-        yield Fault(source.name, problem.message)
+        yield Fault(source.name, problem.message, problem.hint)
         return
     yield Item(source.name, "table", source.name, len(text.encode("utf-8", "replace")), text=text,
                named=True,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from core.config import Settings
-from core.config.values import DuplicateKey, only_once
+from core.config.values import read_own_json
 from core.dataclass import replace
 from core.errors import UsageError
 from core.messages import Image, Message, Text
@@ -63,16 +63,13 @@ def lacks_of(dialect: str) -> frozenset[str]:
 
 def read_schema(path: str) -> dict[str, Any]:
     """The JSON Schema in a file, for --response-format."""
-    import json
     from pathlib import Path
     try:
-        loaded = json.loads(Path(path).read_text(encoding="utf-8-sig"),
-                            object_pairs_hook=only_once)
+        loaded = read_own_json(Path(path).read_text(encoding="utf-8-sig"),
+                               f"--response-format: {path}")
     except OSError as problem:
         raise UsageError(f"--response-format: {path} cannot be read: {problem.strerror}.",
                          "It takes text, json, or a file that holds a JSON schema.") from problem
-    except DuplicateKey as problem:
-        raise UsageError(f"--response-format: {path}: {problem}.", "Keep one of them.") from problem
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"--response-format: {path} is not JSON: {problem}.") from problem
     if not isinstance(loaded, dict):

@@ -114,6 +114,7 @@ async def attach(settings: Settings, chat: Chat) -> None:
             _require_all(value, settings, chat)
         except ContextError as error:
             if not settings.context_optional:
+                error.hint = f"{error.hint} --context-optional asks without it.".lstrip()
                 raise
             chat.news.append(error.message)
     chat.news.extend(await chat.attach_mentions(settings.prompt))
@@ -128,4 +129,4 @@ def _require_all(value: str, settings: Settings, chat: Chat) -> None:
               if source.name not in chat.context.loaded]
     if absent:
         raise ContextError(f"Not asked: nothing could be attached of {', '.join(absent)}.",
-                           "Correct the name, or ask without it: --context-optional.")
+                           "Correct that, or ask without it: --context-optional.")

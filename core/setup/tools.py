@@ -5,7 +5,6 @@ which are offered, what they may touch, what runs without asking.
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shlex
 from collections.abc import Mapping, MutableMapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from core.config import Settings
 from core.config.places import protected_places
-from core.config.values import DuplicateKey, only_once
+from core.config.values import read_own_json
 from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
@@ -114,11 +113,9 @@ def _read_rows(path: str | None) -> dict[str, Any]:
         return {}
     try:
         with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-            document = json.load(file, object_pairs_hook=only_once)
+            document = read_own_json(file.read(), path)
     except OSError as problem:
         raise ConfigError(f"{path} cannot be read: {problem.strerror}.") from problem
-    except DuplicateKey as problem:
-        raise ConfigError(f"{path}: {problem}.", "Keep one of them.") from problem
     except (ValueError, RecursionError) as problem:
         raise ConfigError(f"{path} is not valid JSON: {problem}.") from problem
     rows = document.get("mcpServers") if isinstance(document, Mapping) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import subprocess
 import sys
 import time
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.mcp.connection import MOST_TOOLS, Connection, close_all, connect
+from core.tools.mcp.connection import Connection, close_all, connect
 from core.tools.mcp.keeper import A_LINE, A_SECOND, AT_ONCE, TOO_LONG
+from core.tools.mcp.lists import MOST_LISTED, MOST_PAGES, read_list
 from core.tools.mcp.wire import KEEPER
 from tests.tools.test_tool_mcp import ANSWER, START, pid_is_gone, server_of, wait_for
 
@@ -57,22 +60,55 @@ def connected(tmp_path: Path, code: str) -> Connection:
     return asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("count", [MOST_TOOLS, MOST_TOOLS + 1])
-def test_what_is_not_offered_of_a_long_list_is_said(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_is_not_offered_of_a_long_list_is_said(tmp_path: Path, more: int) -> None:
     pytest.importorskip("mcp")
-    connection = connected(tmp_path, MANY.replace("COUNT", str(count)))
-    assert len(connection.tools) == MOST_TOOLS
-    assert connection.left_out == ("" if count == MOST_TOOLS else
-                                   f"all after the first {MOST_TOOLS} "
-                                   "(no more of one server are offered)")
+    most = MOST_LISTED["tools"]
+    connection = connected(tmp_path, MANY.replace("COUNT", str(most + more)))
+    assert len(connection.tools) == most
+    assert connection.left_out == ("" if not more else f"all tools after the first {most}, "
+                                   "since no more of one server are offered")
 
 
-def test_a_list_without_end_has_an_end(tmp_path: Path) -> None:
-    """Also of prompts and resources, whose later pages are read as well."""
+def test_a_list_without_end_has_an_end_and_that_is_said(tmp_path: Path) -> None:
+    """Of tools, prompts and resources."""
     pytest.importorskip("mcp")
     connection = connected(tmp_path, PAGES)
-    assert 1 < len(connection.tools) < MOST_TOOLS and "all after the first" in connection.left_out
-    assert len(connection.known_prompts) > 1
+    assert len(connection.tools) == len(connection.known_prompts) == MOST_PAGES
+    for kind in MOST_LISTED:
+        assert f"all {kind} after the first {MOST_PAGES}" in connection.left_out
+
+
+class Page:
+    """A page of a list as the library gives it."""
+
+    def __init__(self, kind: str, entries: list[int], next_cursor: str | None) -> None:
+        setattr(self, kind, entries)
+        self.next_cursor = next_cursor
+
+
+def test_lists_in_any_pages_are_read_in_order_and_what_is_left_out_is_counted() -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    for _ in range(300):
+        kind = chance.choice(list(MOST_LISTED))
+        sizes = [chance.choice((0, 1, chance.randrange(60), MOST_LISTED[kind] // 2))
+                 for _ in range(chance.choice((1, 3, MOST_PAGES, MOST_PAGES + 1)))]
+        entries = list(range(sum(sizes)))
+
+        async def ask(cursor: str | None) -> Page:
+            at = int(cursor or 0)
+            begin = sum(sizes[:at])
+            return Page(kind, entries[begin:begin + sizes[at]],
+                        str(at + 1) if at + 1 < len(sizes) else None)
+        kept, left_out = asyncio.run(read_list(kind, ask))
+        assert kept == entries[:len(kept)]
+        wanted = min(sum(sizes[:MOST_PAGES]), MOST_LISTED[kind])
+        assert len(kept) == wanted
+        complete = len(kept) == len(entries) and len(sizes) <= MOST_PAGES
+        assert bool(left_out) != complete
+        assert complete or left_out.startswith(f"all {kind} after the first {wanted:,}, ")
 
 
 def test_a_line_without_end_is_named_as_the_reason(tmp_path: Path) -> None:

@@ -20,12 +20,11 @@ from urllib.parse import urlsplit
 from core.dataclass import dataclass, field
 from core.errors import ConfigError, ToolError
 from core.tools import Tool, ToolContext, canonical, fingerprint
+from core.tools.mcp.lists import read_list
 from core.tools.mcp.log import ServerLog
 from core.tools.mcp.wire import Address, Command, Noted, load, open_client, reason_of
 from core.tools.running import MAX_RESULT, shorten
 
-MOST_PAGES = 50               # of a list: an empty one may be followed by more
-MOST_TOOLS = 200              # of one server
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
 CONNECT_SECONDS = 60.0        # npx and uvx may have to fetch the server first
 STEP_SECONDS = 0.5
@@ -99,13 +98,15 @@ class Connection:
         self._was_ready = False
         self._log = ServerLog() if server.command else None
         self._noted = Noted()
+        self._cut: dict[str, str] = {}      # by the kind of list: what of it was not read
         self._renewing = asyncio.Lock()
         self._stale = False     # the server says that it offers other tools now
 
     @property
     def left_out(self) -> str:
-        """Which tools of its list cannot be used, and why; empty when there are none."""
-        return "; ".join(f"{name} ({why})" for name, why in self._noted.left_out.items())
+        """What of its lists cannot be used, and why; empty when all can."""
+        named = [f"{name} ({why})" for name, why in self._noted.left_out.items()]
+        return "; ".join([*named, *filter(None, self._cut.values())])
 
     @property
     def died(self) -> bool:
@@ -194,19 +195,16 @@ class Connection:
         return sorted(now - before), sorted(before - now)
 
     async def _list_tools(self, client: Any, *, fresh: bool = False) -> tuple[Tool, ...]:
-        found: list[Tool] = []
-        cursor, pages = None, 0
-        while len(found) < MOST_TOOLS:
-            page = await client.list_tools(cursor=cursor, cache_mode="refresh" if fresh else "use")
-            found += [made for told in page.tools if (made := self._make_tool(told)) is not None]
-            cursor = page.next_cursor
-            pages += 1
-            if not cursor or pages >= MOST_PAGES:
-                break
-        if cursor or len(found) > MOST_TOOLS:
-            rest = f"all after the first {min(len(found), MOST_TOOLS)}"
-            self._noted.left_out[rest] = "no more of one server are offered"
-        return tuple({made.name: made for made in found[:MOST_TOOLS]}.values())
+        mode = "refresh" if fresh else "use"
+        listed = await self._read_list(
+            "tools", lambda cursor: client.list_tools(cursor=cursor, cache_mode=mode))
+        found = [made for told in listed if (made := self._make_tool(told)) is not None]
+        return tuple({made.name: made for made in found}.values())
+
+    async def _read_list(self, kind: str,
+                         ask: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
+        listed, self._cut[kind] = await read_list(kind, ask)
+        return listed
 
     def _make_tool(self, told: Any) -> Tool | None:
         schema = told.input_schema if isinstance(told.input_schema, dict) else {"type": "object"}
@@ -260,16 +258,7 @@ class Connection:
             return []
 
     async def _list(self, kind: str) -> list[Any]:
-        """All pages of the list, within limits."""
-        found: list[Any] = []
-        cursor = None
-        for _ in range(MOST_PAGES):
-            page = await self._ask(f"list_{kind}", cursor=cursor)
-            found += getattr(page, kind)
-            cursor = page.next_cursor
-            if not cursor:
-                break
-        return found
+        return await self._read_list(kind, lambda cursor: self._ask(f"list_{kind}", cursor=cursor))
 
     async def resource(self, uri: str) -> str:
         result = await self._ask("read_resource", uri)

@@ -98,7 +98,8 @@ class ServerGroup:
             )
         if entry.left_out:
             return self._tell_once(
-                name, f"The MCP server {name} has tools that cannot be used: {entry.left_out}."
+                name, f"Not all that the MCP server {name} offers can be used. Left out: "
+                f"{entry.left_out}."
             )
         task = self._starting.get(name)
         if task is not None and not task.done():

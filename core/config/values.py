@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.config.setting import Setting
-from core.errors import UsageError
+from core.errors import ConfigError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

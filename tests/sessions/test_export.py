@@ -19,7 +19,7 @@ from typing import Literal
 
 import pytest
 
-from core.config import FORMATS
+from core.config.formats import FORMATS
 from core.errors import SessionNotFound, StoreFull, UsageError
 from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
                            tool_message, user_message)

@@ -277,6 +277,39 @@ def test_what_pours_in_is_read_in_parts_between_which_others_have_their_turn() -
     assert b"".join(read) == sent and max(map(len, read)) <= MOST_READ
 
 
+def test_what_comes_during_a_rest_is_given_out_at_its_end_all_at_once() -> None:
+    """Each look at the wire costs as much as a hundred tokens."""
+    async def two_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            for piece in (b"one, ", b"two"):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    async def read(connection: Connection, seconds: float) -> bytes:
+        """The two pieces, sent while the connection rests."""
+        connection.rest(seconds)
+        await connection.write(b"send\n")
+        reading = asyncio.create_task(connection.read())
+        if seconds > 1:
+            await asyncio.sleep(0.05)
+            assert not reading.done()
+            connection.release()
+        return await reading
+
+    async def use() -> tuple[bytes, bytes, bytes]:
+        async with await asyncio.start_server(two_pieces, "127.0.0.1", 0) as server:
+            place = server.sockets[0].getsockname()
+            _, connection = await asyncio.get_running_loop().create_connection(Connection, *place)
+            # a rest that begins within another takes its place
+            connection.rest(0.01)
+            ended, over = await read(connection, 600.0), await read(connection, 0.05)
+            connection.rest(600.0)
+            connection.close()
+            return ended, over, await asyncio.wait_for(connection.read(), 10)
+    assert asyncio.run(use()) == (b"one, two", b"one, two", b"")
+
+
 def test_when_no_address_answers_the_first_failure_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         place = closed.getsockname()

@@ -15,6 +15,7 @@ from core.dataclass import dataclass
 MAX_HELD = 1 << 20
 # Bytes that are handed on at once: while they are read, saved and painted nothing can be stopped.
 MOST_READ = 1 << 14
+BUFFER = 1 << 15          # bytes that are received at once
 
 
 class BadAddress(ValueError):
@@ -71,15 +72,20 @@ def ascii_host(host: str) -> str:
         raise BadAddress(f"{host} is no name of a host") from problem
 
 
-class Connection(asyncio.Protocol):
-    """The bytes of one connection. Reading continues until MAX_HELD bytes wait to be taken."""
+class Connection(asyncio.BufferedProtocol):
+    """The bytes of one connection. Reading continues until MAX_HELD bytes wait to be taken.
+
+    One buffer receives everything: asyncio's own would be asked of the system anew each time.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._held = self._over = False
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._resting: asyncio.TimerHandle | None = None
+        self._over = False
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -93,9 +99,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._size += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._pieces.append(bytes(self._buffer[:nbytes]))
+        self._size += nbytes
         if self._size > MAX_HELD:
             self._pause()
         _wake(self._reader)
@@ -117,14 +126,25 @@ class Connection(asyncio.Protocol):
         _wake(self._writer)
         self._writer = None
 
-    def hold(self) -> None:
-        """Let the system collect what comes: each look at it costs as much as a hundred tokens."""
-        self._held = True
+    def rest(self, seconds: float) -> None:
+        """Let the system collect what comes for so long, and give nothing out meanwhile: each look
+        at it costs as much as a hundred tokens.
+        """
         self._pause()
+        self._cancel_rest()
+        self._resting = self.loop.call_later(seconds, self.release)
 
     def release(self) -> None:
-        self._held = False
+        """End the rest now."""
+        self._cancel_rest()
         self._resume()
+        if self._pieces:
+            _wake(self._reader)
+
+    def _cancel_rest(self) -> None:
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
 
     def _pause(self) -> None:
         if self._transport is not None and self._transport.is_reading():
@@ -132,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         transport = self._transport
-        if (transport is not None and not self._held and not transport.is_reading()
+        if (transport is not None and self._resting is None and not transport.is_reading()
             and not transport.is_closing()):
             transport.resume_reading()
 
@@ -141,16 +161,16 @@ class Connection(asyncio.Protocol):
 
         Raises OSError for a connection that broke.
         """
-        while not self._pieces:
-            if self._over:
-                if self._failure is not None:
-                    raise self._failure
-                return b""
+        while not self._over and (self._resting is not None or not self._pieces):
             self._reader = self.loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
+        if not self._pieces:
+            if self._failure is not None:
+                raise self._failure
+            return b""
         if self._size > MOST_READ:
             await asyncio.sleep(0)      # what pours in must not keep Ctrl-C from being heard
         return self._taken()
@@ -182,6 +202,7 @@ class Connection(asyncio.Protocol):
             await self._writer
 
     def close(self) -> None:
+        self._cancel_rest()
         if self._transport is not None:
             self._transport.abort()
 

@@ -190,12 +190,9 @@ class Response:
         except (OSError, NotHttp) as problem:
             raise BrokenAnswer(str(problem)) from problem
 
-    def hold(self) -> None:
-        """Leave what comes with the system until release()."""
-        self._connection.hold()
-
-    def release(self) -> None:
-        self._connection.release()
+    def rest(self, seconds: float) -> None:
+        """Leave what comes with the system for so long; read() waits for the end of it."""
+        self._connection.rest(seconds)
 
     def close(self) -> None:
         """Let the connection go; one whose answer was not read to its end is closed,

@@ -25,7 +25,7 @@ from core.providers.http.http1 import (Client, ConnectTimeout, HttpError, NoConn
                                        Silence)
 from core.providers.written import as_json
 
-FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
+FRAME = 0.025             # seconds: what comes within this time after a read is taken as one
 BUSY = 16_384             # bytes: after a read this large there is no waiting
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ANEW = b""                # among the reads of an answer: what follows begins with a whole event
@@ -240,11 +240,7 @@ class _Body:
         """
         spare = self._rest_until - time.monotonic()
         if spare > 0:
-            self._response.hold()
-            try:
-                await asyncio.sleep(spare)
-            finally:
-                self._response.release()
+            self._response.rest(spare)
         data = await self._response.read()
         if len(data) < BUSY:
             self._rest_until = time.monotonic() + self._rest

@@ -27,6 +27,7 @@ class Commits:
     def __init__(self, log: str) -> None:
         self._path = log
         self._level = NORMAL
+        self._empty = False     # the log, when it was looked at last
         self._soon: bool | None = None
         self._log: LogSync | None = None
 
@@ -45,6 +46,7 @@ class Commits:
 
     def opened(self, connection: sqlite3.Connection) -> None:
         self._set(connection, NORMAL)
+        self._empty = self._log_is_empty()
 
     def before(self, connection: sqlite3.Connection, *, waits: bool) -> None:
         """A transaction is about to begin."""
@@ -52,13 +54,18 @@ class Commits:
         if level != self._level:
             self._set(connection, level)
 
-    def fits(self, waits: bool) -> bool:
-        """Whether the transaction that has begun may be committed as it is."""
+    def begun(self, waits: bool) -> bool:
+        """Whether the transaction that has just begun may be committed; if not, begin it again."""
+        self._empty = not waits and self._log_is_empty()
         return self._level == self._fitting(waits)
+
+    def fits(self, waits: bool) -> bool:
+        """The same later: nobody else empties the log within our transaction."""
+        return (self._level == FULL) == waits
 
     def done(self, connection: sqlite3.Connection, *, durable: bool, waits: bool) -> None:
         """A transaction was committed."""
-        first = self._level == OFF
+        first, self._empty = self._level == OFF, False
         if first:
             self._set(connection, NORMAL)
         if first or self._soon is not None and not waits:
@@ -100,7 +107,7 @@ class Commits:
             self._log.close()
 
     def _fitting(self, waits: bool) -> str:
-        return FULL if waits else OFF if self._log_is_empty() else NORMAL
+        return FULL if waits else OFF if self._empty else NORMAL
 
     def _log_is_empty(self) -> bool:
         try:

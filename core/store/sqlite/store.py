@@ -257,7 +257,7 @@ class SqliteDatabase(Database):
                     raise
                 time.sleep(GLANCE)
                 continue
-            if self._commits.fits(waits):
+            if self._commits.begun(waits):
                 return
             run("ROLLBACK")
 

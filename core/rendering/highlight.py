@@ -4,13 +4,11 @@ the lexer's state is carried from line to line.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from core.regex import regex
 from core.rendering.layout import Run
+from core.rendering.lexer_rules import first_rule, lexer_by_states
 
 # strings and numbers stand out, what is defined is bold, comments are dim
 _STYLES: dict[tuple[str, ...], str] = {
@@ -30,13 +28,7 @@ _STYLES: dict[tuple[str, ...], str] = {
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer",
                  "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
-# these cannot be part of an alternation of several rules
-_OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")
-# flags at the start of a pattern, which can be limited to it: (?i)x becomes (?i:x)
-_INLINE_FLAGS = regex(r"\(\?([ims]+)\)")
 _COMMENT = _STYLES["Comment",]
-Rule = tuple[Any, Any, Any]             # what matches, what it does, how it changes the state
-Find = Callable[[str, int], Rule | None]
 
 
 class Highlighter:
@@ -91,7 +83,7 @@ class Highlighter:
         """
         found: list[tuple[Any, str]] = []
         pos, idle, end = 0, 0, len(text)
-        first_match = _rules(self._lexer, self._stack[-1])
+        first_match = first_rule(self._lexer, self._stack[-1])
         while pos < end:
             rule = first_match(text, pos)
             if rule is None:
@@ -103,12 +95,12 @@ class Highlighter:
                 pos = matched.end()
                 if change is not None:
                     self._move(change)
-                    first_match = _rules(self._lexer, self._stack[-1])
+                    first_match = first_rule(self._lexer, self._stack[-1])
             if idle > 100:
                 found.append((None, text[pos]))
                 if text[pos] == "\n":
                     self._stack = ["root"]
-                    first_match = _rules(self._lexer, "root")
+                    first_match = first_rule(self._lexer, "root")
                 pos, idle = pos + 1, 0
         return found
 
@@ -133,72 +125,6 @@ class Highlighter:
 
     def _pop(self, count: int) -> None:
         del self._stack[max(len(self._stack) - count, 1):]
-
-
-@lru_cache(maxsize=1024)
-def _rules(lexer: Any, state: str) -> Find:
-    """What finds the first rule of a lexer's state that matches at a place:
-    its match, action and change of state.
-
-    Neighbouring rules are joined to one pattern as far as they can be.
-    """
-    finders = [_finder(rules) for rules in _joinable(lexer._tokens[state])]
-    if len(finders) == 1:
-        return finders[0]
-
-    def find(text: str, pos: int) -> Rule | None:
-        for finder in finders:
-            found = finder(text, pos)
-            if found is not None:
-                return found
-        return None
-    return find
-
-
-def _joinable(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """The rules in order, grouped where one pattern can replace several."""
-    groups: list[list[Rule]] = []
-    group_flags = None      # of the last group; None where nothing can be added to it
-    for rule in rules:
-        own, body, flags = _parts(rule[0].__self__)
-        alone = bool(rule[0].__self__.groupindex) or _OWN_FLAGS.search(body) is not None
-        if group_flags is None or alone or flags != group_flags:
-            groups.append([])
-        groups[-1].append(rule)
-        group_flags = None if alone else flags
-    return groups
-
-
-def _parts(pattern: re.Pattern[str]) -> tuple[str, str, int]:
-    """The letters of the flags at its start, what follows them, and the other flags."""
-    inline = _INLINE_FLAGS.match(pattern.pattern)
-    if inline is None:
-        return "", pattern.pattern, pattern.flags
-    own = sum({getattr(re, letter.upper()) for letter in inline[1]})
-    return inline[1], pattern.pattern[inline.end():], pattern.flags & ~own
-
-
-def _finder(rules: Sequence[Rule]) -> Find:
-    patterns = [rule[0].__self__ for rule in rules]
-    if len(rules) == 1:
-        match_one, *rest = rules[0]
-        return lambda text, pos: (found, *rest) if (found := match_one(text, pos)) else None
-    places, number = {}, 1
-    for (match_at, action, change), pattern in zip(rules, patterns, strict=True):
-        # an action that is no token type takes the match of the rule's own pattern apart
-        places[number] = None if isinstance(action, tuple) else match_at, action, change
-        number += pattern.groups + 1
-    parts = list(map(_parts, patterns))
-    joined = "|".join(f"((?{own}:{body}))" if own else f"({body})" for own, body, _ in parts)
-    match_any = re.compile(joined, parts[0][2] & ~re.DEBUG).match
-
-    def find(text: str, pos: int) -> Rule | None:
-        matched = match_any(text, pos)
-        if matched is None:
-            return None
-        match_at, action, change = places[matched.lastindex or 0]
-        return matched if match_at is None else match_at(text, pos), action, change
-    return find
 
 
 def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
@@ -248,12 +174,12 @@ def _style(kind: tuple[str, ...] | None) -> str:
 def _lexer(language: str) -> tuple[Any, bool]:
     """The lexer, and whether its state can be carried over lines."""
     from pygments.lexer import ExtendedRegexLexer, RegexLexer
-    from pygments.lexers import get_lexer_by_name
+    from pygments.lexers import find_lexer_class_by_name
     from pygments.util import ClassNotFound
     try:
-        lexer = get_lexer_by_name(language)
+        found = find_lexer_class_by_name(language)
     except ClassNotFound:
         return None, False
-    if isinstance(lexer, RegexLexer) and not isinstance(lexer, ExtendedRegexLexer):
-        return lexer, True
-    return (lexer, False) if type(lexer).__name__ in _LINE_BY_LINE else (None, False)
+    if issubclass(found, RegexLexer) and not issubclass(found, ExtendedRegexLexer):
+        return lexer_by_states(found), True
+    return (found(), False) if found.__name__ in _LINE_BY_LINE else (None, False)

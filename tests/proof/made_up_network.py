@@ -46,7 +46,8 @@ class MadeUpNetwork(JumpingLoop):
 class _Transport(asyncio.Transport):
     """One connection. While reading is paused, what arrives is put together, as a system does."""
 
-    def __init__(self, loop: MadeUpNetwork, protocol: asyncio.Protocol, arrival: Arrival) -> None:
+    def __init__(self, loop: MadeUpNetwork, protocol: asyncio.BufferedProtocol,
+                 arrival: Arrival) -> None:
         super().__init__()
         self._loop, self._protocol, self._ending = loop, protocol, arrival.ending
         self._left = iter(arrival.pieces)
@@ -98,10 +99,16 @@ class _Transport(asyncio.Transport):
     def _hand_on(self) -> None:
         if self._closed or self._paused:
             return
-        if self._waiting:
-            come = b"".join(self._waiting)
-            self._waiting.clear()
-            self._protocol.data_received(come)
+        come = b"".join(self._waiting)
+        self._waiting.clear()
+        while come and not self._paused:
+            buffer = self._protocol.get_buffer(-1)
+            size = min(len(come), len(buffer))
+            buffer[:size], come = come[:size], come[size:]
+            self._protocol.buffer_updated(size)
+        if come:
+            self._waiting.append(come)
+            return
         if not self._ended or self._ending == "silent":
             return
         self._closed = True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from core.rendering import MarkdownStream  # noqa: E402
+from core.rendering.markdown import MarkdownStream  # noqa: E402
 
 CHARS_PER_TOKEN = 4
 WORDS = ("a stream of tokens becomes rows on the screen while the model still thinks about the "

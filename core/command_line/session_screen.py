@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.commands.session_tables import listed_sessions
+from core.sessions.tables import listed_sessions
 from core.console.screen import Screen
 from core.rendering.listing import table_lines
 from core.rendering.table import Table

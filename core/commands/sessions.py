@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.commands import Choice, Confirm, Done, History, Outcome, command
-from core.commands.session_tables import result_table, session_table
+from core.sessions.tables import result_table, session_table
 from core.errors import UsageError
 from core.model_manager import parse_target
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of

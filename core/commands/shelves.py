@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.chat.conversation import Chat
 from core.commands import Done, Outcome, command
-from core.commands.session_tables import session_table
+from core.sessions.tables import session_table
 from core.errors import UsageError
 from core.safe_text import safe_line
 from core.sessions.shelves import changed_tags, find_in_trash, purge_note

@@ -15,7 +15,6 @@ from core.console.notification import notification
 from core.console.terminal_modes import echoed
 from core.errors import ChatError
 from core.regex import regex
-from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 from core.rendering.event_lines import Line, middle_cut
 from core.rendering.listing import wrap_words
 from core.rendering.marks import HANG, MARKS, Kind, marked, styled
@@ -27,8 +26,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
     from core.messages import Image
+    from core.rendering.markdown import MarkdownStream
     from core.rendering.parser.code_blocks import CodeBlock
+    from core.rendering.plain import PlainStream
     from core.rendering.spoken import SpokenStream
+    from core.rendering.thinking import ThinkingStream
 
 CLEAR_LINE = "\x1b[K"
 THINKING_ROWS = 3           # rows of a model's thinking while it thinks
@@ -264,6 +266,11 @@ class Screen:
 
     # ---- replies
 
+    def prepare(self) -> None:
+        """Load what replies are shown with; the first one would do it otherwise."""
+        if self.markdown:
+            import core.rendering.markdown  # noqa: F401
+
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
         """A stream for a reply, or for its continuation after the text `before`, which is already
         on the screen.
@@ -272,13 +279,16 @@ class Screen:
             from core.rendering.spoken import SpokenStream
             return SpokenStream(self.write, before=before, codes=self.codes)
         if not self.markdown:
+            from core.rendering.plain import PlainStream
             return PlainStream(self.write, None if self.dumb else self.width,
                                color=self.theme.styled)
+        from core.rendering.markdown import MarkdownStream
         return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before,
                               codes=self.codes)
 
     def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:
         """With `hints`, the first thinking says which command shows it again."""
+        from core.rendering.thinking import ThinkingStream
         folded = self.thinking != "on"
         hint = "/thinking shows it." if folded and hints and not self._hinted else ""
         self._hinted = self._hinted or bool(hint)

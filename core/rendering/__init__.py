@@ -1,9 +1,9 @@
 """What a reply looks like in a terminal, while it streams.
 
-MarkdownStream(write, width, height, *, color=True)             Markdown
-ThinkingStream(write, width, *, folded, color=True)             a model's thinking: set apart,
+markdown.MarkdownStream(write, width, height, *, color=True)    Markdown
+thinking.ThinkingStream(write, width, *, folded, color=True)    a model's thinking: set apart,
                                                                 or one line that counts
-PlainStream(write, width=None, *, color=False)                  the text as it is, made safe
+plain.PlainStream(write, width=None, *, color=False)            the text as it is, made safe
 
 `write` takes a string for the terminal; `width` and `height` are asked at every frame. Each
 has the same three methods:
@@ -18,13 +18,3 @@ A stream begins in the first column. Until finish() nobody else may write to the
 cursor stays at the end of what is shown, with no style in force. The result never depends on how
 the text was cut into frames.
 """
-
-from __future__ import annotations
-
-from core.rendering.markdown import MarkdownStream
-from core.rendering.plain import PlainStream
-from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, Theme, theme_of
-from core.rendering.thinking import ThinkingStream
-
-__all__ = ["MONO", "NO_STYLE", "UNKNOWN", "MarkdownStream", "PlainStream", "Theme",
-           "ThinkingStream", "theme_of"]

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from core.rendering.columns import wrapped
 from core.rendering.layout import Layout
 from core.rendering.marks import styled
-from core.rendering.rows import PROSE
 from core.rendering.table import Excerpt, Excerpts
 from core.rendering.theme import Theme
-from core.rendering.widths import text_width
+from core.rendering.widths import PROSE, text_width
 from core.safe_text import safe_line
 
 BEHIND = 2          # cells after a number, and between a title and its facts

@@ -6,9 +6,8 @@ from typing import Literal
 
 from core.dataclass import dataclass
 from core.rendering.columns import wrapped
-from core.rendering.rows import PROSE
 from core.rendering.theme import Theme
-from core.rendering.widths import text_width
+from core.rendering.widths import PROSE, text_width
 from core.safe_text import safe_text
 
 Kind = Literal["user", "thinking", "now", "question", "done", "failed", "added", "note", "warning",

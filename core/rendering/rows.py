@@ -13,9 +13,8 @@ from core.rendering.parser.operations import (BOLD, CODE, END, IMAGE, ITALIC, MA
                                               Define, Open, Operation, Retag, Span)
 from core.rendering.table_rows import TableRows
 from core.rendering.theme import Theme
-from core.rendering.widths import text_width
+from core.rendering.widths import PROSE, text_width
 
-PROSE = 88              # columns of a line of words; tables and code take what they need
 HELD_ROWS = 50          # of a table, to measure its columns
 _BULLETS = ("\u2022 ", "\u25e6 ", "\u25aa ")
 _BOXES = {"x": "\u2611 ", "_": "\u2610 "}

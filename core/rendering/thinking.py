@@ -9,9 +9,8 @@ from core.rendering.columns import wrapped
 from core.rendering.layout import Layout
 from core.rendering.painter import Painter
 from core.rendering.quantities import duration
-from core.rendering.rows import PROSE
 from core.rendering.theme import NO_STYLE, UNKNOWN, Theme
-from core.rendering.widths import clip
+from core.rendering.widths import PROSE, clip
 from core.safe_text import safe_text
 
 _MARK = "~ "

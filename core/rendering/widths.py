@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 TAB = 8
+PROSE = 88              # columns of a line of words; tables and code take what they need
 _EMOJI_STYLE = "\ufe0f"
 # our own signs and what models write most: known without loading the tables
 _COMMON = "•◦▪☐☑│─┼…–—‘’“”→"

@@ -60,10 +60,11 @@ def open_place(settings: Settings) -> Store:
 
 def _something_waits(settings: Settings) -> bool:
     """Whether there may be spool files; asked without loading what reads them."""
-    for directory in (os.path.join(data_directory(settings.environment), "spool"),
-                      temporary_directory(settings.environment)):
+    for directory, start in ((os.path.join(data_directory(settings.environment), "spool"), ""),
+                             (temporary_directory(settings.environment), "stream-chat-")):
         try:
-            if any(name.endswith(".jsonl") for name in os.listdir(directory)):
+            if any(name.startswith(start) and name.endswith(".jsonl")
+                   for name in os.listdir(directory)):
                 return True
         except OSError:
             pass

@@ -25,12 +25,15 @@ from core.safe_text import safe_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+    from core.rendering.markdown import MarkdownStream
+    from core.rendering.plain import PlainStream
     from core.rendering.spoken import SpokenStream
+    from core.rendering.thinking import ThinkingStream
 
 TICK = 1.0          # seconds between two updates of a live row
 HEARTBEAT = 30.0    # seconds between two mentions of a wait on a plain screen
 LEAST_SECONDS = 0.5  # seconds of an answer from which its speed is meaningful
+LOADED_AFTER = 0.02  # seconds of a turn, when its request is usually on its way
 SHOWN_AFTER = 0.5   # seconds after which a running tool gets a live row
 
 
@@ -66,6 +69,7 @@ class Painter:
         """
         last: Message | None = None
         ticking = asyncio.create_task(self._tick())
+        loading = asyncio.get_running_loop().call_later(LOADED_AFTER, self._screen.prepare)
         if self._screen.typed is not None:
             self._screen.typed.on_open = self.open_thinking
         try:
@@ -77,6 +81,7 @@ class Painter:
             self._finish(last)
         finally:
             ticking.cancel()
+            loading.cancel()
             if self._screen.typed is not None:
                 self._screen.typed.on_open = None
             self._screen.live(())

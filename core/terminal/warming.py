@@ -16,7 +16,7 @@ PAUSE = 0.02      # seconds between two steps, in which keys are handled
 NEEDED = ("core.store.words", "core.store.sqlite.log_sync", "core.models.window",
           "core.models.facts", "core.providers.http.connection", "core.providers.http.parser",
           "core.providers.http.http1", "core.providers.written", "core.rendering.parser.blocks",
-          "core.terminal.first_use")
+          "core.rendering.markdown", "core.rendering.thinking", "core.terminal.first_use")
 
 
 def steps(chat: Chat) -> Iterator[Callable[[], object]]:

@@ -17,7 +17,9 @@ from typing import Any
 import pyte
 import pytest
 
-from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+from core.rendering.markdown import MarkdownStream
+from core.rendering.plain import PlainStream
+from core.rendering.thinking import ThinkingStream
 from core.rendering.widths import last_row
 from tests.fake_server import (Answer, FakeServer, Pause, Received, Stall, Step, chat_line,
                                done_line, json_answer, json_line)

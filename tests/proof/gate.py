@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from core.events import (
     Event, ModelChanged, Notice, Resuming, Retrying, ToolFinished, ToolRequested)
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
-from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+from core.rendering.markdown import MarkdownStream
+from core.rendering.plain import PlainStream
+from core.rendering.thinking import ThinkingStream
 from core.rendering.event_lines import EventLines
 from core.rendering.spoken import SpokenStream
 from core.safe_text import safe_line

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyte
 import pytest
 
-from core.rendering import MarkdownStream
+from core.rendering.markdown import MarkdownStream
 from tests.rendering.test_rendering import Terminal, cuts, show
 
 GROUPS, EACH = 10, 20

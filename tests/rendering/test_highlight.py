@@ -13,8 +13,8 @@ from pygments.token import Number, Text
 from core.rendering.highlight import Highlighter
 from core.rendering.lexer_rules import lexer_by_states
 
-LANGUAGES = ("python", "js", "ts", "c", "cpp", "csharp", "java", "go", "rust", "php", "bash", "html",
-             "css", "sql", "toml", "diff", "lua", "haskell", "scala", "julia")
+LANGUAGES = ("python", "js", "ts", "c", "cpp", "csharp", "java", "go", "rust", "php", "bash",
+             "html", "css", "sql", "toml", "diff", "lua", "haskell", "scala", "julia")
 SOURCE = '''#!/usr/bin/env thing
 <?php $a = ["k" => 1]; ?><p class="x">text &amp; more</p>
 import os, sys; use std::io; #include <stdio.h>

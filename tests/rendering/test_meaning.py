@@ -9,7 +9,8 @@ import random
 import pyte
 import pytest
 
-from core.rendering import MarkdownStream, Theme
+from core.rendering.markdown import MarkdownStream
+from core.rendering.theme import Theme
 from core.rendering.parser.blocks import Parser
 from core.rendering.parser.code_blocks import (closing_fence, code_blocks, ends_in_code,
                                                opening_fence)

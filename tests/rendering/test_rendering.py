@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+from core.rendering.markdown import MarkdownStream
+from core.rendering.plain import PlainStream
+from core.rendering.thinking import ThinkingStream
 
 OWN_SEQUENCES = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AC]|\x1b\[J|\r|\n|\t")
 
@@ -283,8 +285,8 @@ def test_tiny_terminals(width: int, height: int) -> None:
 
 @pytest.mark.processes
 def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
-    program = ("import sys; from core.rendering import MarkdownStream; m = MarkdownStream(lambda "
-               "_: None, lambda: 80, lambda: 24)\nm.feed('# A\\n\\n- **b**\\n\\n> "
+    program = ("import sys; from core.rendering.markdown import MarkdownStream\n"
+               "m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\nm.feed('# A\\n\\n- **b**\\n\\n> "
                "c\\n\\n```\\nx\\n```\\n'); m.finish()\nassert not {'wcwidth', 'pygments', 'rich', "
                "'asyncio'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", program], check=True,

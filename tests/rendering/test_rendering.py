@@ -286,9 +286,9 @@ def test_tiny_terminals(width: int, height: int) -> None:
 @pytest.mark.processes
 def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
     program = ("import sys; from core.rendering.markdown import MarkdownStream\n"
-               "m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\nm.feed('# A\\n\\n- **b**\\n\\n> "
-               "c\\n\\n```\\nx\\n```\\n'); m.finish()\nassert not {'wcwidth', 'pygments', 'rich', "
-               "'asyncio'} & set(sys.modules)")
+               "m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\n"
+               "m.feed('# A\\n\\n- **b**\\n\\n> c\\n\\n```\\nx\\n```\\n'); m.finish()\n"
+               "assert not {'wcwidth', 'pygments', 'rich', 'asyncio'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", program], check=True,
                    cwd=Path(__file__).parent.parent.parent)
 

@@ -1,6 +1,4 @@
-"""The way of one session's writes: into the store,
-into the spool while the store fails, or nowhere.
-"""
+"""Where one session's writes go: the store, the spool while the store fails, or nowhere."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 
 from core.errors import SessionGone, StoreError, StoreForbidden, StoreGone
 from core.messages import Message
+from core.sessions.ended_turn import EndedTurn
 from core.sessions.spool import Places, SpoolFile, places_of, remove
 from core.sessions.writes import Write, apply_write, chunk_write
 from core.store.message_json import message_to_dict
@@ -121,6 +120,7 @@ class Journal(NoJournal):
         self._file: SpoolFile | None = None     # holds all that waits
         self._broken: list[str] = []    # spool files that took only a part of it
         self._unsettled: list[Write] = []    # written, and perhaps not yet on the disk
+        self._ended = EndedTurn()
         self.deleted = False
 
     @property
@@ -223,6 +223,7 @@ class Journal(NoJournal):
 
         Raises StoreForbidden.
         """
+        self._ended.clear()
         try:
             return not self.saved or self._store.begin_turn(session)
         except SessionGone:
@@ -234,22 +235,36 @@ class Journal(NoJournal):
         return True
 
     def end_turn(self, session: str) -> float | None:
+        """What the store cannot take back now, it takes when the session is looked at or closed."""
+        self._ended.session = session
+        return self._give_back()
+
+    def _give_back(self) -> float | None:
+        """Returns what changed() says; None while the turn cannot be given back."""
         if not self.saved:
             return None
         try:
-            changed = self.changed(session)
-            self._store.end_turn(session)
+            changed = self._updated(self._ended.session)
+            self._store.end_turn(self._ended.session)
         except StoreError:
-            return None    # the turn ends with the program, or when this one begins another
+            return None
+        self._ended.clear()
         return changed
 
     def changed(self, session: str) -> float | None:
+        if self._ended.is_due():
+            with self.hurried():
+                if self._drain():    # what waits is saved first
+                    self._give_back()
         if not self.saved:
             return None
         try:
-            rows = self._store.some_sessions([session])
+            return self._updated(session)
         except StoreError:
             return None
+
+    def _updated(self, session: str) -> float | None:
+        rows = self._store.some_sessions([session])
         return rows[0].updated if rows else None
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
@@ -260,8 +275,8 @@ class Journal(NoJournal):
 
     def hurried(self) -> AbstractContextManager[None]:
         try:
-            return self._store.hurried() if self.saved else nullcontext()
-        except StoreError:
+            return self._store.hurried()
+        except StoreError:      # of a store that could not be opened yet
             return nullcontext()
 
     def retry(self) -> None:
@@ -275,6 +290,8 @@ class Journal(NoJournal):
         self._settle()
         if not self._drain() and self._file is not None:
             self._file.close()      # it still holds what waits, so nothing is lost
+        elif self._ended.session:
+            self._give_back()
 
     def _drain(self) -> bool:
         """True when nothing waits any more."""

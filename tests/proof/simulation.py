@@ -33,6 +33,8 @@ from tests.one_model import Models
 from tests.virtual_time import JumpingLoop
 
 PROGRAMS = 3
+IN_ONE_DATABASE = 200
+LOCKED = (0.01,) * 8 + (0.5, 0.5, 4.0)    # seconds that another program writes
 TARGETS = ("a/one", "b/two")
 FAULTS = ("", "", "", "breaks", "breaks", "refuses", "busy", "silent", "tool", "tool")
 PATIENT = RetryConfig(max_attempts=4, initial_delay=0.0, max_delay=0.0, jitter=0.0)
@@ -129,36 +131,64 @@ class _Lock:
         self._left = -1
 
 
+class _Programs:
+    """The programs that have one database open, each with a store of its own."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._stores: dict[int, SqliteStore] = {}
+        self.dead: list[object] = []    # turns of killed programs: Python would tidy them up
+
+    def store(self, number: int) -> SqliteStore:
+        """The store of this program, which is started if it does not run."""
+        if number not in self._stores:
+            self._stores[number] = SqliteStore(self.place, busy_seconds=0.001)
+        return self._stores[number]
+
+    def end(self, number: int) -> None:
+        """The locks of the program are gone, as after kill -9; nothing else is tidied up."""
+        self._stores.pop(number).close()
+
+    def end_if_running(self, number: int) -> None:
+        if number in self._stores:
+            self.end(number)
+
+    def end_all(self) -> None:
+        for number in list(self._stores):
+            self.end(number)
+        self.dead.clear()
+
+
 class Conversation:
     """One session, its programs, and the paper."""
 
-    def __init__(self, place: str, chance: random.Random, tally: Tally, number: int,
-                 dead: list[object]) -> None:
-        """`dead` keeps the turns of killed programs as they were: Python would tidy them up."""
-        self._place, self._chance, self._tally, self._number = place, chance, tally, number
-        self._spool = f"{place}-{number}"
+    def __init__(self, programs: _Programs, chance: random.Random, tally: Tally,
+                 number: int) -> None:
+        self._programs, self._chance, self._tally, self._number = programs, chance, tally, number
+        self._place = programs.place
+        self._spool = f"{self._place}-{number}"
         self._paper = _Paper()
         self._name = ""
         self._ran: list[str] = []
         self._model = _Model(chance)
-        self._dead = dead
+        self._running = 0       # the number of the program whose turn it is
 
     async def run(self) -> None:
         steps = self._chance.randint(2, 5)
         for step in range(steps):
-            store = SqliteStore(self._place, busy_seconds=0.001)
+            self._running = self._chance.randrange(PROGRAMS)
+            store = self._programs.store(self._running)
             recover(store, self._spool)
             session = (open_session(store, self._spool, name=self._name) if self._name
                        else Session(store, self._spool))
             try:
-                await self._step(session, store, f"question {self._number}.{step}")
+                await self._step(session, f"question {self._number}.{step}")
             finally:
                 session.close()
-                store.close()
             self._name = self._name or session.id
             self._check()
 
-    async def _step(self, session: Session, store: SqliteStore, question: str) -> None:
+    async def _step(self, session: Session, question: str) -> None:
         lines, chance = self._paper.lines, self._chance
         if lines and chance.random() < 0.2:
             while lines.pop()[0] != "user":
@@ -166,18 +196,18 @@ class Conversation:
             session.undo()
             if not lines or chance.random() < 0.5:
                 lines.append(("user", question))
-                await self._turn(session, store, question)
+                await self._turn(session, question)
             return
         lines.append(("user", question))
-        await self._turn(session, store, question)
+        await self._turn(session, question)
 
-    async def _turn(self, session: Session, store: SqliteStore, question: str) -> None:
+    async def _turn(self, session: Session, question: str) -> None:
         """Ask; sometimes be stopped, or killed, after some events."""
         chance, shown = self._chance, ""
         self._tally.turns += 1
         self._model.left = chance.randint(0, 3)
         ending, left = chance.choice(("", "", "", "stop", "kill")), chance.randrange(12)
-        lock = (_Lock(self._place, chance.randrange(-1, 10), chance.choice((0.01, 0.5, 4.0)))
+        lock = (_Lock(self._place, chance.randrange(-1, 10), chance.choice(LOCKED))
                 if ending != "kill" and chance.random() < 0.3 else None)
         self._tally.locks += lock is not None
         session.add_user(user_message(question))
@@ -198,8 +228,8 @@ class Conversation:
             ending = ""
         if ending == "kill":
             self._tally.kills += 1
-            self._dead.append(events)
-            store.close()       # its locks are gone, as after kill -9; nothing else is tidied up
+            self._programs.dead.append(events)
+            self._programs.end(self._running)
         else:
             self._tally.stops += ending == "stop"
             await events.aclose()
@@ -218,13 +248,12 @@ class Conversation:
         return ToolFinished(ToolResult(call.id, call.name, "found"), 0.0)
 
     def _check(self) -> None:
-        """A program that has seen nothing of all this opens the session."""
-        store = SqliteStore(self._place)
-        try:
-            recover(store, self._spool)
-            messages = open_session(store, name=self._name).messages
-        finally:
-            store.close()
+        """Another program, which is often a new one, opens the session."""
+        if self._chance.random() < 0.2:
+            self._programs.end_if_running(PROGRAMS)
+        store = self._programs.store(PROGRAMS)
+        recover(store, self._spool)
+        messages = open_session(store, name=self._name).messages
         told = _told(messages)
         if told != self._paper.lines:
             self._fault(f"{told[-2:]} is saved for {self._paper.lines[-2:]}")
@@ -255,14 +284,15 @@ def _told(messages: list[Message]) -> list[tuple[str, str]]:
 
 def simulate(seed: int, count: int) -> Tally:
     """So many conversations. The same seed gives the same ones."""
-    tally, loop, dead = Tally(), JumpingLoop(), list[object]()
+    tally, loop = Tally(), JumpingLoop()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        for number in range(count):
-            place = str(Path(folder) / f"{number // 200}.db")
-            talk = Conversation(place, random.Random(f"{seed} {number}"), tally, number,
-                                dead)
-            loop.run_until_complete(talk.run())
-            tally.conversations += 1
+        for first in range(0, count, IN_ONE_DATABASE):
+            programs = _Programs(str(Path(folder) / f"{first}.db"))
+            for number in range(first, min(count, first + IN_ONE_DATABASE)):
+                talk = Conversation(programs, random.Random(f"{seed} {number}"), tally, number)
+                loop.run_until_complete(talk.run())
+                tally.conversations += 1
+            programs.end_all()
     tally.seconds = loop.time()
     return tally

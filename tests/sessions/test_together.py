@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from core.events import Event, MessageAdded, OthersSaid, TextDelta
 from core.messages import Message, Text, user_message
 from core.session_manager import Session, open_session
 from core.sessions.tree import Tree
+from core.store.sqlite.store import SqliteStore
 from db import Store, open_store
 from tests import postgres
 
@@ -285,3 +288,43 @@ def test_a_turn_says_what_others_wrote_before_it(place: str, tmp_path: Path) -> 
         "Another program added 2 messages to this conversation."]
     assert texts(second) == ["one", "re: one", "two", "re: two", "three", "re: three"]
     close(first, second)
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["nothing waits", "a reply waits"])
+@pytest.mark.parametrize("how", ["look", "close"])
+def test_a_turn_that_ended_while_the_database_was_locked_is_given_back(
+        how: str, waiting: bool, tmp_path: Path) -> None:
+    """The program lives on at its prompt, and others must not wait for it."""
+    path = str(tmp_path / "s.db")
+    with closing(SqliteStore(path, busy_seconds=0.01)) as store, closing(open_store(path)) as other:
+        session = Session(store, str(tmp_path / "spool"))
+        ask(session, "one")
+        with closing(sqlite3.connect(path, isolation_level=None)) as program:
+            if waiting:
+                asyncio.run(end_locked(session, program))
+            else:
+                assert not session.is_answered_elsewhere()
+                asyncio.run(begin(session))
+                program.execute("BEGIN IMMEDIATE")
+                session.end_turn()
+            assert not other.begin_turn(session.id)
+        session.look() if how == "look" else session.close()
+        assert other.begin_turn(session.id)
+        assert [message.text for message in open_session(other, name=session.id).messages] == [
+            "one", "re: one", *(["two", "re: two"] if waiting else [])]
+        session.close()
+
+
+async def begin(session: Session) -> None:
+    assert [notice async for notice in session.begin_turn()] == []
+
+
+async def end_locked(session: Session, program: sqlite3.Connection) -> None:
+    """A turn during which another program locks the database and keeps it locked."""
+    await begin(session)
+    session.add_user(user_message("two"))
+    async for _ in session.record(answer("two")):
+        if not program.in_transaction:
+            program.execute("BEGIN IMMEDIATE")
+    session.end_turn()
+    assert session.last_words

@@ -8,6 +8,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Imported by asyncio, logging and shutil, but not used in a run without TLS and without errors.
@@ -19,7 +20,13 @@ CHECKED_FOR = ("ssl.SSLSocket",)
 
 
 class LateModule(ModuleType):
-    """A placeholder for a module; reading or setting an attribute loads the real module."""
+    """A placeholder for a module; reading or setting an attribute loads the real module, which
+    `then` receives first.
+    """
+
+    def __init__(self, name: str, then: Callable[[Any], object] | None = None) -> None:
+        super().__init__(name)
+        self.__then__ = then
 
     def __getattr__(self, name: str) -> Any:
         if f"{self.__name__}.{name}" in CHECKED_FOR and sys.modules.get(self.__name__) is self:
@@ -38,9 +45,13 @@ class LateModule(ModuleType):
 
 def _real(late: LateModule) -> ModuleType:
     name = late.__name__
-    if sys.modules.get(name) is late:
-        del sys.modules[name]
-    return import_module(name)
+    if sys.modules.get(name) is not late:
+        return import_module(name)
+    del sys.modules[name]
+    module = import_module(name)
+    if late.__then__ is not None:
+        late.__then__(module)
+    return module
 
 
 def load_late(names: tuple[str, ...] = UNUSED) -> None:
@@ -48,3 +59,11 @@ def load_late(names: tuple[str, ...] = UNUSED) -> None:
     for name in names:
         if name not in sys.modules:
             sys.modules[name] = LateModule(name)
+
+
+def when_loaded(name: str, then: Callable[[Any], object]) -> None:
+    """Call `then` with this module: now, or as soon as something loads it."""
+    if name in sys.modules:
+        then(sys.modules[name])
+    else:
+        sys.modules[name] = LateModule(name, then)

@@ -5,6 +5,7 @@ and importing does nothing.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,52 @@ print(own)
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]" and not list(Path(environment["HOME"]).rglob("*"))
+
+
+# Interrupts the program at these imports of its start (their numbers), in a child for each.
+INTERRUPT = """
+import os, signal, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import stream_chat
+places, words = map(int, sys.argv[2].split(",")), sys.argv[3:]
+def interrupted_at(place):
+    class Count:
+        left = place
+        def find_spec(self, name, path=None, target=None):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGINT)
+    sys.meta_path.insert(0, Count())
+    sys.argv = ["stream-chat", *words]
+    stream_chat.main()
+for place in places:
+    child = os.fork()
+    if not child:
+        interrupted_at(place)
+        os._exit(99)
+    print(place, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_silent(environment: Environment) -> None:
+    """Also before anything of ours could wait for it."""
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    places = [1, 2, *sorted(chance.sample(range(3, 60), 6))]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, str(ROOT / "stream_chat.py"),
+         ",".join(map(str, places)), "-p", "demo", "--demo-delay", "0", "--no-save", "hi"],
+        env=without_coverage(environment), stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=120)
+    codes = dict(map(int, line.split()) for line in done.stdout.splitlines() if line[0].isdigit())
+    assert set(codes) == set(places) and set(codes.values()) == {130}, (codes, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_without_a_place_to_write_it(environment: Environment) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, str(ROOT / "stream_chat.py"), "--version"],
+                              env=environment, stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=60)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1

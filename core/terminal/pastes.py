@@ -6,7 +6,7 @@ from __future__ import annotations
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 
-from core.safe_text import without_surrogates
+from core.safe_text import safe_text, without_surrogates
 
 FOLDED_FROM = 13       # lines
 FIRST = 0xF0000        # private-use characters: one for each folded paste of a prompt
@@ -66,8 +66,10 @@ def clean(pasted: str) -> str:
     return "".join("\ufffd" if FIRST <= ord(sign) < FIRST + MOST else sign for sign in text)
 
 
-class FoldPastes(Processor):
-    """Shows each sign as its label."""
+class ShownCharacters(Processor):
+    """Shows each sign as its label, and what steers a terminal or is not seen (a completed file
+    name may contain it, or a paste) as its code point.
+    """
 
     def __init__(self, pastes: Pastes) -> None:
         self._pastes = pastes
@@ -78,7 +80,8 @@ class FoldPastes(Processor):
         for style, text, *_ in transformation_input.fragments:
             for sign in text:
                 label = self._pastes.label(sign)
-                shown = sign if label is None else label
+                # prompt_toolkit has marks of its own for ASCII's control characters
+                shown = label or (sign if sign.isascii() else safe_text(sign))
                 fragments.append((style if label is None else "class:paste", shown))
                 places.append(places[-1] + len(shown))
 

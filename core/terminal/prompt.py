@@ -38,7 +38,7 @@ from core.terminal.keyboard import ESCAPE_SECONDS, Keyboard
 from core.terminal.line_reader import Reader
 from core.terminal.menu import Menu
 from core.terminal.others import Following, newest, watch
-from core.terminal.pastes import FoldPastes, Pastes
+from core.terminal.pastes import ShownCharacters, Pastes
 from core.terminal.status_line import status_line
 from core.terminal.warming import warm
 
@@ -73,7 +73,7 @@ class PromptReader(Reader):
             key_bindings=prompt_keys(self._pastes, self._menu, keyboard,
                                      lambda text: self._edit(text, settings.environment)),
             editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
-            input_processors=[FoldPastes(self._pastes)], erase_when_done=True,
+            input_processors=[ShownCharacters(self._pastes)], erase_when_done=True,
             complete_while_typing=False,
             tempfile_suffix=".md", style=prompt_style(self._screen))
         session.app.ttimeoutlen = ESCAPE_SECONDS

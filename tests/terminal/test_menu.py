@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
 from core.commands.stages import in_stage, stage_of
+from core.safe_text import safe_text
 from core.terminal.completion import fitting, path_in, short
 from core.terminal.keyboard import Sequences
 from tests.fake_server import FakeOllama
@@ -249,6 +252,39 @@ def test_no_row_is_wider_than_the_screen_and_names_of_files_are_safe(
             chat.wait(r"^    @x")
         chat.send(CTRL_C + CTRL_D)
         assert chat.exit_status() == 0
+
+
+def asked(ollama: FakeOllama) -> list[str]:
+    return [message["content"] for request in ollama.chats
+            for message in request.json["messages"]]
+
+
+@pytest.mark.parametrize("way", ["completed", "pasted"])
+def test_what_is_not_seen_is_shown_where_it_is_edited(
+        ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path,
+        way: str) -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    signs = [chr(code) for code in range(0x80, 0xE1000)
+             if not 0xD800 <= code < 0xE000 and safe_text(chr(code)) != chr(code)]
+    name = "n" + "".join(chance.sample(signs, 6)) + "\u202e\U000e0041z"
+    (tmp_path / name).write_text("words in the file")
+    with Terminal([*program, "-m", "echo"], environment, cwd=tmp_path, columns=120) as chat:
+        chat.wait_prompt()
+        if way == "completed":
+            chat.send("@n")
+            chat.wait("@\"?n<U")
+            chat.send(TAB)
+        else:
+            chat.send(f"\x1b[200~@{name}\x1b[201~")
+        chat.wait(re.escape(f"{safe_text(name)}"))
+        chat.send("x" + BACKSPACE + ENTER)       # the cursor stands where it is seen
+        chat.wait_until(lambda: any(asked(ollama)), "the question")
+        chat.wait_prompt()
+        shown = chat.raw.decode("utf-8", "replace")
+        assert not [sign for sign in name if sign in shown and not sign.isprintable()]
+    assert any(name in question for question in asked(ollama))
 
 
 def test_what_fits() -> None:

@@ -179,10 +179,16 @@ def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
 
 
 def _unknown_option(word: str) -> UsageError:
-    """An error that suggests the option with similar letters, or one that starts with the word."""
+    """An error that suggests the option with nearly the same letters, the one all of whose words
+    were typed (--search for --search-sessions), or one that is similar or starts with the word.
+    """
     from difflib import get_close_matches
     flags = [flag for row in SETTINGS for flag in row.flags if flag.startswith("--")]
-    close = (get_close_matches(word, flags, n=1, cutoff=0.7)
+    typed = set(word.strip("-").split("-"))
+    within = [flag for flag in flags if typed.issuperset(flag[2:].split("-"))]
+    close = (get_close_matches(word, flags, n=1, cutoff=0.9)
+             or sorted(within, key=len)[-1:]
+             or get_close_matches(word, flags, n=1, cutoff=0.7)
              or [flag for flag in flags if len(word) > 4 and flag.startswith(word)])
     hint = f"Did you mean {close[0]}?" if close else "stream-chat --help lists all options."
     return UsageError(f"Unknown option: {word}.", f"{hint} Words after -- are the question.")

@@ -4,7 +4,10 @@ and every bad value is told in three lines with exit code 2.
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
+from difflib import SequenceMatcher
 
 import pytest
 
@@ -12,6 +15,7 @@ from core import __version__
 from core.argument_parser import first_part, help_text, parse_arguments
 from core.chat_engine import main
 from core.config import SETTINGS
+from core.config.values import check_value
 from core.errors import UsageError
 
 HOME = {"HOME": "/nowhere"}
@@ -132,6 +136,49 @@ def test_switches_can_be_turned_off() -> None:
 def test_words_that_the_locale_could_not_read() -> None:
     assert parse_arguments(["caf\udcc3\udca9"], HOME).prompt == "caf\u00e9"
     assert parse_arguments(["caf\udce9"], HOME).prompt == "caf\ufffd"
+
+
+def misspelt(word: str, chance: random.Random) -> str:
+    """One letter missing, doubled, exchanged with its neighbour, or another one."""
+    place = chance.randrange(3, len(word) - 1)
+    before, letter, after = word[:place], word[place], word[place + 1:]
+    return chance.choice((before + after, before + letter + letter + after,
+                          before + after[0] + letter + after[1:], before + "q" + after))
+
+
+def test_a_misspelt_option_or_value_is_recognized() -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    flags = [flag for row in SETTINGS for flag in row.flags if len(flag) > 7]
+    for flag in flags:
+        typed = misspelt(flag, chance)
+        if typed in flags:
+            continue
+        with pytest.raises(UsageError) as caught:
+            parse_arguments([typed], HOME)
+        near = caught.value.hint.removeprefix("Did you mean ").partition("?")[0]
+        assert near == flag or ratio(near, typed) >= ratio(flag, typed), (typed, near)
+    for row in SETTINGS:
+        for choice in row.choices:
+            if len(choice) > 5:
+                typed = misspelt(choice, chance)
+                with pytest.raises(UsageError, match="Did you mean"):
+                    check_value(row, typed, row.flags[0])
+
+
+def ratio(one: str, other: str) -> float:
+    return SequenceMatcher(None, other, one).ratio()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("--search-sessions", "--search"), ("--export-format", "--format"), ("--colour", "--color"),
+    ("--list-session", "--list-sessions"), ("--models", "--model"), ("--list-all-models",
+                                                                     "--list-models")])
+def test_an_option_whose_words_were_typed_is_suggested(typed: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_arguments([typed, "x"], HOME)
+    assert caught.value.hint.startswith(f"Did you mean {meant}?")
 
 
 @pytest.mark.parametrize(("word", "meant"),

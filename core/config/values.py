@@ -7,6 +7,7 @@ from core.errors import ConfigError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -40,10 +41,15 @@ def _refuse_blank(row: Setting, text: str, where: str) -> None:
         )
 
 
+def _similar(text: str, choices: Sequence[str]) -> str:
+    from difflib import get_close_matches
+    return next(iter(get_close_matches(text.lower(), choices, n=1, cutoff=0.7)), "")
+
+
 def check_value(row: Setting, value: Any, where: str) -> Any:
     """Return the value. Raises UsageError if it is not among the choices or within the limits."""
     if row.choices and value not in row.choices:
-        meant = row.near.get(str(value).lower())
+        meant = row.near.get(str(value).lower()) or _similar(str(value), row.choices)
         raise UsageError(
             f"{where} cannot be {value!r}.{f' Did you mean {meant}?' if meant else ''}",
             f"It is one of: {', '.join(row.choices)}.",

@@ -13,6 +13,7 @@ from core.messages import Image, Message, Thinking
 from core.model_manager import POOL, Providers, Target, expanded, find_target, provider_name
 from core.models.facts import ModelFacts
 from core.models.health import list_models, set_up
+from core.providers import similar_provider
 from core.providers.hosts import find_host
 from core.providers.sent import Ledger
 
@@ -100,7 +101,15 @@ def _unlisted(target: Target, names: Sequence[str]) -> str:
         return ""
     close = get_close_matches(target.model, [*names, *(name.partition(":")[0] for name in names)],
                               n=1)
-    return f"{target.provider} does not list it." + (f" Did you mean {close[0]}?" if close else "")
+    meant = close[0] if close else _with_provider_corrected(target.model)
+    return f"{target.provider} does not list it." + (f" Did you mean {meant}?" if meant else "")
+
+
+def _with_provider_corrected(name: str) -> str:
+    """The name if what stands before its slash is a misspelt provider; otherwise empty."""
+    begin, slash, model = name.partition("/")
+    provider = similar_provider(begin) if slash else ""
+    return provider and f"{provider}/{model}"
 
 
 def _some(names: Sequence[str]) -> str:

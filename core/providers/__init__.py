@@ -321,10 +321,15 @@ def installed_names() -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))
 
 
-def _suggestion(name: str) -> str:
+def similar_provider(name: str) -> str:
+    """The provider that a misspelt name resembles; empty where it resembles none."""
     from difflib import get_close_matches
     known = [*installed_names(),
              *(word for host in known_hosts() for word in (host.name, *host.aliases))]
-    close = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
-    return ((f"Did you mean {close[0]}? " if close else "") + "--list-providers (/providers in a "
+    return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=0.7)), "")
+
+
+def _suggestion(name: str) -> str:
+    close = similar_provider(name)
+    return ((f"Did you mean {close}? " if close else "") + "--list-providers (/providers in a "
             "chat) lists them.")

@@ -85,6 +85,8 @@ def test_several_are_meant_or_none_is_listed() -> None:
         with pytest.raises(UsageError, match="words may be words-50:latest, words-500@50:latest"):
             await run_command(chat, "/model words")
         assert "Did you mean think?" in str(await run_command(chat, "/model thinc"))
+        for typed, meant in (("opnai", "openai"), ("antropic", "anthropic"), ("mistrl", "mistral")):
+            assert f"Did you mean {meant}/x1?" in str(await run_command(chat, f"/model {typed}/x1"))
     with FakeOllama() as server:
         chatting(use, server)
 

@@ -1,7 +1,7 @@
-"""Where sessions are kept: the Store, and open_store(), which opens one in SQLite or PostgreSQL.
+"""The Store interface for sessions, and open_store(), which opens one in SQLite or PostgreSQL.
 
-Listing sessions starts here, so nothing that costs time is imported at module level (measured:
-`typing` 6 ms, `dataclasses` 10 ms, sqlite_utils 70 ms; sqlite3 is 4 ms).
+Listing sessions loads this module, so it imports nothing slow at the top (measured: `typing` 6 ms,
+`dataclasses` 10 ms, sqlite_utils 70 ms; sqlite3 4 ms).
 """
 
 from __future__ import annotations
@@ -25,30 +25,28 @@ else:
 
 
 class Store(Protocol):
-    """Keeps sessions.
+    """Stores sessions.
 
-    Synchronous; every write is one transaction and may be repeated without effect.
-
-    Methods raise a StoreError when the database does not do its part. `durable`
-    writes survive a power cut.
+    Methods are synchronous and raise StoreError if the database fails. Every write is one
+    transaction and may be repeated without effect. `durable` writes survive a power cut. Times are
+    seconds since the epoch.
     """
 
     @property
     def place(self) -> str:
-        """For people."""
+        """A description of the place, for users."""
         ...
 
     @property
     def url(self) -> str:
-        """For open_store(): another connection to the same place. May hold a password."""
+        """The address for open_store() to open another connection; may contain a password."""
         ...
 
     def create_session(self, session_id: str, title: str, model: str, created: float,
                        first: tuple[int, Message] | None = None, *, name: str = "") -> None:
-        """With its first message, if one is given, in one step: a program that is
-        killed leaves both or neither.
+        """Add a session with its first message, if given, in one transaction.
 
-        `session_id` comes from new_session_id(), `name` is what people see (the ID if empty).
+        `session_id` comes from new_session_id(), `name` is what users see (the ID if empty).
         Raises SessionGone for a session that was deleted.
         """
 
@@ -57,26 +55,22 @@ class Store(Protocol):
                        tags: str | None = None) -> None: ...
 
     def shelve_session(self, session_id: str, shelf: Shelf) -> None:
-        """Archive a session, put it into the trash, or back among the open ones."""
+        """Archive a session, move it to the trash, or restore it to the open ones."""
 
     def empty_trash(self, before: float) -> int:
-        """Delete for good what has been in the trash since before then;
-        returns how many sessions.
-        """
+        """Permanently delete the sessions moved to the trash before then; return their number."""
         ...
 
     def session_settings(self, session_id: str) -> str:
-        """What belongs to the session beside its messages (core/chat/kept.py);
-        empty when nothing does.
-        """
+        """The session's stored settings as JSON (core/chat/kept.py); "" without any."""
         ...
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
                     parent: int | None = None, first: Chunk | None = None) -> None:
-        """Append a message; `message_id` comes from new_message_id(), `parent` is the
-        one before it (0: none), `first` the first frame of one that streams.
+        """Append a message; `message_id` comes from new_message_id(), `parent` is the message
+        before it (0: none), `first` is the first frame of a streaming message.
 
-        Raises StoreConflict when another one has that ID.
+        Raises StoreConflict if a different message has that ID.
         """
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *,
@@ -84,60 +78,64 @@ class Store(Protocol):
         """Add a frame to a message that is streaming. `seq` counts from 0."""
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
-        """Replace what a message holds; its chunks are folded away unless it is still streaming.
+        """Replace a message's content; its chunks are deleted unless it is still streaming.
 
-        Raises SessionGone when it is not there (any more).
+        Raises SessionGone if it does not exist (any more).
         """
 
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
-        """Take messages out of the conversation and keep them stored."""
+        """Take messages out of the conversation but keep them stored."""
 
     def replace_messages(self, session_id: str, hidden: Sequence[int],
                          added: Sequence[tuple[int, Message]]) -> None:
-        """Hide messages and put others in the place of the last of them;
-        `added` are (new_message_id(), message).
+        """Hide messages and put `added`, pairs of (new_message_id(), message), in the place of the
+        last of them.
         """
 
     def restore_messages(self, session_id: str, shown: Sequence[int],
                          hidden: Sequence[int]) -> None:
-        """The reverse: show hidden messages again, at their old places, and hide others."""
+        """Reverse replace_messages(): show hidden messages in their old places and hide others."""
 
     def find_messages(self, query: Query, limit: int) -> list[tuple[str, int]]:
-        """(session ID, message ID) of the messages that match, the newest first; what is in the
-        trash is left out. 0 means no limit.
+        """(session ID, message ID) of matching messages, newest first, without those in the trash.
+        A limit of 0 means no limit.
         """
         ...
 
     def find_titles(self, query: Query, limit: int) -> list[SessionRow]:
-        """The sessions whose titles match, the last used first."""
+        """The sessions whose titles match, most recently used first."""
         ...
 
     def some_messages(self, message_ids: Sequence[int]) -> list[StoredMessage]:
-        """Those with these identities, in any order."""
+        """The messages with these IDs, in any order; missing ones are skipped."""
         ...
 
     def some_sessions(self, session_ids: Sequence[str]) -> list[SessionRow]:
-        """Those with these identities, in any order."""
+        """The sessions with these IDs, in any order; missing ones are skipped."""
         ...
 
-    def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
+    def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
+        """The session's messages in order; with `hidden`, also those that are not shown."""
+        ...
 
     def message_ids(self, session_id: str, *, hidden: bool = False) -> list[int]:
-        """The identities of what load_messages() returns, in its order."""
+        """The IDs of what load_messages() returns, in the same order."""
         ...
 
     def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
-        """The last `limit` shown messages before the message `before` (0: of all), in their order;
-        0 means no limit.
+        """The last `limit` shown messages (0: all) before the message `before` (0: the end), in
+        order.
         """
         ...
 
     def messages_at(self, session_id: str, first: int, count: int) -> list[StoredMessage]:
-        """Shown messages by their places, which count from 0."""
+        """`count` shown messages from position `first` on, counted from 0."""
         ...
 
     def outline(self, session_id: str) -> list[StoredMessage]:
-        """All messages, hidden ones too, with the parts of those only that a tree is made by."""
+        """All messages, including hidden ones, with only those parts that the tree of branches
+        needs.
+        """
         ...
 
     def has_hidden(self, session_id: str) -> bool:
@@ -145,19 +143,21 @@ class Store(Protocol):
         ...
 
     def replies(self, session_id: str, before: int) -> list[Message]:
-        """The model's shown messages before that one: model, usage and finish, without parts."""
+        """The model's shown replies before that message: model, usage and finish, without parts."""
         ...
 
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
-        """How many messages are shown before that one,
-        and how many of those hold one of the texts in their stored parts.
+        """(number of shown messages before that one, number of those whose stored parts contain
+        one of the texts).
         """
         ...
 
     def sessions(self, limit: int = 0, words: str = "", *,
                  shelf: Shelf = "open") -> list[SessionRow]:
-        """Those on one shelf, the pinned and then the last used first; with `words`, those that
-        match them as a query (core/store/query.py) whose last word may go on. 0 means no limit.
+        """The sessions on one shelf, pinned ones first, then the most recently used.
+
+        With `words`, those that match this query (core/store/query.py); its last word is a prefix.
+        A limit of 0 means no limit.
         """
         ...
 
@@ -170,124 +170,123 @@ class Store(Protocol):
         ...
 
     def unused_sessions(self, before: float) -> list[SessionRow]:
-        """Those that are not pinned and were used last before then, the oldest first."""
+        """The sessions that are not pinned and were last used before then, oldest first."""
         ...
 
     def find_session(self, name: str) -> SessionRow:
-        """The session with this ID or name, or the only one whose name (or ID, from six characters
-        on) starts or ends so. Raises SessionNotFound and SessionAmbiguous.
+        """The session with this ID or name, or the only one whose name (or ID, from six characters)
+        starts or ends with it. Raises SessionNotFound and SessionAmbiguous.
         """
         ...
 
     def unfinished(self) -> list[Unfinished]:
-        """Messages left streaming by programs that have ended."""
+        """Messages that programs left streaming when they ended."""
         ...
 
     def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
-        """The reply that streams in a session, whoever writes it;
-        of the message `known` only what follows `seen` frames.
+        """The reply that is streaming in a session, by whichever program; of the message `known`
+        only the frames after the first `seen`.
         """
         ...
 
     def pulse(self) -> int:
-        """Another number when another program may have written something since the last call;
-        costs nearly nothing.
-        """
+        """A number that changes when another program may have written something; cheap to call."""
         ...
 
     def begin_turn(self, session_id: str) -> bool:
-        """Become the only program that runs a turn in this session; False while another one does
-        that lives. Ends with end_turn(), close() or the program. Raises SessionGone.
+        """Become the only program that runs a turn in this session; False while another one is.
+
+        Ends with end_turn(), with close(), or when the program ends. Raises SessionGone.
         """
         ...
 
     def end_turn(self, session_id: str) -> None: ...
 
     def delete_session(self, session_id: str) -> None:
-        """For good: nothing of it stays, and later writes to it raise SessionGone."""
+        """Delete a session permanently; later writes to it raise SessionGone."""
 
     def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
                       messages: Sequence[tuple[int, Message]], *, name: str = "") -> None:
-        """A session that begins with these messages (new_message_id() and message) of its parent,
-        in one transaction.
+        """Add a session that begins with these messages of its parent, given as pairs of
+        (new_message_id(), message), in one transaction.
         """
 
     def copy_session(self, source: str, session_id: str, title: str, model: str, created: float,
                      pairs: Sequence[tuple[int, int]], *, name: str = "") -> None:
-        """A session that begins with copies of messages of `source`, given as (identity, identity
+        """Add a session that begins with copies of messages of `source`, given as pairs of (ID, ID
         of the copy), with their states and times, in one transaction.
         """
 
     def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
-        """Let another member of the team read a session, or write to it too.
+        """Let another member of the team read a session, or also write to it.
 
         Raises UsageError and StoreForbidden.
         """
 
     def unshare_session(self, session_id: str, reader: str) -> None:
-        """The reverse."""
+        """Reverse share_session()."""
 
     def shares(self, session_id: str) -> list[Share]:
-        """With whom a session is shared."""
+        """The members with whom a session is shared."""
         ...
 
     def import_session(self, row: SessionRow, settings: str,
                        messages: Sequence[StoredMessage]) -> None:
-        """Add a session that was made elsewhere, with all its branches, in one transaction.
+        """Add a session from elsewhere, with all its branches, in one transaction.
 
-        What is stored already stays.
+        Rows that already exist are kept.
         """
 
     def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
-        """Keep the numbers of model calls; each has an ID from new_message_id()."""
+        """Store the statistics of model calls, each with an ID from new_message_id()."""
 
     def calls(self, since: float = 0.0) -> list[CallRow]:
-        """The numbers of the model calls since then, the oldest first."""
+        """The statistics of the model calls since then, oldest first."""
         ...
 
     def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
-        """Keep embeddings by the hash of their text, in place of older ones;
-        beyond `most` in all, the oldest go.
+        """Store embeddings by the hash of their text, replacing older ones; beyond `most` in all,
+        the oldest are deleted.
         """
 
     def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
-        """The embeddings that are kept of these texts."""
+        """The stored embeddings of texts with these hashes, by hash."""
         ...
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop goes on, until the next write need not wait for
-        other programs; within it, that write is done at once. After the longest
-        wait, it is refused at once.
+        """Wait, without blocking the event loop, until other programs do not delay the next write.
+
+        Inside the context, a write is done or refused at once.
         """
         ...
 
     def overlapping(self, *, soon: bool = False) -> AbstractContextManager[None]:
-        """Within it, writes may return before a power cut cannot take them back any more.
+        """Inside the context, writes may return before they are on the disk.
 
-        They are on the disk when settled() or settle() returns; without those at once, or `soon`:
-        within less than 250 ms.
+        They are on the disk when settled() or settle() returns. Otherwise they are written to the
+        disk right after the context or, with `soon`, within 250 ms.
         """
         ...
 
     async def settled(self) -> None:
-        """Wait, while the event loop runs on, until the disk has all writes."""
+        """Wait, without blocking the event loop, until all writes are on the disk."""
 
     def settle(self) -> None:
-        """The same, at once."""
+        """Write everything to the disk now; blocks until it is there."""
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Within it, a write waits for other programs only a moment."""
+        """Inside the context, a write waits for other programs only briefly."""
         ...
 
     def close(self) -> None: ...
 
 
 def open_store(url: str, *, share: bool = False, user: str = "", whole: bool = False) -> Store:
-    """Open `url`: a file, sqlite:///FILE or postgresql://... Creates and migrates what is missing.
+    """Open a file, sqlite:///FILE or postgresql://...; create missing tables and migrate old ones.
 
-    `share`: a PostgreSQL database that another program uses may get a schema of ours. `user`: the
-    member of a team for whom it is opened, where that is not who connects; `whole`: with what all
-    members have, as far as who connects may see it. Raises StoreError and UsageError.
+    `share`: allow creating our schema in a PostgreSQL database that another program uses. `user`:
+    the team member whose sessions these are, if not the user who connects. `whole`: include the
+    sessions of all members that the connecting user may see. Raises StoreError and UsageError.
     """
     address = parse_address(url)
     if address.kind == "postgresql":

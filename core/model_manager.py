@@ -1,4 +1,4 @@
-"""Decides which model answers: names, addresses, keys, adapters, and who stands in for whom."""
+"""Decides which model answers: reads model names, opens providers and lists fallbacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
                          Unsupported, UsageError)
 from core.events import PullProgress
-from core.providers.from_settings import retry_config_of
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
     Request, installed_names, load_dialect)
@@ -24,6 +23,7 @@ from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
+from core.providers.from_settings import retry_config_of
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
 from core.providers.parameters import denied, fitted, told, without
 from core.providers.purpose import chats, only_embeds
@@ -32,7 +32,7 @@ from core.providers.sent import Ledger
 from core.retry_handler import retry_call
 from core.running_total import RunningTotal
 
-POOL = "pool"              # stands where a provider's name does, before the name of a pool
+POOL = "pool"              # used like a provider's name: pool/NAME
 PREFERENCES = ("load", "speed", "cost")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Past(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model of a provider. An empty model stands for the provider's default."""
+    """A model of a provider. An empty model means the provider's default."""
 
     provider: str
     model: str
@@ -63,9 +63,9 @@ class Target:
 
 def parse_target(text: str, default: str = DEFAULT_PROVIDER,
                  known: Mapping[str, Any] | None = None) -> Target:
-    """Read `model`, `provider/model` or `provider/`.
+    """Parse `model`, `provider/model` or `provider/`.
 
-    A model's own name may hold slashes: only a known provider's is split off.
+    A model's own name may contain slashes, so only the name of a known provider is split off.
     """
     head, slash, rest = text.partition("/")
     if head == POOL and rest:
@@ -78,10 +78,10 @@ def parse_target(text: str, default: str = DEFAULT_PROVIDER,
 
 
 def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) -> Target:
-    """Read what a user calls a model: one of their own names for it (`alias`), or
-    what parse_target reads.
+    """Parse what a user calls a model: an alias, a pool, or what parse_target() accepts.
 
-    The path or the address of a model file is one of this computer, whatever the default.
+    The path or address of a model file means a model on this computer, whatever the default
+    provider.
     """
     runs = (host_of_file(text) if default == DEFAULT_PROVIDER and text not in settings.alias
             else None)
@@ -94,12 +94,12 @@ def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) 
 
 
 def pool_entry(name: str, settings: Settings) -> tuple[tuple[Target, ...], str]:
-    """The members of a pool, and what decides: load, speed or cost. Raises UsageError."""
+    """(members of a pool, what decides between them: load, speed or cost). Raises UsageError."""
     entry = settings.pools.get(name)
     if entry is None:
         known = ", ".join(sorted(map(str, settings.pools)))
         raise UsageError(f"There is no pool {name!r}.", f"The configuration has: {known}." if known
-                         else "Pools stand under `pools:` in the configuration file (--help "
+                         else "Define pools under `pools:` in the configuration file (--help "
                          "configuration).")
     row = entry if isinstance(entry, Mapping) else {"members": entry}
     listed, prefer = row.get("members"), str(row.get("prefer", "load"))
@@ -121,17 +121,17 @@ def expanded(target: Target, settings: Settings) -> tuple[Target, ...]:
 
 
 def build_model_list(settings: Settings) -> list[Target]:
-    """The model that was asked for, or its pool's members, and then the fallbacks, each once."""
+    """The requested model (or its pool's members), then the fallbacks, without duplicates."""
     first = first_named(settings)
     named = (first, *fallbacks_of(first, settings))
     return list(dict.fromkeys(member for target in named for member in expanded(target, settings)))
 
 
 def first_named(settings: Settings) -> Target:
-    """With --provider, --model is taken as it stands.
+    """The model that the settings ask for.
 
-    A --model on the command line is read in full when the provider is only
-    the configuration file's.
+    With --provider, --model is the model's name alone. If the provider comes only from the
+    configuration file, a --model on the command line may name another provider.
     """
     model = settings.model or ""
     default = provider_name(settings.provider) if settings.provider else DEFAULT_PROVIDER
@@ -141,7 +141,7 @@ def first_named(settings: Settings) -> Target:
 
 
 def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
-    """Who stands in for a model: its row under `fallbacks`, else what stands in for all."""
+    """The fallbacks of a model: its own under `fallbacks`, otherwise those for all models."""
     for name, others in settings.fallbacks.items():
         if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
             names = others if isinstance(others, (list, tuple)) else str(others).split(",")
@@ -151,21 +151,20 @@ def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
 
 
 class Providers:
-    """The adapters of one run: one per provider, made when first asked for, closed together."""
+    """The adapters of one run: one per provider, created on first use and closed together."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # what models turned out not to have, so that it is asked for once
+        # features that models turned out not to support, so that they are not requested again
         self.lacks: dict[Target, set[str]] = {}
         self._sealed: RunningTotal[frozenset[str]] = RunningTotal(frozenset(), with_sealer)
-        # what is known of models (core/models/facts.py), once it was asked for
-        self.learned: dict[Target, Any] = {}
-        self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
+        self.learned: dict[Target, Any] = {}         # facts about models (core/models/facts.py)
+        self.successors: dict[Target, Target] = {}   # replacements of defaults that were removed
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
-        self.purse: Purse | None = None  # who decides what may be spent, with --max-cost
-        self.mask: Mask | None = None  # what was hidden from providers elsewhere, with --mask
-        self.sent = Ledger()                         # what has left for the providers
+        self.purse: Purse | None = None              # limits the cost, with --max-cost
+        self.mask: Mask | None = None                # hides words from cloud models, with --mask
+        self.sent = Ledger()                         # what was sent to the providers
         self.past: Past | None = None                # earlier calls of the models, for forecasts
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
@@ -174,7 +173,10 @@ class Providers:
         self._endpoints = Endpoints(settings, self._primary, self._addresses, self.sent)
 
     def open(self, name: str) -> Provider:
-        """Raises UsageError for an unknown provider, AuthFailed for a key that is missing."""
+        """The adapter of a provider.
+
+        Raises UsageError for an unknown provider and AuthFailed for a missing key.
+        """
         if name not in self._open:
             host = self.host(name)
             opened = (self._balanced(name, host)
@@ -184,13 +186,13 @@ class Providers:
         return self._open[name]
 
     def _capped(self, provider: Provider, name: str) -> Provider:
-        """With a limit on cost, whoever asks for whatever: no request leaves that might pass it."""
+        """Wrap a provider so that no request is sent that might exceed the limit on cost."""
         from core.providers.capped import Capped
         assert self.purse is not None
         return Capped(provider, name, self.purse)
 
     def _masked(self, provider: Provider, host: Host) -> Provider:
-        """With --mask, a provider elsewhere sees stand-ins only, whoever asks it for whatever."""
+        """Wrap a provider on another machine so that, with --mask, it sees only placeholders."""
         if host.kind != "cloud" and (not provider.endpoint.base_url
                                      or is_loopback(provider.endpoint.base_url)):
             return provider
@@ -202,13 +204,13 @@ class Providers:
 
     @cached_property
     def loads(self) -> Loads:
-        """What is under way where, for models and hosts that share work."""
+        """The requests in progress at each host and model that share work."""
         from core.providers.loads import Loads
         cache = cache_directory(self.settings.environment) if self.settings.save else ""
         return Loads(os.path.join(cache, "loads.json") if cache else "")
 
     def _balanced(self, name: str, host: Host) -> Provider | None:
-        """One provider over all of `base_urls`, unless --base-url names a single address."""
+        """One provider for all of `base_urls`; None if there is only one address."""
         urls = [str(url) for url in self.entry(name).get("base_urls", ())]
         if len(urls) < 2 or self._addresses.given(name):
             return None
@@ -221,70 +223,72 @@ class Providers:
              for endpoint in endpoints], loads=self.loads)
 
     def asked(self, name: str) -> Provider:
-        """The adapter that was asked last: of several hosts the one that answered."""
+        """The adapter that was used last; of several hosts, the one that answered."""
         provider = self.open(name)
         return provider.asked if isinstance(provider, HasMembers) else provider
 
     def trait(self, name: str, trait: str) -> bool:
-        """Whether the class of the provider's dialect declares this of itself."""
+        """Whether the class of the provider's dialect sets this attribute to True."""
         return bool(getattr(load_dialect(self.host(name).dialect), trait, False))
 
     def lists_running(self, name: str) -> bool:
-        """Whether the provider says which models are in memory; False where it cannot."""
+        """Whether the provider can list the models in memory; False if it cannot be opened."""
         try:
             return isinstance(self.open(name), CanListRunning)
         except ChatError:
             return False
 
     def entry(self, name: str) -> Mapping[str, Any]:
-        """What the configuration file says about a provider."""
+        """The configuration file's entry for a provider; empty without one."""
         return self._addresses.entry(name)
 
     def host(self, name: str) -> Host:
         return self._addresses.host(name)
 
     def base_url(self, name: str, host: Host) -> str:
-        """Where the provider is in this run. Raises UsageError."""
+        """The provider's address in this run. Raises UsageError."""
         return self._addresses.base_url(name, host)
 
     def lacks_address(self, name: str) -> bool:
-        """Whether the user still has to say where this provider is."""
+        """Whether the user must still give this provider's address."""
         return self._addresses.needs_address(self.host(name)) and not self._addresses.given(name)
 
     async def ask(self, name: str, answer: Awaitable[T]) -> T:
-        """What a provider answers to anything but a conversation; errors do not quote a key."""
+        """Await a request other than a chat, and hide the key in its errors.
+
+        Raises ProviderError, and BadResponse for a response of an unexpected form.
+        """
         try:
             return await answer
         except ProviderError as error:
             self.explain(name, error)
             raise
         except ODD_SHAPES as problem:
-            raise BadResponse(f"{name} did not answer as such a server does: {problem!r:.80}",
+            raise BadResponse(f"{name} sent an unexpected response: {problem!r:.80}",
                               "Check --base-url and --provider.") from problem
 
     def explain(self, name: str, error: ProviderError) -> None:
-        """Hide the key in an error, and say why one that exists was not sent."""
+        """Hide the key in an error; if a key exists but was not sent, say why in the hint."""
         if name in self._open:
             _hide_key(error, self._open[name].endpoint.key)
         if isinstance(error, AuthFailed) and self._endpoints.notes.get(name):
             error.hint = self._endpoints.notes[name]
 
     async def embed(self, target: Target, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text.
-
-        Raises ProviderError; Unsupported where the provider gives none.
+        """One vector for each text. Raises ProviderError; Unsupported if the provider has no
+        embeddings.
         """
         provider = self.open(target.provider)
         if not isinstance(provider, CanEmbed):
-            raise Unsupported(f"{target.provider} gives no embeddings.",
-                              "Name another model with --embedding-model.",
+            raise Unsupported(f"{target.provider} does not support embeddings.",
+                              "Choose another model with --embedding-model.",
                               feature="embeddings")
-        able = provider
-        return await retry_call(lambda: self.ask(target.provider, able.embed(target.model, texts)),
+        embed = provider.embed
+        return await retry_call(lambda: self.ask(target.provider, embed(target.model, texts)),
                                 retry_config_of(self.settings))
 
     async def default_model(self, name: str) -> str:
-        """The model to use when none was named: the row's own, else the server's first."""
+        """The model to use if none was named: the provider's own default, or the server's first."""
         chosen = self.host(name).default_model
         if chosen:
             return chosen
@@ -295,8 +299,7 @@ class Providers:
         return next(filter(chats, models), models[0]).name
 
     def prepared(self, target: Target, request: Request) -> Request:
-        """The request with the provider's own settings and without what the model is known to lack.
-        """
+        """The request with the provider's settings and without unsupported features."""
         request = self._with_own_data(target, request)
         entry = self.entry(target.provider)
         if not entry and target not in self.lacks and request.options == Options():
@@ -305,7 +308,7 @@ class Providers:
                       {*self.lacks.get(target, ()), *denied(entry, target.model)})
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
-        """The request without sealed data of another origin, which this one would refuse."""
+        """The request without sealed data of other origins, which this provider would refuse."""
         sealed = self._sealed.of(request.messages)
         others = {model for model in sealed if not model.startswith(f"{target.provider}/")}
         foreign = {model for model in others
@@ -313,14 +316,17 @@ class Providers:
         return without_sealed(request, foreign) if foreign else request
 
     def _origin(self, name: str) -> str:
-        """Scheme, host and port of a provider; its name where it has none."""
+        """Scheme, host and port of a provider; its name if it has no address."""
         try:
             return origin_of(self.base_url(name, self.host(name))) or name
         except UsageError:
             return name
 
     def without(self, target: Target, request: Request, feature: str) -> str:
-        """Leave a feature or parameter out of all requests to the model; "" if it has none."""
+        """Omit a feature or parameter from all further requests to the model.
+
+        Returns a notice for the user; "" if the request does not use the feature.
+        """
         request = replace(self.prepared(target, request), model=target.model)
         if without(request, feature) is request:
             return ""
@@ -334,7 +340,7 @@ class Providers:
 
 
 def _hide_key(error: ProviderError, key: str | None) -> None:
-    """A server may quote the key that it was sent."""
+    """Remove a key from an error: servers may quote it."""
     if key and len(key) > 3:
         error.message, error.hint = (error.message.replace(key, "***"),
                                      error.hint.replace(key, "***"))
@@ -343,17 +349,14 @@ def _hide_key(error: ProviderError, key: str | None) -> None:
 
 def _no_model(name: str, address: str) -> ModelNotFound:
     row = find_host(name)
-    fetch = (f"Fetch one: --provider {name} --model {row.first_model}" if row and row.first_model
-             else "Load one there")
+    fetch = (f"Download one: --provider {name} --model {row.first_model}"
+             if row and row.first_model else "Load one there")
     return ModelNotFound(f"{address or name} has no model yet.",
                          f"{fetch}, or try --provider {DEMO}.")
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:
-    """The target with a model: its own, or the provider's default.
-
-    Raises what asking the server raises.
-    """
+    """The target with its model or, if that is empty, the provider's default. Raises ChatError."""
     return (target if target.model
             else Target(target.provider, await providers.default_model(target.provider)))
 
@@ -364,21 +367,21 @@ def can_fetch(target: Target, providers: Providers) -> bool:
 
 async def ensure_model_available(target: Target,
                                  providers: Providers) -> AsyncGenerator[PullProgress, None]:
-    """Fetch the model that the server does not have, reporting progress.
+    """Download a model that the server does not have, reporting progress.
 
-    Raises ProviderError when it cannot be had.
+    Raises ProviderError, and UsageError if the provider cannot download models.
     """
     provider = providers.open(target.provider)
     if not isinstance(provider, CanPull):
-        raise UsageError(f"{target.provider} cannot fetch models.",
-                         "Its own documentation says how models get there.")
+        raise UsageError(f"{target.provider} cannot download models.",
+                         "See the provider's documentation for how to add models.")
     async with aclosing(provider.pull(target.model)) as progress:
         async for step in progress:
             yield step
 
 
 async def delete_model(target: Target, providers: Providers) -> None:
-    """Delete a model from its server. Raises UsageError where that cannot be done."""
+    """Delete a model from its server. Raises UsageError if the provider cannot do that."""
     provider = providers.open(target.provider)
     if not isinstance(provider, CanDelete):
         raise UsageError(f"{target.provider} cannot delete models.")
@@ -386,5 +389,5 @@ async def delete_model(target: Target, providers: Providers) -> None:
 
 
 def chosen(settings: Settings) -> bool:
-    """Did anybody say which model or server to use?"""
+    """Whether any setting says which model or server to use."""
     return bool(settings.given & {"model", "provider", "base_url", "ollama_host"})

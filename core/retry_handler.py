@@ -1,4 +1,4 @@
-"""Asks for a reply until it is complete, as the policy says."""
+"""The loop that requests a reply and follows the retry policy until the reply is complete."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from core.dataclass import dataclass, replace
 from core.errors import (ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken,
                          UsageError, unexpected)
 from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying,
-                         Waiting,
-                         is_content)
+                         Waiting, is_content)
 from core.providers import Request
 from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Elsewhere, Failure,
-                               GiveUp,
-                               Next, RetryConfig, Shorter, State, Step, Without, backoff_delay,
-                               moved, next_step,
-                               weighed)
+                               GiveUp, Next, RetryConfig, Shorter, State, Step, Without,
+                               backoff_delay, moved, next_step, weighed)
 from core.retry.silence import Silence, pausing
 
 __all__ = ["RetryConfig", "backoff_delay", "retry_call", "stream_chat_with_retry"]
@@ -26,11 +23,10 @@ T = TypeVar("T")
 
 
 class RetryBudget:
-    """Keeps retries from becoming a load of their own: a few are free, then three
-    for every twenty requests.
+    """Limits retries: a reserve of them at first, then three for every twenty requests.
 
-    Without it, a full outage multiplies the traffic by the number of attempts just when
-    servers can bear it least.
+    Without it, an outage would multiply the traffic by the number of attempts just when servers
+    can bear it least.
     """
 
     def __init__(self, reserve: float = 9.0, share: float = 0.15) -> None:
@@ -43,7 +39,7 @@ class RetryBudget:
 
 @dataclass(slots=True)
 class TurnLimits:
-    """What all requests of one turn share: how many are left, and who is not asked again."""
+    """The limits that all requests of a turn share: requests left, and models not to ask again."""
 
     requests: int = REQUESTS
     refused: frozenset[Candidate] = frozenset()
@@ -60,9 +56,9 @@ Item = Delta | Waiting | Retrying | ModelChanged | Notice | BrokeOff
 
 
 class Pieces(Protocol):
-    """The reply as far as it has arrived, kept by whoever consumes the loop.
+    """The reply received so far, kept by the consumer of the loop.
 
-    `resumes` is how often it may be continued.
+    `resumes` is how often it may still be continued.
     """
 
     limits: TurnLimits
@@ -76,50 +72,54 @@ class Pieces(Protocol):
         ...
 
     def fault(self) -> ProviderError | None:
-        """What is wrong with the reply that has ended, if anything."""
+        """The fault of the finished reply; None if it has none."""
         ...
 
 
 class Line(Protocol):
-    """Who can be asked, and how (core/models/fallback.py)."""
+    """The models that can be asked, in order, and how to ask them (core/models/fallback.py)."""
 
     config: RetryConfig
     budget: RetryBudget
-    # seconds of silence before the first report of a wait, and between two
+    # seconds of silence before a wait is first reported, and between reports
     pauses: tuple[float, float]
 
     def begin(self,
               refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
-        """Who may be asked for a new reply, best first, and the change of model it means."""
+        """(candidates for a new reply, best first; the change of model if the first is new)."""
         ...
 
     async def open(self, candidate: Candidate,
                    request: Request) -> AsyncGenerator[Delta | Notice, None]:
-        """The stream of this candidate. Raises a ProviderError when it cannot be asked at all."""
+        """The stream of this candidate. Raises ProviderError if it cannot be asked."""
         ...
 
-    async def why_not(self, candidate: Candidate, request: Request) -> str: ...
+    async def why_not(self, candidate: Candidate, request: Request) -> str:
+        """Why this candidate cannot answer the request; "" if it can."""
+        ...
 
     async def describe(self, candidate: Candidate, request: Request,
                        read: Sequence[Reading]) -> str:
-        """What the server does while it is silent; `read` is what it says of reading the prompt."""
+        """What the server is doing while it sends nothing; `read` is its progress on the prompt."""
         ...
 
-    def change(self, candidate: Candidate, why: str) -> ModelChanged | None: ...
+    def change(self, candidate: Candidate, why: str) -> ModelChanged | None:
+        """The change of model to report; None if the candidate is the model that answered last."""
+        ...
 
     def without(self, candidate: Candidate, request: Request, feature: str) -> str:
-        """Leave this out of all requests to the candidate; what to report, "" if it has none."""
+        """Omit a feature from all requests to the candidate; return a notice, "" if not used."""
         ...
 
     def note_name(self, candidate: Candidate, name: str) -> str:
-        """Another model of this name responds; what to report, "" when it is known."""
+        """Record that the model `name` answers instead; return a notice, "" if already known."""
         ...
 
     def note_answer(self, candidate: Candidate) -> None: ...
     def note_failure(self, candidate: Candidate, failure: Failure) -> None: ...
 
     def note_host_failure(self, candidate: Candidate, failure: Failure) -> str:
-        """One host of the candidate failed and another is asked; returns what to report."""
+        """Record that a host of the candidate failed and another is asked; return a notice."""
         ...
 
 
@@ -127,10 +127,12 @@ class Shaping(Protocol):
     """Makes requests fit the window of a model (core/chat/asking.py)."""
 
     async def shorten(self, candidate: Candidate,
-                      error: ContextTooLong) -> tuple[Request, Sequence[str]] | None: ...
+                      error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
+        """(a shorter request, notices); None if the request cannot be made shorter."""
+        ...
 
     def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
-        """Find out what to send instead of this request: `sent` afterwards."""
+        """Work out what to send for this request, and set `sent` to it."""
         ...
 
     sent: Request | None     # the last request as it was sent
@@ -138,11 +140,10 @@ class Shaping(Protocol):
 
 async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | None = None,
                                  shaping: Shaping | None = None) -> AsyncGenerator[Item, None]:
-    """Yield one reply, from whoever gives it, in as many pieces as it takes.
+    """Yield one complete reply, from as many models and in as many pieces as it takes.
 
-    Raises the last error when nobody does.
-
-    Every wait, change and omission is an item of its own before it happens.
+    Every wait, change of model and omission is yielded as an item before it happens. Raises the
+    last ProviderError if no model answers.
     """
     asked = _Asking(line, request, pieces, shaping)
     async with aclosing(asked.begin()) as news:
@@ -179,7 +180,7 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
             failure = Failure.of(error, begun)
         except ChatError:
             raise
-        # a fault of ours in one dialect is not the end of the conversation
+        # a bug in one dialect must not end the conversation: another model may answer
         except Exception as problem:
             failure = Failure(ProviderError(unexpected(problem).message), begun)
         async with aclosing(asked.after(failure)) as news:
@@ -188,18 +189,18 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
 
 
 class _Asking:
-    """What is asked next. `state` is None once the reply has come to its end."""
+    """The state of one call of the loop. `state` is None when the reply is complete."""
 
     def __init__(self, line: Line, request: Request, pieces: Pieces | None,
                  shaping: Shaping | None) -> None:
         self._line, self._pieces, self._shaping = line, pieces, shaping
         self._limits = pieces.limits if pieces is not None else TurnLimits()
-        # as the turn has it, made to fit, and as this model takes it
+        # the turn's request, the request made to fit, and what this model is sent
         self._whole = self._fitted = self._sent = request
-        self._why = ""                          # why the model before could not answer
+        self._why = ""                          # why the previous model could not answer
         self._last: ProviderError | None = None
         self.state: State | None = None
-        self.read: list[Reading] = []           # how far the prompt has been read
+        self.read: list[Reading] = []           # the server's progress on the prompt
         self.silence = self._silence()
 
     @property
@@ -208,15 +209,14 @@ class _Asking:
         return self.state
 
     async def begin(self) -> AsyncGenerator[Item, None]:
-        """Find who is asked first. Raises UsageError when nobody may be asked."""
+        """Choose the first candidate. Raises UsageError if no model can be asked."""
         async with aclosing(self._fit()) as told:
             async for notice in told:
                 yield notice
         candidates, change = self._line.begin(self._limits.refused)
         pieces = self._pieces
         self.state = State(candidates[0], tuple(candidates[1:]), refused=self._limits.refused,
-                           config=self._line.config,
-                           requests=self._limits.requests,
+                           config=self._line.config, requests=self._limits.requests,
                            resumes=pieces.resumes if pieces is not None else 0)
         if change is not None:
             yield change
@@ -233,13 +233,13 @@ class _Asking:
                                      replace(self._sent, avoid=self._now.hosts))
 
     def check(self, delta: Delta | Notice) -> None:
-        """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
+        """Raise EmptyReply if this delta ends a reply without any text."""
         if (isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls")
             and not self._text):
             raise EmptyReply(f"{self._now.candidate} gave an empty answer.")
 
     def named(self, delta: Delta | Notice) -> Iterator[Item]:
-        """The delta, and a notice where it says that another model responds than was asked."""
+        """The delta, with a notice if it says that another model answers than the one asked."""
         if not isinstance(delta, Answering):
             yield delta
             return
@@ -249,7 +249,7 @@ class _Asking:
             yield Notice(notice)
 
     def end(self, *, finished: bool) -> None:
-        """The stream has ended: raise what is wrong with the reply, or be done."""
+        """Finish after the end of the stream. Raises ProviderError if the reply is not complete."""
         if not finished:
             raise StreamBroken("The answer ended without its end marker.")
         fault = self._pieces.fault() if self._pieces is not None else None
@@ -259,7 +259,7 @@ class _Asking:
         self.state = None
 
     async def after(self, failure: Failure) -> AsyncGenerator[Item, None]:
-        """Prepare the next request, saying what is done. Raises the error when there is none."""
+        """Prepare the next request, reporting each step. Raises the error if there is none."""
         failure = weighed(failure, self._now)
         step, told = await self._decide(failure)
         told = (*told, *self._note(step, failure))
@@ -283,7 +283,7 @@ class _Asking:
                 yield item
 
     async def _prepare(self, step: Step, failure: Failure) -> AsyncGenerator[Item, None]:
-        """Wait, where the step says so; then make the request that is sent."""
+        """Wait if the step says so, then prepare the request to send."""
         delay = step.delay if isinstance(step, (Again, Next, Continue)) else 0.0
         if delay or isinstance(step, Again):
             yield Retrying(max(self._now.attempts, self._now.walks, self._now.breaks), delay,
@@ -303,10 +303,7 @@ class _Asking:
                     yield item
 
     async def _decide(self, failure: Failure) -> tuple[Step, Sequence[str]]:
-        """The next step that can be done: there may be nothing to leave out.
-
-        Also what is to be reported about it.
-        """
+        """(next step, notices). Asks the policy again if there is nothing to shorten or omit."""
         state, line = replace(self._now, spare=self._line.budget.left), self._line
         while True:
             step = next_step(failure, state)
@@ -327,7 +324,7 @@ class _Asking:
                     return step, ()
 
     def _note(self, step: Step, failure: Failure) -> Sequence[str]:
-        """Record who failed: one host, or the model. Returns what is to be reported."""
+        """Record whether a host or the model failed; return notices."""
         candidate = self._now.candidate
         if isinstance(step, Elsewhere):
             return (self._line.note_host_failure(candidate, failure),)
@@ -344,7 +341,7 @@ class _Asking:
             self._pieces.resumes = after.resumes
 
     async def _fit(self) -> AsyncGenerator[Waiting | Notice, None]:
-        """Start from the whole request, made to fit."""
+        """Fit the whole request to the window."""
         self._fitted = self._sent = self._whole
         if self._shaping is not None:
             async with aclosing(self._shaping.fit(self._whole)) as news:
@@ -353,20 +350,20 @@ class _Asking:
             self._fitted = self._sent = self._shaping.sent or self._whole
 
     def _restore(self) -> None:
-        """What was left out for one model is no loss for the next."""
+        """Undo what was omitted for the previous model."""
         self._sent = self._fitted
         if self._shaping is not None:
             self._shaping.sent = self._fitted
 
     async def _choose(self) -> AsyncGenerator[Item, None]:
-        """Skip models that cannot answer this request. Raises the last error when none is left."""
+        """Skip models that cannot answer this request. Raises the last error if none is left."""
         while no := await self._line.why_not(self._now.candidate, self._sent):
             yield Notice(f"{self._now.candidate} is skipped: {no}.")
             self._why = f"{self._now.candidate} cannot be asked: {no}."
             failure = Failure(ProviderError(self._why))
             step = next_step(failure, self._now)
             if not isinstance(step, Next):
-                raise self._last or UsageError(self._why, "Name one that can with /model or "
+                raise self._last or UsageError(self._why, "Choose another with /model or "
                                                "--model-fallbacks.")
             self._move(step, failure)
         change = self._line.change(self._now.candidate, self._why)
@@ -385,7 +382,10 @@ class _Asking:
 
 async def retry_call(call: Callable[[], Awaitable[T]], config: RetryConfig,
                      sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
-    """The same policy for a call with one answer (a model list, the name of the default model)."""
+    """Apply the policy to a call with a single result (a model list, a default model's name).
+
+    Raises ProviderError.
+    """
     state = State(Candidate("", ""), config=config)
     while True:
         try:

@@ -1,6 +1,4 @@
-"""A conversation that is saved while it happens:
-what was sent or shown is in the store before it is sent or shown.
-"""
+"""Saves a conversation while it happens: everything is stored before it is sent or shown."""
 
 from __future__ import annotations
 
@@ -29,25 +27,20 @@ from core.store.rows import Chunk
 from db import Store
 
 WRITTEN = (TextDelta, ThinkingDelta, ToolFinished, MessageAdded)
-SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
+SYNC_SECONDS = 0.25      # how much of a streaming reply a power cut may lose
 
 
 class Session(History):
-    """A conversation as it happens: its messages, whole or while they stream,
-    are saved before anything else is done.
-    """
+    """A running conversation; its messages and frames are saved before they are passed on."""
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
         super().__init__(store, spool, model=model)
         self._open: OpenMessage | None = None
         self._synced = 0.0
-        self._handle = ""       # of the answer that comes next, until its first frame is written
+        self._handle = ""       # the next answer's, until its first frame is written
 
     def add_user(self, message: Message) -> None:
-        """Add what the user says, saved before anything is sent.
-
-        Also the moment to try a store that failed again.
-        """
+        """Add and save the user's message, before anything is sent. Retries a store that failed."""
         self._journal.retry()
         unanswered = missing_results(self._recent)
         if unanswered is not None:
@@ -55,9 +48,9 @@ class Session(History):
         self._append(message)
 
     def keep_question(self, message: Message) -> None:
-        """Store what was attached to the user's last message, before it is sent.
+        """Store the user's last message with what was attached to it, before it is sent.
 
-        A message of other words is left alone.
+        Does nothing if `message` has another text than the last one.
         """
         place = max((place for place, said in enumerate(self._recent) if said.role == "user"),
                     default=None)
@@ -71,7 +64,7 @@ class Session(History):
             self._recent[place] = self._said[identity].message = message
 
     def add_reply(self, message: Message) -> None:
-        """Take in a reply that was made elsewhere (in a branch)."""
+        """Add a complete reply that was produced elsewhere (in a branch)."""
         self._append(message)
 
     def _append(self, message: Message) -> None:
@@ -96,12 +89,12 @@ class Session(History):
 
     async def record(self, events: AsyncGenerator[Event, None],
                      model: str = "") -> AsyncGenerator[Event, None]:
-        """Pass a turn's events on, each saved before it is yielded.
+        """Yield a turn's events, each after it is saved.
 
-        `model` answers first, where another stands in for ours.
+        `model` is the first model to answer (by default the session's).
 
-        However the turn ends, what was received is kept: an interrupted reply becomes a message,
-        and calls that got no result get one. That happens at once, without waiting for anything.
+        However the turn ends, everything received is kept: an interrupted reply becomes a message,
+        and tool calls without a result get one. This is done without waiting for other programs.
         """
         model = model or self.model
         async with aclosing(events) as stream:
@@ -121,7 +114,7 @@ class Session(History):
                         yield Notice(text)
                     yield event
             except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
-                with self._journal.hurried():     # the user waits for the end of it
+                with self._journal.hurried():     # the user is waiting
                     self._settle("interrupted")
                 raise
             except BaseException:
@@ -157,19 +150,17 @@ class Session(History):
         opened.reply.add(delta)
 
     def _take_handle(self) -> dict[str, str]:
-        """With the first frame goes what finds the answer again, should this program be killed."""
+        """The handle, stored with the first frame so that a later run can find the answer again."""
         handle, self._handle = self._handle, ""
         return {KEPT_AS: handle} if handle else {}
 
     def _is_durable(self, event: Event) -> bool:
-        """Most frames are not: a power cut takes the last of them."""
+        """Whether to wait for the disk: for everything but frames, and for a frame now and then."""
         is_frame = isinstance(event, (TextDelta, ThinkingDelta)) and self._open is not None
         return not is_frame or time.monotonic() - self._synced >= SYNC_SECONDS
 
     def _keep_result(self, result: ToolResult) -> None:
-        """A finished tool may have changed the world,
-        so its result is saved before the others are in.
-        """
+        """Save a tool's result before the others finish: the tool may have changed something."""
         if self._open is None:
             self._open = self._begin(tool_message(()))
         self._open.results.append(result)
@@ -184,7 +175,7 @@ class Session(History):
         return opened
 
     def _settle(self, finish: Finish) -> None:
-        """Close what a turn left open."""
+        """Complete the message that the turn left open, with this reason for its end."""
         opened = self._open
         if opened is not None and not opened.results:
             self._append(opened.reply.broken(opened.model, finish))
@@ -194,15 +185,14 @@ class Session(History):
             self._append(answered)
 
     def _all_writes(self) -> list[Write]:
-        """With what streams."""
+        """All writes, including those of the message that is streaming."""
         return super()._all_writes() + (self._open.writes(self.id) if self._open is not None
                                         else [])
 
 
 def open_session(store: Store | None, spool: str | Places = "", *, name: str | None = None,
-                 newest: bool = False,
-                 model: str = "") -> Session:
-    """A new session, the one called `name`, or the last used. Raises SessionNotFound."""
+                 newest: bool = False, model: str = "") -> Session:
+    """A new session, the one called `name`, or the last one used. Raises SessionNotFound."""
     session = Session(store, spool, model=model)
     if name is None and not newest:
         return session
@@ -211,15 +201,14 @@ def open_session(store: Store | None, spool: str | Places = "", *, name: str | N
                               "Leave out --no-save.")
     row = store.find_session(name) if name is not None else store.last_session()
     if row is None:
-        raise SessionNotFound("There are no saved sessions to go on with.",
+        raise SessionNotFound("There are no saved sessions to continue.",
                               "Start a chat; it is saved by default.")
     if row.shelf == "trash":
         raise SessionNotFound(f"Session {row.short_name} is in the trash.",
-                              f"stream-chat --undelete {row.short_name} brings it back.")
+                              f"Restore it: stream-chat --undelete {row.short_name}")
     session.resume(row, store)
     return session
 
 
 __all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions",
-           "open_session", "recover",
-           "select_session", "title_of"]
+           "open_session", "recover", "select_session", "title_of"]

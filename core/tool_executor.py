@@ -1,6 +1,4 @@
-"""What the model calls is checked, approved and run within limits;
-a failure is the model's result.
-"""
+"""Checks, approves and runs the model's tool calls within limits; failures become results."""
 
 from __future__ import annotations
 
@@ -37,9 +35,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """One question to the user.
+    """A question to the user about one call.
 
-    `text` is all that will run, made safe, never shortened; `host` is set for network tools.
+    `text` is everything that will run, made safe and never shortened; `host` is set for network
+    tools; `reason` says why the user is asked despite their permissions.
     """
 
     tool: Tool
@@ -55,10 +54,7 @@ Approve = Callable[[ApprovalRequest], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What runs without asking: kinds of tools, tools by name, and hosts.
-
-    A word of one says nothing about the others.
-    """
+    """What runs without approval: kinds of tools, tools by name, and hosts."""
 
     kinds: frozenset[str]
     tools: frozenset[str]
@@ -66,7 +62,7 @@ class Allowed:
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Allowed:
-        """Sort the words of --allow: `kind:`, `tool:` and `host:` before a word say what it is."""
+        """Sort the words of --allow; a prefix `kind:`, `tool:` or `host:` says what a word is."""
         found: dict[str, set[str]] = {"kind": set(), "tool": set(), "host": set()}
         for word in words:
             space, name = namespace(word)
@@ -75,9 +71,9 @@ class Allowed:
 
 
 def namespace(word: str) -> tuple[str, str]:
-    """(kind, tool or host, name): what a word of --allow is.
+    """("kind", "tool" or "host"; name) of a word of --allow.
 
-    A host without a dot needs `host:` before it.
+    A host without a dot needs the prefix `host:`.
     """
     before, colon, name = word.partition(":")
     if colon and before in ("kind", "tool", "host") and name and not name.isdecimal():
@@ -88,18 +84,16 @@ def namespace(word: str) -> tuple[str, str]:
 
 
 class Declined(ToolError):
-    """The user refused a call; the words are for the model."""
+    """The user refused a call; the message is for the model."""
 
     def __init__(self) -> None:
-        super().__init__("Not run: the user said no.",
+        super().__init__("Not run: the user declined.",
                          "Do not try again unless the user asks for it.")
 
 
 @dataclass(slots=True)
 class _Trial:
-    """What became of one call: whether the user was asked, whether it ran,
-    and how long it took by itself.
-    """
+    """The record of one call: whether the user was asked, whether it ran, and its own seconds."""
 
     asked: bool = False
     ran: bool = False
@@ -115,37 +109,36 @@ class _Trial:
 
 
 class Servers(Protocol):
-    """Programs that bring tools of their own (core/tools/mcp/connection.py).
+    """External programs that provide tools (core/tools/mcp/connection.py).
 
-    They are started when tools are first offered.
+    They are started when tools are first offered to a model.
     """
 
     @property
     def tools(self) -> Sequence[Tool]: ...
 
     async def start(self) -> list[str]:
-        """Start what is not started, within limits. Returns what the user should know."""
+        """Start servers that are not running, within a time limit. Returns notices."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Toolbox:
-    """The tools of one conversation: what was granted, what was run in this turn, and
-    whether private data is in it.
+    """The tools of one conversation, with its permissions, the calls of this turn, and whether the
+    conversation contains private data.
 
-    `allow` holds kinds and tool names that run without asking, and hosts that may be talked to
-    whatever is in the conversation (see Allowed). `grants` keeps "always" decisions (fingerprint ->
-    what it allows); give a mapping that lasts. Without `approve`, what is not allowed is denied.
-    True when there is something to offer.
+    `allow` lists kinds and names of tools that run without approval, and hosts that may be
+    contacted even then (see Allowed). `grants` stores "always" decisions (fingerprint ->
+    description); pass a persistent mapping. Without `approve`, calls that need approval are denied.
+    A toolbox is true if it has tools to offer.
     """
 
     def __init__(self, tools: Iterable[Tool], context: ToolContext | None = None,
                  approve: Approve | None = None, *,
                  allow: Iterable[str] = ("read",), grants: MutableMapping[str, str] | None = None,
-                 private: bool = False,
-                 servers: Servers | None = None, calls_per_turn: int = CALLS_PER_TURN,
-                 same_calls: int = SAME_CALLS,
+                 private: bool = False, servers: Servers | None = None,
+                 calls_per_turn: int = CALLS_PER_TURN, same_calls: int = SAME_CALLS,
                  max_result: int = MAX_RESULT) -> None:
         self.tools: dict[str, Tool] = {made.name: made for made in tools}
         self.context = context or ToolContext()
@@ -154,8 +147,8 @@ class Toolbox:
         self.grants: MutableMapping[str, str] = {} if grants is None else grants
         self.approve = approve
         self.servers = servers
-        self._served: set[str] = set()     # the names of tools that servers offered last
-        # switched off by the user: a server that starts later does not bring them back
+        self._served: set[str] = set()     # names of the tools that servers offered last
+        # switched off by the user, and not switched on again by a server that starts later
         self.off: set[str] = set()
         self._loop = ToolLoop()
         self._session_grants: set[str] = set()
@@ -171,10 +164,7 @@ class Toolbox:
         return bool(self.tools) or self.servers is not None
 
     async def prepare(self) -> list[str]:
-        """Start the servers that bring tools, and take their tools up.
-
-        Returns what the user should know.
-        """
+        """Start the servers and add their tools; remove those that are gone. Returns notices."""
         if self.servers is None:
             return []
         news = await self.servers.start()
@@ -200,23 +190,23 @@ class Toolbox:
             await self.servers.close()
 
     def begin_session(self, session: str, *, private: bool) -> None:
-        """Another conversation: what was granted for the one before does not count here.
+        """Start another conversation, without the permissions of the previous one.
 
-        That private data was seen still counts: what is attached may go along into the new one.
+        Private data of the previous conversation still counts: attachments may be carried over.
         """
         self.context = replace(self.context, session=session)
         self.private = self.private or private
         self._session_grants.clear()
 
     def begin_turn(self) -> None:
-        """Give the model a new budget; call it when the user has said something."""
+        """Reset the limits on calls; call this for each message of the user."""
         self._calls = 0
         self._seen: Counter[str] = Counter()
         self._asking = None   # a lock belongs to one event loop, and a turn to one loop
 
     def note_messages(self, messages: Iterable[Message]) -> None:
-        """Take over a stored conversation: results of private tools in it count,
-        and so do those of tools that are not known.
+        """Note whether a stored conversation contains private data: results of private tools and
+        of unknown ones.
         """
         names = {result.name for message in messages for result in message.tool_results}
         known = REGISTERED | self.tools
@@ -224,15 +214,11 @@ class Toolbox:
                                            for name in names)
 
     async def execute_tool_call(self, call: ToolCall) -> ToolResult:
-        """The result of one call; see run()."""
+        """Run one call and return its result; see run()."""
         return (await self.run(call)).result
 
     async def run(self, call: ToolCall) -> ToolFinished:
-        """Run one call.
-
-        Never raises, except when it is cancelled: what goes wrong is the
-        result, marked as an error.
-        """
+        """Run one call. A failure becomes a result marked as an error; only cancelling raises."""
         said, trial = "", _Trial()
         try:
             result = ToolResult(call.id, call.name, await self._run(call, trial))
@@ -255,7 +241,7 @@ class Toolbox:
             raise ToolError(f"There is no tool named {call.name[:80]!r}.",
                             f"There are: {', '.join(self.tools) or 'none'}.")
         if call.invalid is not None:
-            raise ToolError(f"The arguments are no JSON object: {what_is_wrong(call.invalid)}.",
+            raise ToolError(f"The arguments are not a JSON object: {what_is_wrong(call.invalid)}.",
                             "Nothing was run.")
         arguments = check_arguments(made.parameters, call.arguments)
         self._count_same(made, arguments)
@@ -276,16 +262,17 @@ class Toolbox:
         key = fingerprint([made.name, arguments])
         self._seen[key] += 1
         if self._seen[key] > self._limits[1]:
-            raise ToolError(f"Not run: this same call was made {self._limits[1]} times in this "
-                            "turn already.",
+            raise ToolError(f"Not run: this call was already made {self._limits[1]} times in this "
+                            "turn.",
                             "Its result will not change; use it, or do something else.")
 
     # ---- approval
 
     async def _get_approval(self, made: Tool, arguments: Mapping[str, Any],
                             trial: _Trial) -> frozenset[str] | None:
-        """Return when the call may run, with the hosts it is bound to (None: any);
-        raise ToolError when it may not.
+        """Wait for permission to run a call; return the hosts it is restricted to (None: any).
+
+        Raises ToolError if it must not run.
         """
         hosts = self._hosts(made, arguments)
         secrets = [] if made.source == "built in" else secret_arguments(arguments)
@@ -300,20 +287,21 @@ class Toolbox:
             if self.approve is None:
                 raise ToolError(self._denial(made, host), "Tell the user; do not try again.")
             self._asking = self._asking or asyncio.Lock()
-            async with self._asking:   # one question at a time; an answer may settle the next
+            async with self._asking:   # one question at a time: an answer may also grant the next
                 if not self._is_granted(made, arguments, host):
                     await self._ask(made, arguments, host, trial)
         return frozenset(hosts)
 
     async def _ask_for_secrets(self, made: Tool, arguments: Mapping[str, Any], hosts: Sequence[str],
                                paths: Sequence[str], trial: _Trial) -> None:
-        """A tool from elsewhere is asked about each time it names a file of keys,
-        whatever is allowed.
+        """Ask each time before an external tool gets the path of a key file, whatever is allowed.
+
+        Raises ToolError if it must not run.
         """
         named = ", ".join(path[:200] for path in paths[:3])
         if self.approve is None:
-            raise ToolError(f"Not run: {named} looks like a file of keys or passwords, and nobody "
-                            "can be asked here.",
+            raise ToolError(f"Not run: {named} looks like a file of keys or passwords, which needs "
+                            "the user's approval, and the user cannot be asked here.",
                             "Tell the user; do not try again.")
         self._asking = self._asking or asyncio.Lock()
         async with self._asking:
@@ -326,7 +314,7 @@ class Toolbox:
                 raise Declined
 
     def is_free(self, made: Tool) -> bool:
-        """Whether it runs without asking, as things stand."""
+        """Whether a tool currently runs without approval."""
         asks_for_host = made.kind == "network" and self.private
         return not asks_for_host and (made.kind in self.allow.kinds
                                       or made.name in self.allow.tools)
@@ -358,12 +346,12 @@ class Toolbox:
         if made.kind == "network" and self.private:
             return (f"Not run: private data is in this conversation, and {host or made.name} was "
                     "not approved.")
-        return (f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be "
-                "asked here.")
+        return (f"Not run: {made.name} ({made.kind}) needs the user's approval, and the user "
+                "cannot be asked here.")
 
 
 async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:
-    """The same as a function, for those who have a toolbox and a call."""
+    """Run a call with a toolbox; see Toolbox.run()."""
     return await toolbox.execute_tool_call(call)
 
 
@@ -372,9 +360,7 @@ def _failed(call: ToolCall, text: str) -> ToolResult:
 
 
 def __getattr__(name: str) -> Any:
-    """`perform_web_search` and `read_json_file` under the names by which they are looked for;
-    loaded only then.
-    """
+    """Import `perform_web_search` and `read_json_file` from here on demand."""
     if name == "perform_web_search":
         from core.tools.web_search import perform_web_search
         return perform_web_search

@@ -1,1 +1,1 @@
-"""Puts a Chat together from Settings, for any front end: it knows no terminal and no web page."""
+"""Creates a Chat from Settings for any front end; it knows nothing of terminals or web pages."""

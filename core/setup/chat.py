@@ -1,4 +1,4 @@
-"""Opens a chat for any front end: session, model, tools and what is attached."""
+"""Opens a chat for any front end: its session, model, tools and attachments."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_versio
 
 async def open_chat(settings: Settings, opened: OpenedStore, session: Session, front: Front, *,
                     own_first: bool = False) -> Chat:
-    """A chat that continues `session`. What its user should know is in `news` of the chat.
+    """A chat that continues `session`. Notices for the user are in the chat's `news`.
 
-    `own_first`: the session's own model and options go before flags. Raises ChatError when the
-    settings cannot be used as they are.
+    `own_first`: the session's own model and options take precedence over flags. Raises ChatError if
+    the settings cannot be used.
     """
     started = settings
     flags = frozenset[str]() if own_first else settings.flags
@@ -64,11 +64,11 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
 
 async def choose_target(settings: Settings, session: Session, providers: Providers,
                         front: Front, flags: frozenset[str]) -> tuple[Target, list[str]]:
-    """The model that answers first, and what to say about it."""
+    """(the model that is asked first, notices about it). Raises ChatError."""
     if settings.modelfile is not None:
         from core.models.making import make_model
         target = await make_model(settings.modelfile, settings, providers, front.progress)
-        return target, [f"{target} is made of {settings.modelfile}."]
+        return target, [f"{target} was created from {settings.modelfile}."]
     if session.model and not flags & NAMES_A_MODEL:
         return parse_target(session.model, known=settings.providers), []
     target, notice = await first_target(settings, providers, front.choose_model, front.progress)
@@ -78,12 +78,12 @@ async def choose_target(settings: Settings, session: Session, providers: Provide
 
 
 def has_limits(settings: Settings) -> bool:
-    """Whether there is a limit on cost: without, nothing of it is loaded."""
+    """Whether there is a limit on cost; without one, its modules are not loaded."""
     return (settings.max_cost, settings.max_cost_day, settings.max_cost_month) != (None, None, None)
 
 
 def wants_tools(settings: Settings) -> bool:
-    """Whether anything asks for tools: without, nothing of them is loaded."""
+    """Whether any setting asks for tools; without, their modules are not loaded."""
     servers = settings.mcp and (settings.mcp_servers or settings.mcp_config)
     return bool(settings.experimental or settings.experimental_websearch or settings.tools
                 or settings.tools_file
@@ -91,7 +91,7 @@ def wants_tools(settings: Settings) -> bool:
 
 
 def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
-    """The tools that this run offers to the model."""
+    """The toolbox with the tools that this run offers to the model."""
     from core.setup.grants import SavedGrants
     from core.setup.tools import make_toolbox
     grants = (SavedGrants(os.path.join(data_directory(settings.environment), "grants.json"))
@@ -101,11 +101,11 @@ def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> T
 
 
 async def attach(settings: Settings, chat: Chat) -> None:
-    """Attach what --context names, and the files that the words on the command line name as @path.
+    """Attach the sources of --context and the files that the command line's question names as
+    @path.
 
-    What could not be attached is added to the chat's news. Raises ContextError when a source
-    gave nothing at all and nobody can be asked, unless --context-optional says that the question
-    is to be asked all the same.
+    Sources that cannot be attached are reported in the chat's news. If the user cannot be asked,
+    ContextError is raised for a source that gave nothing, except with --context-optional.
     """
     await chat.bring_back()
     for value in settings.context:
@@ -121,12 +121,12 @@ async def attach(settings: Settings, chat: Chat) -> None:
 
 
 def _require_all(value: str, settings: Settings, chat: Chat) -> None:
-    """Where nobody is asked, each source that was named must have given something."""
+    """Raise ContextError if a source gave nothing and the user cannot be asked."""
     if chat.front.agree is not None or settings.context_optional:
         return
     from core.context.sources import parse_context_arg
     absent = [source.name for source in parse_context_arg(value)
               if source.name not in chat.context.loaded]
     if absent:
-        raise ContextError(f"Not asked: nothing could be attached of {', '.join(absent)}.",
+        raise ContextError(f"Not sent: nothing could be attached from {', '.join(absent)}.",
                            "Correct that, or ask without it: --context-optional.")

@@ -1,6 +1,4 @@
-"""Once a day, after a chat, a program of its own saves the database to a file;
-nothing waits for it.
-"""
+"""Backs up the database once a day, after a chat, in a separate process that nothing waits for."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "
 
 
 def begin_backup(settings: Settings) -> None:
-    """Start it if it is due; only of a SQLite file, since a server has an administrator."""
+    """Start a backup if one is due; only for SQLite, since a server has an administrator."""
     if not settings.save:
         return
     address = parse_address(store_place(settings))
@@ -25,13 +23,11 @@ def begin_backup(settings: Settings) -> None:
         if address.kind == "sqlite" and os.path.exists(address.place) and _is_due(address.place):
             _start(settings, address.place)
     except OSError:
-        pass     # --db-check shows that there is no newer one
+        pass     # --db-check shows the age of the newest backup
 
 
 def _is_due(place: str) -> bool:
-    """Whether the newest backup is older than a day.
-
-    The first is due a day after the first chat.
+    """Whether the newest backup is older than a day; the first is due a day after the first chat.
     """
     directory = os.path.join(os.path.dirname(place), "backups")
     if not os.path.isdir(directory):

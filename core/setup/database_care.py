@@ -1,4 +1,4 @@
-"""The care of the database at an address, and the way from one database into another."""
+"""Opens a database for maintenance, and copies everything from one database to another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db import Store, open_store
 
 
 def open_care(url: str) -> Care:
-    """The database may be damaged. Raises UsageError."""
+    """Open a database for maintenance; it may be damaged. Raises UsageError."""
     address = parse_address(url)
     if address.kind == "postgresql":
 
@@ -25,9 +25,12 @@ def open_care(url: str) -> Care:
 
 
 def move(source: str, target: str) -> dict[str, int]:
-    """Copy everything into another, empty place, and compare; returns the rows of each table."""
+    """Copy everything to another, empty database and compare; return each table's row count.
+
+    Raises UsageError and StoreError.
+    """
     if parse_address(source).place == parse_address(target).place:
-        raise UsageError("The sessions are there already.")
+        raise UsageError("Source and target are the same database.")
     with (closing(open_store(source, whole=True)) as one,
           closing(open_store(target, share=True, whole=True)) as other):
         return copy_all(_database(one), _database(other))

@@ -1,4 +1,4 @@
-"""Remembers which tool calls the user allowed permanently."""
+"""Stores which tool calls the user allowed permanently."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterator, MutableMapping
 
 
 class SavedGrants(MutableMapping[str, str]):
-    """Kept in a file that only its owner can read.
+    """A mapping kept in a file that only its owner can read.
 
-    A file that cannot be read or written allows nothing more.
+    If the file cannot be read, nothing is allowed; if it cannot be written, permissions hold for
+    this run.
     """
 
     def __init__(self, path: str) -> None:
@@ -35,7 +36,7 @@ class SavedGrants(MutableMapping[str, str]):
                 json.dump(grants, file, indent=1)
             os.replace(beside, self._path)
         except OSError:
-            self._unsaved = grants   # then it holds as long as the program runs
+            self._unsaved = grants   # valid until the program ends
 
     def __getitem__(self, key: str) -> str:
         return self._load()[key]

@@ -1,6 +1,4 @@
-"""Stands in for a store that could not be opened:
-every use tries again, so that the spool is drained once it works.
-"""
+"""A placeholder for a store that could not be opened: each use tries to open it again."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ class _LateStore:
             self._opened.close()
 
     def __getattr__(self, name: str) -> Any:
-        """Any method of Store; raises the StoreError of opening it."""
+        """Any method of Store. Raises the StoreError of opening it."""
         if self._opened is None:
             self._opened = open_store(self.url)
         return getattr(self._opened, name)

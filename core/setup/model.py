@@ -1,5 +1,4 @@
-"""Which model a chat starts with when nobody named one:
-a server, a key, what was chosen before, or the user's choice.
+"""Decides which model a chat starts with if none was named: by servers, keys or the user's choice.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from core.model_manager import (
 from core.providers import RunsFiles
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, EMBEDDED, hosts
 
-REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
+REMEMBERED = "model"   # file in the data directory with the user's choice, as provider/model
 DEMO_TARGET = Target(DEMO, DEMO)
-SERVER_SECONDS = 3.0   # that another server has to name its models, where no Ollama answers
+SERVER_SECONDS = 3.0   # time for another server to list its models, if Ollama does not answer
 Choose = Callable[[ProviderError, Providers], Awaitable[Target]]
 
 
 async def first_target(settings: Settings, providers: Providers, choose: Choose | None,
                        progress: ShownProgress | None = None) -> tuple[Target, str]:
-    """The model to start with, and a notice when it is not what the user would expect.
+    """(the model to start with, a notice if it is not what the user would expect).
 
-    What `choose` returns is remembered. Without it nobody can be asked: raises an error
-    that names the ways out. A demo or the smallest model that was chosen before gives
-    way to a server or a key.
+    `choose` asks the user, and its result is remembered. Without it, raises a ProviderError that
+    lists the alternatives. A remembered demo or smallest model is replaced once there is a server
+    or a key.
     """
     target = first_named(settings)
     if choose is not None and target.provider == EMBEDDED and target.model:
@@ -50,19 +49,17 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
         if other is None:
             return await _without_server(settings, providers, choose, remembered, error)
         found, reason = other
-        notice = (f"{found} answers, because {reason} and no Ollama server has a model. /model "
+        notice = (f"{found} is used because {reason} and no Ollama server has a model. /model "
                   "chooses another.")
     if remembered is not None:
-        notice = (f"{found} answers now, instead of {remembered}. /model or --provider chooses "
+        notice = (f"{found} is used now instead of {remembered}. /model or --provider chooses "
                   "another.")
     return found, notice
 
 
 async def _fetch_named(target: Target, providers: Providers,
                        progress: ShownProgress | None) -> None:
-    """Fetch the model that was asked for by name or address,
-    if it can be had and is not here yet.
-    """
+    """Download the model named by the user, if it can be downloaded and is not here yet."""
     from core.engine.models import find_model, find_source
     if find_model(target.model, runner(providers).directory) is not None:
         return
@@ -81,15 +78,15 @@ async def _fetch_named(target: Target, providers: Providers,
 async def _without_server(settings: Settings, providers: Providers, choose: Choose | None,
                           remembered: Target | None,
                           error: ProviderError) -> tuple[Target, str]:
-    """What answers without a server and a key:
-    what was chosen, a model on this computer, or a choice.
+    """(model without a server or key, notice): the remembered one, one on this computer, or the
+    user's choice.
     """
     ask = choose is not None
     if remembered is not None and remembered != DEMO_TARGET:
         return remembered, _remembered_notice(settings, remembered) if ask else ""
     local = newest_local(providers)
     if local is not None:
-        return (local, f"{local} answers: it is on this computer, and no server or key is set up."
+        return (local, f"{local} is used: it is on this computer, and no server or key is set up."
                 if ask else "")
     if choose is None:
         raise no_model(error) from error
@@ -103,12 +100,12 @@ async def _without_server(settings: Settings, providers: Providers, choose: Choo
 def _small_notice(target: Target) -> str:
     if not gives_way(target):
         return ""
-    return (f"{target} is a very small model: it chats, but it invents facts. It gives way to a "
-            "server or a key as soon as there is one; /model and /models show others.")
+    return (f"{target} is a very small model: it chats, but it invents facts. It is replaced as "
+            "soon as there is a server or a key; /model and /models show others.")
 
 
 def _still_here(target: Target | None, providers: Providers) -> Target | None:
-    """A model whose file was deleted is not chosen any more."""
+    """The target, unless its model file was deleted."""
     if target is None or target.provider != EMBEDDED:
         return target
     from core.engine.models import find_model
@@ -116,20 +113,21 @@ def _still_here(target: Target | None, providers: Providers) -> Target | None:
 
 
 def runner(providers: Providers) -> RunsFiles:
-    """What runs files of models on this computer."""
+    """The provider that runs model files on this computer."""
     provider = providers.open(EMBEDDED)
     assert isinstance(provider, RunsFiles)
     return provider
 
 
 def gives_way(target: Target) -> bool:
-    """The demo and the smallest model are for want of something better."""
+    """Whether a model is only a makeshift, replaced by any server or key: the demo, the smallest.
+    """
     from core.engine.models import SMALLEST
     return target in (DEMO_TARGET, Target(EMBEDDED, SMALLEST.name))
 
 
 def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, str] | None:
-    """The first provider that a key is known for, and why, in words."""
+    """(default model of the first provider with a key, the reason in words); None without one."""
     usable = [host for host in hosts() if host.kind == "cloud" and host.default_model]
     for host in usable:
         for variable in host.key_variables:
@@ -143,7 +141,8 @@ def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, st
 
 async def first_with_address(settings: Settings,
                              providers: Providers) -> tuple[Target, str] | None:
-    """The first server of the configuration, or added on the page, that names a model; and why."""
+    """(model of the first configured server that lists one, the reason in words); None without one.
+    """
     for name, entry in settings.providers.items():
         if not entry.get("base_url") or provider_name(name) == DEFAULT_PROVIDER:
             continue
@@ -155,8 +154,8 @@ async def first_with_address(settings: Settings,
 
 
 def _stored(settings: Settings) -> Iterator[str]:
-    """The providers whose key is kept; none where the file cannot be used,
-    which the provider itself reports.
+    """The providers with a stored key; empty if the file is not valid, which is reported when a
+    provider is opened.
     """
     try:
         yield from read_key_file(settings.environment)
@@ -165,7 +164,7 @@ def _stored(settings: Settings) -> Iterator[str]:
 
 
 def newest_local(providers: Providers) -> Target | None:
-    """The model file that was fetched last."""
+    """The model file that was downloaded last; None without any."""
     from core.engine.models import installed_models
     models = installed_models(runner(providers).directory)
     try:
@@ -179,17 +178,17 @@ def newest_local(providers: Providers) -> Target | None:
 
 
 def no_model(error: ProviderError) -> ProviderError:
-    """The ways out as three lines, for a pipe."""
+    """The error with the alternatives in three lines, for a pipe."""
     from core.engine.models import SMALLEST
     return ProviderError(
         f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key, e.g. "
         "OPENAI_API_KEY,",
-        f"or fetch a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
+        f"or download a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
         f"stream-chat --provider local --pull {SMALLEST.name}\n"
-        "or look around without a model: stream-chat --provider demo")
+        "or try the program without a model: stream-chat --provider demo")
 
 
-# ---- what was chosen before
+# ---- the remembered choice
 
 def _remembered_notice(settings: Settings, target: Target) -> str:
     path = os.path.join(data_directory(settings.environment), REMEMBERED)
@@ -199,7 +198,7 @@ def _remembered_notice(settings: Settings, target: Target) -> str:
 
 def _demo_notice() -> str:
     return ("This is the built-in demo: scripted replies, no model. To talk to a model, start "
-            "Ollama (`ollama serve`), set a key, or name a --provider; the demo then gives way.")
+            "Ollama (`ollama serve`), set a key, or use --provider; it then replaces the demo.")
 
 
 def read_remembered(settings: Settings) -> Target | None:
@@ -213,10 +212,7 @@ def read_remembered(settings: Settings) -> Target | None:
 
 
 def remember(settings: Settings, target: Target) -> None:
-    """Best effort: a choice that cannot be written is asked again.
-
-    Nothing is written with --no-save.
-    """
+    """Remember the choice, unless --no-save; if it cannot be written, the user is asked again."""
     directory = data_directory(settings.environment)
     if not settings.save:
         return

@@ -9,7 +9,7 @@ from core.errors import UsageError
 
 
 def require_argon2() -> None:
-    """Raises UsageError where the package is missing."""
+    """Raise UsageError if the package is missing."""
     if find_spec("argon2") is None:
         raise UsageError(
             "Passwords need the package argon2-cffi, which is not installed.",

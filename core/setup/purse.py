@@ -1,4 +1,4 @@
-"""The limit on cost of a run, put together from its settings."""
+"""Creates the limit on cost of a run from its settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from core.stats.spending import Ledger, Limits, Spending
 
 def open_purse(settings: Settings, providers: Providers, session: Callable[[], str],
                front: Front) -> Spending:
-    """Who decides what this chat may spend.
+    """The limit on what this chat may spend.
 
-    With --no-save what is spent is not written down, and only counts here.
+    With --no-save, costs are not written to the file and count only in this run.
     """
     name = f"spending-{quote(settings.user, safe='')}.json" if settings.user else "spending.json"
     path = os.path.join(data_directory(settings.environment), name) if settings.save else ""

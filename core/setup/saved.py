@@ -1,6 +1,4 @@
-"""Where sessions are saved in this run, and the store there as what only reads and
-changes sessions opens it.
-"""
+"""Where this run saves sessions, and how commands that work on sessions open that store."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ def spool_places(settings: Settings) -> Places:
 
 
 def open_saved(settings: Settings) -> Store:
-    """The store with everything in it: what an earlier run could not save is saved first,
-    or reported on standard error.
+    """Open the store, after saving what an earlier run could not save (or reporting it on standard
+    error). Raises StoreError.
     """
     store = open_place(settings)
     if _something_waits(settings) and not unwritable(store):
@@ -44,7 +42,7 @@ def open_saved(settings: Settings) -> Store:
 
 
 def open_place(settings: Settings) -> Store:
-    """Another program's database is used only when it was named for this program;
+    """Open the store. Another program's database is used only if it was named for this program:
     DATABASE_URL may be meant for others.
     """
     general = settings.environment.get("DATABASE_URL", "")
@@ -59,7 +57,7 @@ def open_place(settings: Settings) -> Store:
 
 
 def _something_waits(settings: Settings) -> bool:
-    """Whether there may be spool files; asked without loading what reads them."""
+    """Whether there may be spool files; checked without loading the module that reads them."""
     for directory, start in ((os.path.join(data_directory(settings.environment), "spool"), ""),
                              (temporary_directory(settings.environment), "stream-chat-")):
         try:
@@ -72,5 +70,5 @@ def _something_waits(settings: Settings) -> bool:
 
 
 def unwritable(store: Store) -> str:
-    """Why a store can only be read; empty when it can be written, as far as is known."""
+    """Why a store is read-only; "" if it is writable as far as is known."""
     return str(getattr(store, "unwritable", ""))

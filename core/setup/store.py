@@ -1,6 +1,4 @@
-"""The store of a chat: opened, recovered and watched over,
-or what stands in for it when it cannot be opened.
-"""
+"""Opens and recovers the store of a chat, or provides a placeholder if it cannot be opened."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ from db import Store
 
 
 class OpenedStore:
-    """The store of this run, or what stands in for it:
-    none with --no-save, one that is tried again when it cannot be opened.
+    """The store of this run: None with --no-save, and a placeholder that tries again if it cannot
+    be opened.
     """
 
     def __init__(self, settings: Settings, store: Store | None = None) -> None:
-        """`store`: one that is open already, which is closed by who opened it."""
+        """`store`: an open store, which close() leaves open."""
         self._lent = store is not None
         self.spool = spool_places(settings)
         self.store: Store | None = None
-        self.news: list[str] = []         # what the user should know before they continue
+        self.news: list[str] = []         # notices for the user before the chat
         # ID and name of sessions whose last reply was cut off
         self.recovered: list[tuple[str, str]] = []
         if not settings.save:
@@ -40,7 +38,7 @@ class OpenedStore:
             return
         why = unwritable(self.store)
         if why:
-            self.news.append("warning: saved sessions can be read, but nothing can be "
+            self.news.append("warning: saved sessions can be read, but new messages cannot be "
                              f"saved: {why}")
             return
         try:
@@ -49,7 +47,7 @@ class OpenedStore:
             self.news.append(describe(error))
 
     def _recover(self) -> None:
-        """Save what a killed run left behind, and say what still is not."""
+        """Save what a killed run left behind, and report what still cannot be saved."""
         if self.store is None:
             return
         for entry in recover(self.store, self.spool, self.news):
@@ -57,18 +55,23 @@ class OpenedStore:
         empty_trash(self.store)
 
     def offers(self, current: str) -> list[str]:
-        """How to continue with what a killed run left behind, from the session `current`."""
+        """How to continue the replies that a killed run left unfinished, seen from the session
+        `current`.
+        """
         kept = "A reply was cut off; its text so far is saved."
         return [f"{kept} /continue resumes it, /drop removes it." if identity == current
                 else f"{kept} /session {short_name(name)} opens it; /continue and /drop work there."
                 for identity, name in self.recovered]
 
     def open_session(self, name: str | None) -> Session:
-        """The session of that ID, or a new one."""
+        """The session with this ID, or a new one. Raises SessionNotFound."""
         return open_session(self.store, self.spool, name=name)
 
     def session(self, settings: Settings, chosen: str | None = None) -> Session:
-        """The session `chosen`, or the one that the settings ask for, or a new one."""
+        """The session `chosen`, or the one that the settings ask for, or a new one.
+
+        Raises SessionNotFound.
+        """
         last = is_newest(settings.session or "")
         name = chosen or (None if last else settings.session)
         newest = settings.continue_ or last or settings.retry or settings.edit is not None

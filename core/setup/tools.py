@@ -1,6 +1,4 @@
-"""The tools of a run, put together from its settings:
-which are offered, what they may touch, what runs without asking.
-"""
+"""Creates the toolbox of a run from its settings: offered tools, access, and permissions."""
 
 from __future__ import annotations
 
@@ -22,8 +20,7 @@ from core.tools.mcp.group import ServerGroup
 
 
 def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *,
-                 place: str = "",
-                 grants: MutableMapping[str, str] | None = None) -> Toolbox:
+                 place: str = "", grants: MutableMapping[str, str] | None = None) -> Toolbox:
     """The toolbox of a chat.
 
     `place` is where sessions are kept. Raises UsageError and ConfigError.
@@ -35,7 +32,7 @@ def make_toolbox(settings: Settings, store: Any = None, session: str | None = No
 
 
 def offered_tools(settings: Settings) -> list[Tool]:
-    """What --experimental, --experimental-websearch, --tools and --tools-file ask for."""
+    """The tools that --experimental, --experimental-websearch, --tools and --tools-file ask for."""
     own = [made for path in settings.tools_file
            for made in load_tools_file(os.path.expanduser(path))]
     names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
@@ -45,8 +42,8 @@ def offered_tools(settings: Settings) -> list[Tool]:
 
 
 def make_context(settings: Settings, store: Any, session: str | None, place: str) -> ToolContext:
-    """What tools may touch: the working directory and what the user gave,
-    but nothing of the program's own.
+    """What tools may access: the working directory and what the user attached, but none of the
+    program's own files.
     """
     sources = [source for text in settings.context for source in parse_context_arg(text)]
     given = [source.target for source in sources if source.kind in ("file", "directory")]
@@ -61,7 +58,7 @@ def make_context(settings: Settings, store: Any, session: str | None, place: str
 
 
 def allowed(settings: Settings) -> set[str]:
-    """Kinds, tools and hosts that need no asking. Raises UsageError for a word that is neither."""
+    """Kinds, tools and hosts that need no approval. Raises UsageError for an unknown word."""
     free = {"read",
             *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
     for word in settings.allow:
@@ -84,10 +81,7 @@ def _check_tool_name(word: str, settings: Settings) -> None:
 # ---- MCP servers
 
 def make_servers(settings: Settings) -> Servers | None:
-    """The MCP servers that are set up, not started; None when there are none.
-
-    Raises ConfigError.
-    """
+    """The configured MCP servers, not started; None without any. Raises ConfigError."""
     if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
         return None
     rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
@@ -96,7 +90,7 @@ def make_servers(settings: Settings) -> Servers | None:
 
 
 def _server_row(row: Any) -> Any:
-    """`name=address` and `name=command words` of the command line; a mapping stays as it is."""
+    """A server's entry: a mapping, or `name=address` or `name=command words` as a mapping."""
     if not isinstance(row, str):
         return row
     if row.startswith(("http://", "https://")):
@@ -120,6 +114,6 @@ def _read_rows(path: str | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid JSON: {problem}.") from problem
     rows = document.get("mcpServers") if isinstance(document, Mapping) else None
     if not isinstance(rows, Mapping):
-        raise ConfigError(f"{path} holds no mcpServers.",
-                          'It looks like {"mcpServers": {"name": {"command": ...}}}.')
+        raise ConfigError(f"{path} contains no mcpServers.",
+                          'Write {"mcpServers": {"name": {"command": ...}}}.')
     return dict(rows)

@@ -1,1 +1,1 @@
-"""What each turn took and cost, and how it is shown."""
+"""Time, tokens and cost of each turn, and how they are shown."""

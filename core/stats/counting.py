@@ -1,4 +1,4 @@
-"""How many tokens a request has: counted by its provider where that can, else estimated."""
+"""Counts the tokens of a request: by its provider if it can count, otherwise by estimate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from core.window.tokens import TokenEstimator
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """`by` is who counted, "" for an estimate, which may be off by about `doubt` tokens.
+    """A number of tokens.
 
-    `since` says that most of it is what the server counted for the last answer.
+    `by` is the provider that counted, or "" for an estimate with a standard error of `doubt`
+    tokens. `since`: most of it was counted by the server for the last answer.
     """
 
     tokens: int
@@ -33,7 +34,7 @@ class Counted:
 async def count_request(
     request: Request, target: Target, providers: Providers, estimator: TokenEstimator
 ) -> Counted:
-    """Ask the provider if it can count and may be asked. Never raises for what it does."""
+    """Count by the provider if it can and may be asked; its failure leads to an estimate."""
     ready = target.model and request.messages
     exact = await _counted(request, target, providers) if ready else None
     if exact is not None:
@@ -44,8 +45,7 @@ async def count_request(
 
 
 def _since_last(request: Request, target: Target, estimator: TokenEstimator) -> Counted | None:
-    """From what the server counted for the last answer, if it did;
-    only what follows is estimated.
+    """The server's count for the last answer plus an estimate of what followed; None without one.
     """
     messages = request.messages
     place = next((at for at in reversed(range(len(messages))) if messages[at].usage), None)

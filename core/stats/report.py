@@ -1,4 +1,4 @@
-"""What the kept numbers of model calls say: by provider and model, in all and day by day."""
+"""Statistics of model calls for /stats and --stats: by model, in total and per day."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from core.rendering.table import Table
 from core.store.rows import CallRow
 
 BARS = "▁▂▃▅▇"
-MOST_BARS = 14           # of a sparkline; with more days, one bar is several days
+MOST_BARS = 14           # of a sparkline; with more days, a bar stands for several days
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
 @dataclass(slots=True)
 class ModelStats:
-    """The calls of one model.
-
-    `days` counts the calls by date (YYYY-MM-DD), `errors` the failures by kind.
+    """The calls of one model: `days` counts them by date (YYYY-MM-DD), `errors` counts failures by
+    kind.
     """
 
     provider: str
@@ -78,7 +77,7 @@ class ModelStats:
 
 
 def read_since(text: str, now: float) -> float:
-    """The time that 30m, 12h, 7d, 2w, a date (2026-11-21) or nothing (always) means.
+    """The time in seconds since the epoch for 30m, 12h, 7d, 2w, or a date (2026-11-21); 0 for "".
 
     Raises UsageError.
     """
@@ -91,12 +90,12 @@ def read_since(text: str, now: float) -> float:
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%d"))
     except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no span of time.",
+        raise UsageError(f"{text!r} is not a period of time.",
                          "Write 30m, 12h, 7d, 2w, or a date such as 2026-11-21.") from None
 
 
 def summarise(calls: Iterable[CallRow]) -> list[ModelStats]:
-    """One entry a model, the most called first."""
+    """One entry per model, most calls first."""
     found: dict[tuple[str, str], ModelStats] = {}
     for call in calls:
         key = call.provider, call.model
@@ -107,7 +106,7 @@ def summarise(calls: Iterable[CallRow]) -> list[ModelStats]:
 
 
 def quantile(values: Sequence[float], part: float) -> float | None:
-    """The smallest value that at least this part of them does not exceed; None of nothing."""
+    """The smallest value that at least this fraction of them does not exceed; None if empty."""
     if not values:
         return None
     return sorted(values)[max(0, -int(-part * len(values) // 1) - 1)]
@@ -118,7 +117,7 @@ def day_of(moment: float) -> str:
 
 
 def days_between(first: str, last: str) -> list[str]:
-    """All dates from one to the other."""
+    """All dates from one to the other, inclusive."""
     noon = time.mktime(time.strptime(first, "%Y-%m-%d")) + 43200
     days: list[str] = []
     while not days or days[-1] < last:
@@ -128,7 +127,7 @@ def days_between(first: str, last: str) -> list[str]:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """One bar a value, no more than MOST_BARS; the lowest bar is none at all."""
+    """One bar per value, at most MOST_BARS; the lowest bar means 0."""
     if not values:
         return ""
     size = -(-len(values) // MOST_BARS)
@@ -147,7 +146,7 @@ COLUMNS = ("model", "calls", "tokens in", "out", "cost", "first content", "tok/s
 
 
 def _given(entry: ModelStats) -> str:
-    """What was sent, and how much of it the server had in its cache."""
+    """Input tokens, and the share that came from the server's cache."""
     share = (f" ({entry.cached_tokens / entry.input_tokens:.0%} cached)"
              if entry.cached_tokens and entry.input_tokens else "")
     return short(entry.input_tokens) + share
@@ -177,7 +176,7 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
 
 
 def trouble(entry: ModelStats) -> str:
-    """2 rate_limit, 1 connection, 3 retries, 1 stopped"""
+    """Failures and retries, such as "2 rate_limit, 1 connection, 3 retries, 1 stopped"."""
     counts = [*entry.errors.most_common(),
               ("retry" if entry.retries == 1 else "retries", entry.retries),
               ("taken over", entry.fallbacks), ("stopped", entry.interrupted)]
@@ -202,15 +201,15 @@ def money(value: float | None) -> str:
 
 
 def short(count: int) -> str:
-    """950, 12.3k, 4.6M"""
+    """A number as 950, 12.3k or 4.6M."""
     if count < 10_000:
         return f"{count:,}"
     return f"{count / 1000:.1f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
 
 
 def stats_table(entries: Sequence[ModelStats], since: float, now: float) -> Table | str:
-    """What /stats and --stats show."""
+    """The table of /stats and --stats, or a sentence if there are no calls."""
     if not entries:
-        return "No model was called in that time." if since else "No model was called yet."
+        return "No model was called in that time." if since else "No model has been called yet."
     return Table(COLUMNS, table_rows(entries, day_of(now)), total_line(entries, since),
                  optional=("per day", "tok/s", "cost", "first content"))

@@ -1,6 +1,4 @@
-"""A limit on cost that cannot be passed: money is set aside for the worst case of a
-request before it is sent.
-"""
+"""Enforces a limit on cost: reserves money for the worst case of a request before it is sent."""
 
 from __future__ import annotations
 
@@ -19,17 +17,17 @@ from core.models.facts import cost_of, known_facts
 from core.providers import Request
 
 MILLION = 1_000_000
-SHORTEST = 32               # tokens of an answer for which it is worth asking
-LONGEST = 128_000           # tokens of an answer where neither the user nor the table says less
-IMAGE_TOKENS = 20_000       # no provider counts more for a picture
-OVERHEAD = 64               # tokens of a message, a part or a tool beyond its text
-KEPT_DAYS = 70              # of the ledger
+SHORTEST = 32               # tokens of the shortest answer worth a request
+LONGEST = 128_000           # tokens of an answer if neither the user nor the price table limits it
+IMAGE_TOKENS = 20_000       # more than any provider counts for a picture
+OVERHEAD = 64               # tokens of a message, a part or a tool in addition to its text
+KEPT_DAYS = 70              # days that the ledger keeps
 Agree = Callable[[str], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Dollars; None is no limit."""
+    """Limits in dollars; None means no limit."""
 
     session: float | None = None
     day: float | None = None
@@ -40,11 +38,10 @@ class Limits:
 
 
 class Ledger:
-    """What was spent, by session, day and month, shared by all programs that use `path`;
-    in memory where it is "".
+    """Money spent by session, day and month, shared by all programs that use `path`; with "" it is
+    kept in memory.
 
-    Money that is set aside counts as spent until it is given back, so a program that
-    is killed leaves it spent.
+    Reserved money counts as spent until it is released, so a killed program leaves it spent.
     """
 
     def __init__(self, path: str = "", clock: Callable[[], float] = time.time) -> None:
@@ -62,8 +59,9 @@ class Ledger:
 
     def take(self, session: str, worst: Callable[[float], float],
              limits: Limits) -> tuple[float, dict[str, str]]:
-        """Set aside what `worst` makes of the money that is left;
-        it raises when that is not enough.
+        """Reserve `worst(money left)` dollars; return the amount and the ledger keys charged.
+
+        `worst` raises CostLimit if the money left is not enough.
         """
         keys = self.keys(session)
         with self._opened(write=True) as rows:
@@ -77,7 +75,7 @@ class Ledger:
         return amount, keys
 
     def give_back(self, keys: Mapping[str, str], amount: float) -> None:
-        """Correct what was set aside under these keys; the day may have changed since."""
+        """Release a reservation under the keys it was charged to; the day may have changed."""
         with self._opened(write=True) as rows:
             for key in keys.values():
                 rows[key] = max(0.0, rows.get(key, 0.0) - amount)
@@ -103,7 +101,7 @@ class Ledger:
 
 @dataclass(slots=True)
 class Held:
-    """Money set aside for one request."""
+    """Money reserved for one request."""
 
     tokens: int
     amount: float
@@ -123,9 +121,7 @@ class Held:
 
 @dataclass(slots=True)
 class Spending:
-    """Decides for one chat whether a request may be made.
-
-    `session` names the conversation that pays.
+    """Decides for one chat whether a request may be made; `session` returns the session to charge.
     """
 
     providers: Providers
@@ -179,31 +175,33 @@ class Spending:
         return Held(0, amount, keys, target, self)
 
     def _is_free(self, target: Target) -> bool:
-        """A server of one's own costs nothing, but for the models that it passes on to a cloud."""
+        """Whether a model costs nothing: the user's own servers do not, except for models that they
+        forward to a cloud.
+        """
         host = self.providers.host(target.provider)
         return host.kind != "cloud" and not (host.cloud_names
                                              and target.model.endswith(host.cloud_names))
 
     async def _ask_about(self, target: Target) -> None:
-        """An unknown price is a question, not zero. Raises CostLimit without a yes."""
+        """Ask the user whether to use a model whose price is not known. Raises CostLimit if not."""
         if target in self._allowed:
             return
         question = (f"The price of {target} is not known, so it cannot count towards the limit on "
                     "cost. Ask it anyway?")
         if self.agree is None or not await self.agree(question):
             raise CostLimit(f"The price of {target} is not known, and there is a limit on cost.",
-                            "Choose a model with a known price (/models), or leave the limit out.")
+                            "Choose a model with a known price (/models), or remove the limit.")
         self._allowed.add(target)
 
     def _refusal(self, target: Target, cost: float, left: float) -> CostLimit:
         return CostLimit(f"This request to {target} may cost up to {dollars(cost)}, and "
                          f"{dollars(max(0.0, left))} of the limit on cost is left.",
-                         "/cost shows what was spent. A larger --max-cost, a shorter "
-                         "conversation (/compact) or a cheaper model continues.")
+                         "/cost shows what was spent. Continue with a larger --max-cost, a shorter "
+                         "conversation (/compact) or a cheaper model.")
 
 
 def most_tokens(request: Request) -> int:
-    """No tokenizer makes more tokens of this request: a token has at least one byte."""
+    """An upper bound on the tokens of a request: a token has at least one byte."""
     size = len((request.system or "").encode(errors="replace")) + OVERHEAD
     for message in request.messages:
         for part in message.parts:
@@ -242,10 +240,10 @@ def _read(path: str) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as problem:
-        raise CostLimit(f"{path} cannot be read, so what was spent is not known: {problem}.",
-                        "Repair or remove it; without it counting begins at zero.") from problem
+        raise CostLimit(f"{path} cannot be read, so it is not known what was spent: {problem}.",
+                        "Repair or remove it; without it, costs count from zero.") from problem
     if not isinstance(found, dict):
-        raise CostLimit(f"{path} does not hold what was spent.", "Repair or remove it.")
+        raise CostLimit(f"{path} is not a valid record of costs.", "Repair or remove it.")
     return {str(key): float(value)
             for key, value in found.items() if isinstance(value, (int, float))}
 
@@ -260,5 +258,5 @@ def _write(path: str, rows: Mapping[str, float]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as problem:
-        raise CostLimit(f"What is spent cannot be written down: {problem.strerror}.",
-                        "Without that a limit on cost cannot be kept.") from problem
+        raise CostLimit(f"Costs cannot be recorded in {path}: {problem.strerror}.",
+                        "A limit on cost needs that record.") from problem

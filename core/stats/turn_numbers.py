@@ -1,6 +1,4 @@
-"""The numbers of a turn's model calls, taken while its events pass by,
-and kept with one write at its end.
-"""
+"""Collects statistics of a turn's model calls from its events, and stores them at its end."""
 
 from __future__ import annotations
 
@@ -20,15 +18,14 @@ from core.store.identity import new_message_ids
 from core.store.rows import CallRow
 from db import Store
 
-PAST = 30 * 86400.0     # seconds: what is older says little about the machine of today
-FRESH = 10.0            # seconds for which what was read is not read again
-LEAST_SECONDS = 0.02    # below it a speed says nothing
+PAST = 30 * 86400.0     # seconds: older calls say little about the machine as it is now
+FRESH = 10.0            # seconds for which calls that were read are not read again
+LEAST_SECONDS = 0.02    # a speed measured over less time is not meaningful
 
 
 class _Call:
-    """A call that runs, or has ended when it is in the list.
-
-    Times are of the monotonic clock; `begun` is of its last attempt.
+    """One model call, running or ended. Times are of the monotonic clock; `begun` is the time of
+    its last attempt.
     """
 
     __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish",
@@ -49,8 +46,8 @@ class _Call:
         return max(0.0, (self.ended if self.ended is not None else time.monotonic()) - self.begun)
 
     def speed(self) -> float | None:
-        """Tokens a second: as the server timed it (Ollama, in nanoseconds),
-        else from the first content to the end.
+        """Tokens per second, as timed by the server (Ollama, in nanoseconds), or else from the
+        first content to the end.
         """
         tokens = self.usage.output_tokens if self.usage else None
         timed = (self.usage.details or {}).get("eval_duration") if self.usage else None
@@ -64,14 +61,12 @@ class _Call:
 class TurnNumbers:
     """Collects the calls of one turn.
 
-    `awaited` is true while a call has given no content yet: all that a delta is asked for.
-
-    With `prepared`, a request may take long to be made; its call begins with note_sent().
+    `awaited` is True until a call's first content, so that later deltas need no check. With
+    `prepared`, preparing a request may take long, and its call begins with note_sent().
     """
 
     def __init__(self, target: Target, chain: Chain, providers: Providers,
-                 clock: Callable[[], float] = time.monotonic, *,
-                 prepared: bool = False) -> None:
+                 clock: Callable[[], float] = time.monotonic, *, prepared: bool = False) -> None:
         self._chain = chain
         self._providers = providers
         self._clock = clock
@@ -86,7 +81,7 @@ class TurnNumbers:
             self._begin()
 
     def note_sent(self) -> None:
-        """The request goes out now, for the first time or again with less."""
+        """Note that the request is sent now, for the first time or again in a shorter form."""
         if self._open is None:
             self._begin()
         else:
@@ -102,7 +97,7 @@ class TurnNumbers:
             self._open.first = self._clock()
 
     def note(self, event: Event) -> None:
-        """Any event that is no delta."""
+        """Note any event except a delta."""
         match event:
             case Retrying(delay=delay) if self._open is not None:
                 self._open.retries += 1
@@ -120,10 +115,7 @@ class TurnNumbers:
                 self._begin()
 
     def _change(self, target: Target) -> None:
-        """The next candidate is asked.
-
-        One that rested was not asked at all, so it has no call to count.
-        """
+        """Note that the next model is asked; one that was skipped was not called."""
         opened, failures = self._open, dict(self._chain.failures)
         self._chain.failures.clear()
         if opened is not None:
@@ -140,7 +132,7 @@ class TurnNumbers:
         opened.usage, opened.finish = message.usage, message.finish
         named = parse_target(message.model or "", known=self._providers.settings.providers)
         if named.provider == opened.target.provider and named.model:
-            opened.target = named  # a server may answer with another model than it was asked for
+            opened.target = named  # a server may answer with another model than the requested one
         self._close(opened)
 
     def _close(self, call: _Call) -> None:
@@ -150,13 +142,13 @@ class TurnNumbers:
         self._open = None
 
     def _blame(self) -> None:
-        """The call that just ended broke off; the chain knows why."""
+        """Record why the call that just ended broke off."""
         if self._calls and self._chain.failures:
             self._calls[-1].error = kind_of(self._chain.failures[-1][1])
         self._chain.failures.clear()
 
     def note_error(self, error: BaseException) -> None:
-        """How the turn ended when it did not end by itself."""
+        """Record the error that ended the turn."""
         if isinstance(error, ChatError):
             kind = kind_of(error)
             if self._open is None and self._calls:
@@ -186,9 +178,7 @@ class TurnNumbers:
             return ""
 
     def _cost(self, call: _Call) -> float | None:
-        """Local models cost nothing that could be told,
-        and their turns do not wait for the table of prices to load.
-        """
+        """The cost in dollars; None for local models, which also saves loading the price table."""
         said = (call.usage.details or {}).get("cost") if call.usage else None
         if (call.usage is None or said is None
             and self._providers.host(call.target.provider).kind != "cloud"):
@@ -197,9 +187,7 @@ class TurnNumbers:
         return cost_of(call.usage, call.target, self._providers)
 
     def save(self, session: str, store: Store | None) -> None:
-        """Keep them.
-
-        Numbers are not worth a word about a store that fails: what was said is told of elsewhere.
+        """Store the statistics; a store that fails is ignored here, since the session reports it.
         """
         if store is None or not self._calls:
             return
@@ -212,7 +200,7 @@ class TurnNumbers:
 
 
 class PastCalls:
-    """The calls of the last weeks, for whoever forecasts from them."""
+    """The calls of the last 30 days, for forecasts."""
 
     def __init__(self, store: Callable[[], Store | None]) -> None:
         self._store = store
@@ -220,14 +208,14 @@ class PastCalls:
         self._when = -FRESH
 
     def of(self, provider: str, model: str) -> list[CallRow]:
-        """Those of a model that gave an answer at the first attempt, the oldest first."""
+        """A model's calls that succeeded at the first attempt, oldest first."""
         if time.monotonic() - self._when >= FRESH:
             self._when, self._read = time.monotonic(), self._all()
         return [call for call in self._read if call.provider == provider and call.model == model
                 and call.first is not None and not call.retries]
 
     def _all(self) -> list[CallRow]:
-        """A store that fails has nothing to forecast from; what was said is told of elsewhere."""
+        """All recent calls; empty if the store fails, which the session reports."""
         store = self._store()
         try:
             return store.calls(time.time() - PAST) if store is not None else []
@@ -236,7 +224,7 @@ class PastCalls:
 
 
 def kind_of(error: ChatError) -> str:
-    """An error that the provider reported inside its stream counts as what it is."""
+    """The error's kind; for a broken stream, the kind of the error reported inside it."""
     return (error.cause.kind if isinstance(error, StreamBroken) and error.cause is not None
             else error.kind)
 
@@ -249,7 +237,7 @@ def origin(url: str) -> str:
 
 
 class Kept(Protocol):
-    """What a session is here: an ID, and the store that it is in."""
+    """A session: an ID, and the store that it is in."""
 
     id: str
 
@@ -259,7 +247,7 @@ class Kept(Protocol):
 
 async def measured(events: AsyncGenerator[Event, None], numbers: TurnNumbers,
                    session: Kept) -> AsyncGenerator[Event, None]:
-    """Pass a turn's events on and keep its numbers when it has ended, however it ends."""
+    """Yield a turn's events, and store its statistics however it ends."""
     try:
         async with aclosing(events):
             async for event in events:

@@ -1,4 +1,4 @@
-"""What a turn or a session used: tokens, speed and an estimate of the price, in one line."""
+"""Formats the usage of a turn or session in one line: tokens, speed and estimated price."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class TurnMeter:
             self._first = None
 
     def line(self) -> str:
-        """As in "1,204 in, 356 out, 48 tok/s, $0.0012"; empty when the provider counted nothing."""
+        """A line such as "1,204 in, 356 out, 48 tok/s, $0.0012"; "" if nothing was counted."""
         return usage_line(self._replies, self._providers, self._seconds)
 
 
 def _own_seconds(usage: Usage | None) -> float:
-    """Ollama says how long it computed, in nanoseconds."""
+    """The server's own computing time in seconds (Ollama reports nanoseconds); 0 if unknown."""
     spent = (usage.details or {}).get("eval_duration") if usage else None
     return spent / 1e9 if isinstance(spent, (int, float)) else 0.0
 
@@ -58,7 +58,7 @@ def usage_line(replies: Iterable[Message], providers: Providers, seconds: float 
 
 
 def price_of(replies: Iterable[Message], providers: Providers) -> float | None:
-    """The sum of what is known; None when no price is."""
+    """The sum of the known prices in dollars; None if no price is known."""
     prices: list[float] = []
     for reply in replies:
         try:

@@ -1,1 +1,1 @@
-"""What fits into a model: tokens, budgets, compaction."""
+"""What fits into a model's context window: token estimates, budgets, compaction."""

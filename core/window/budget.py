@@ -1,6 +1,4 @@
-"""The model's window, shared out: system prompt, tools, context, history,
-and a reserve for the answer.
-"""
+"""Divides the model's window: system prompt, tools, context, history, reserve for the answer."""
 
 from __future__ import annotations
 
@@ -8,25 +6,23 @@ from core.dataclass import dataclass, replace
 from core.errors import UsageError
 from core.rendering.bars import Bars
 
-# of a model that nobody says anything of: context is kept within it, history is not cut for a guess
+# Assumed if the window is not known: it limits the context, but no history is cut for a guess.
 DEFAULT_WINDOW = 32_768
-MOST_RESERVE = 8_192         # tokens kept for the answer when --max-tokens does not say
-MARGIN = 0.05                # of the window: estimates are not exact
-CONTEXT_SHARE = 0.75  # the most of what is free that context takes: a conversation needs room too
-CONTEXT_LEAST = 0.3  # of what is free: a long history does not push context out, but is cut itself
+MOST_RESERVE = 8_192  # tokens kept for the answer if --max-tokens is not given
+MARGIN = 0.05         # share of the window kept free because estimates are not exact
+CONTEXT_SHARE = 0.75  # largest share of the free room for context; the history needs room too
+CONTEXT_LEAST = 0.3   # share of the free room that context keeps even if the history is long
 NAMES = {"system": "Instructions", "tools": "Tools", "context": "Attached",
-         "history": "Conversation",
-         "free": "Free", "reserve": "Kept for the answer"}
+         "history": "Conversation", "free": "Free", "reserve": "Kept for the answer"}
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Tokens.
+    """Shares of a window, all in tokens.
 
-    `window` is the allocated one; `reserve` is for the answer; the others are what is used.
-
-    `margin` is kept free because estimates are not exact; 0 when the provider counts. `fixed` is
-    what of the history always stays: the turn that is going on, and what is pinned.
+    `window` is the allocated size and `reserve` is kept for the answer; the others are used.
+    `margin` is kept free because estimates are not exact; 0 if the provider counts. `fixed` is the
+    part of the history that is never left out: the current turn and pinned messages.
     """
 
     window: int
@@ -40,23 +36,20 @@ class Budget:
 
     @property
     def free(self) -> int:
-        """What nothing takes; negative when the request does not fit."""
+        """The unused room; negative if the request does not fit."""
         return (self.window - self.reserve - self.margin - self.system - self.tools - self.history
                 - self.context)
 
     @property
     def for_context(self) -> int:
-        """The most that context may take now.
-
-        History keeps a quarter of the room, also when it is not used yet.
-        """
+        """The most that context may use now; a quarter of the room is kept for the history."""
         room = self.window - self.reserve - self.margin - self.system - self.tools
         wanted = max(int(room * CONTEXT_LEAST), min(room - self.history, int(room * CONTEXT_SHARE)))
         return max(0, min(wanted, room - self.fixed))
 
     @property
     def for_history(self) -> int:
-        """The most that the conversation may take beside the context that is in."""
+        """The most that the conversation may use beside the current context."""
         return max(0, self.window - self.reserve - self.margin - self.system - self.tools
                    - self.context)
 
@@ -64,8 +57,8 @@ class Budget:
         return replace(self, context=tokens)
 
     def shares(self) -> dict[str, int]:
-        """By name, in the order in which they are sent, with what is free;
-        they add up to the window unless it is exceeded.
+        """Tokens by name, in the order of sending, including the free room; they add up to the
+        window unless it is exceeded.
         """
         used = {"system": self.system, "tools": self.tools, "context": self.context,
                 "history": self.history}
@@ -75,10 +68,10 @@ class Budget:
 def plan_budget(window: int | None, *, max_tokens: int | None = None, system: int = 0,
                 tools: int = 0, history: int = 0,
                 fixed: int = 0, exact: bool = False) -> Budget:
-    """Share out a window of which the system prompt, the tools and the history have this size.
+    """Divide a window between a system prompt, tools and history of these sizes (tokens).
 
-    `exact` says that the numbers are counts. Raises UsageError when not even the system
-    prompt and the tools fit.
+    `exact`: the sizes are counts, not estimates. Raises UsageError if the system prompt and the
+    tools alone do not fit.
     """
     whole = window or max(DEFAULT_WINDOW, 2 * (system + tools + history))
     reserve = min(max_tokens, whole // 2) if max_tokens else min(whole // 4, MOST_RESERVE)
@@ -92,8 +85,8 @@ def plan_budget(window: int | None, *, max_tokens: int | None = None, system: in
 
 
 def budget_bars(budget: Budget, model: str = "") -> Bars:
-    """What fills the window of a model: its shares that are not empty,
-    and how full it is with what is kept for the answer.
+    """Bars of the window's shares that are not empty, and how full the window is, counting the
+    reserve for the answer.
     """
     shares = budget.shares()
     free = shares.pop("free")

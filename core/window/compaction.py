@@ -1,5 +1,4 @@
-"""Long chats: which turns are summarised or left out when a conversation outgrows the model's
-window. No row is ever deleted.
+"""Chooses which turns to summarise or leave out when a conversation outgrows the model's window.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from core.errors import UsageError
 from core.messages import Message, Text, ToolResult
 from core.providers import Request
 
-COMPACT_AT = 0.75        # of the room for history: from here on compacting is due
-KEEP = 0.35  # of the room: what the newest turns may keep when the older ones are summarised
-LEAST_RESULT = 400       # characters that are always sent of a tool's result
+COMPACT_AT = 0.75        # share of the room for history from which compaction is due
+KEEP = 0.35              # share of the room that the newest turns keep when others are summarised
+LEAST_RESULT = 400       # characters of a tool's result that are always sent
 GONE = "\n[... {count:,} characters left out: they do not fit the model's window ...]\n"
-SUMMARY_TOKENS = 1_200   # the longest summary that is asked for
-LEAST_SUMMARY = 1_000    # characters that every summary may have
+SUMMARY_TOKENS = 1_200   # limit on the length of a summary
+LEAST_SUMMARY = 1_000    # characters that any summary may have
 ORDER = (
     "Summarise the conversation above for yourself, so that it can go on from the summary alone. "
     "Keep: what the user wants and has decided, names, numbers, paths, code that is still in use, "
@@ -27,9 +26,9 @@ Count = Callable[[Sequence[Message]], int]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of the user and all that followed it: messages[first:end].
+    """A message of the user and everything that followed: messages[first:end].
 
-    Calls and their results are never parted.
+    Tool calls and their results are never separated.
     """
 
     first: int
@@ -37,9 +36,7 @@ class Turn:
 
 
 def split_turns(messages: Sequence[Message]) -> list[Turn]:
-    """The turns in order; what stands before the first message of the user
-    belongs to the first turn.
-    """
+    """The turns in order; messages before the user's first one belong to the first turn."""
     starts = [place for place, message in enumerate(messages) if message.role == "user"]
     starts = [0, *starts[1:]] if starts else [0] if messages else []
     ends = [*starts[1:], len(messages)]
@@ -48,9 +45,9 @@ def split_turns(messages: Sequence[Message]) -> list[Turn]:
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What is sent of a conversation.
+    """The messages to send.
 
-    `left_out` are the places of the messages that are not; `notice` tells of it.
+    `left_out` are the indices of the messages that are not sent; `notice` reports them.
     """
 
     messages: tuple[Message, ...]
@@ -59,14 +56,12 @@ class Trimmed:
 
 
 def trim_history(messages: Sequence[Message], room: int, count: Count, *,
-                 pinned: Collection[int] = (),
-                 waiting: int = 0) -> Trimmed:
-    """Leave out the oldest whole turns until the rest has at most `room` tokens.
+                 pinned: Collection[int] = (), waiting: int = 0) -> Trimmed:
+    """Leave out the oldest complete turns until the rest has at most `room` tokens.
 
-    The last turn and pinned messages' turns stay.
-
-    `count` gives the tokens of some messages; `pinned` are places. `waiting` is how many messages
-    before these are left out already. What stays is a conversation that a provider accepts.
+    The last turn and turns with `pinned` messages (indices) are kept, so the result is always a
+    conversation that providers accept. `count` returns the tokens of messages. `waiting` is the
+    number of earlier messages that were not loaded.
     """
     left = _oldest(messages, room, count, pinned) if count(messages) > room else []
     number = len(left) + waiting
@@ -81,9 +76,9 @@ def trim_history(messages: Sequence[Message], room: int, count: Count, *,
 
 def _oldest(messages: Sequence[Message], room: int, count: Count,
             pinned: Collection[int]) -> list[int]:
-    """The places of the oldest turns that must go.
+    """The indices of the messages to leave out.
 
-    Counted from the newest on, so that only what stays is counted.
+    Counts from the newest turn backwards, so that only what is kept is counted.
     """
     turns = split_turns(messages)
     movable = [turn for turn in turns[:-1] if not _is_pinned(turn, pinned)]
@@ -98,7 +93,7 @@ def _oldest(messages: Sequence[Message], room: int, count: Count,
 
 def fixed_messages(messages: Sequence[Message],
                    pinned: Collection[int] = ()) -> tuple[Message, ...]:
-    """What trim_history() never leaves out."""
+    """The messages that trim_history() never leaves out."""
     if not pinned:
         return tuple(messages[_last_turn(messages):])
     turns = split_turns(messages)
@@ -107,7 +102,7 @@ def fixed_messages(messages: Sequence[Message],
 
 
 def _last_turn(messages: Sequence[Message]) -> int:
-    """Where the last turn begins, as split_turns() has it."""
+    """The index at which the last turn of split_turns() begins."""
     starts = (place for place in reversed(range(len(messages))) if messages[place].role == "user")
     last, before = next(starts, 0), next(starts, None)
     return 0 if before is None else last
@@ -115,10 +110,7 @@ def _last_turn(messages: Sequence[Message]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shortened:
-    """Messages whose tool results fit.
-
-    `characters` are those that are not sent; `notice` tells of it.
-    """
+    """Messages with shortened tool results; `characters` were left out, which `notice` reports."""
 
     messages: tuple[Message, ...]
     characters: int = 0
@@ -126,8 +118,9 @@ class Shortened:
 
 
 def shorten_results(messages: Sequence[Message], room: int, count: Count) -> Shortened:
-    """When what has to stay is still too large, take the middle out of the longest tool results;
-    every message stays.
+    """Remove the middle of the longest tool results until the messages fit into `room` tokens.
+
+    All messages are kept; LEAST_RESULT characters of each result are always sent.
     """
     over = count(messages) - room
     results = ([result for message in messages for result in message.tool_results] if over > 0
@@ -149,9 +142,7 @@ def shorten_results(messages: Sequence[Message], room: int, count: Count) -> Sho
 
 
 def _longest(sizes: Sequence[int], room: int) -> int:
-    """How long each may be so that all together have this much room:
-    the short ones stay as they are.
-    """
+    """The maximum length for each so that the sum is at most `room`; shorter ones are unchanged."""
     left, waiting = room, len(sizes)
     for size in sorted(sizes):
         if size * waiting > left:
@@ -182,23 +173,21 @@ def _is_pinned(turn: Turn, pinned: Collection[int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which messages a summary is to replace, by place, and how many tokens they take now."""
+    """The messages that a summary replaces, by index, and the tokens that they take now."""
 
     hidden: tuple[int, ...]
     tokens: int
     messages: tuple[Message, ...]
 
     def check_length(self, length: int) -> None:
-        """Raises UsageError for a summary of so many characters:
-        longer than what it replaces, it is of no use.
-        """
+        """Raise UsageError if a summary of so many characters is longer than what it replaces."""
         if length > max(LEAST_SUMMARY, sum(len(message.text) for message in self.messages)):
-            raise UsageError(f"The summary became longer than the {len(self.hidden)} messages that "
-                             "it was to replace; the conversation stays as it is.",
+            raise UsageError(f"The summary is longer than the {len(self.hidden)} messages that it "
+                             "would replace; the conversation is unchanged.",
                              "Try /compact again, or another model.")
 
     def request(self, base: Request) -> Request:
-        """What the model is asked for the summary: the old turns and the order, without tools."""
+        """The request for the summary: the old turns and the instruction, without tools."""
         order = Message("user", (Text(ORDER),))
         options = replace(base.options, max_tokens=SUMMARY_TOKENS, response_format=None, stop=())
         return replace(base, messages=(*self.messages, order), tools=(), options=options)
@@ -210,13 +199,11 @@ def is_due(tokens: int, room: int) -> bool:
 
 
 def plan_compaction(messages: Sequence[Message], room: int, count: Count, *,
-                    pinned: Collection[int] = (),
-                    most: int | None = None) -> Plan | None:
-    """Choose the oldest turns, so that the newest fill at most KEEP of the room;
-    the last one always stays.
+                    pinned: Collection[int] = (), most: int | None = None) -> Plan | None:
+    """Choose the oldest turns to summarise, so that the newest fill at most KEEP of the room.
 
-    `most` is how many tokens the request for the summary may hold: the oldest turns are taken up to
-    there. None when there is nothing to summarise.
+    The last turn is always kept. `most` limits the request for the summary, in tokens: turns are
+    taken from the oldest up to that limit. None if there is nothing to summarise.
     """
     turns = split_turns(messages)
     sizes = [count(messages[turn.first:turn.end]) for turn in turns]
@@ -240,6 +227,6 @@ def plan_compaction(messages: Sequence[Message], room: int, count: Count, *,
 
 
 def compaction_line(plan: Plan, before: int, after: int) -> str:
-    """Summarised 24 messages: the conversation takes 2,100 instead of 18,400 tokens."""
+    """The notice after a summary, with the conversation's tokens before and after."""
     return (f"Summarised {len(plan.hidden)} messages: the conversation takes \u2248{after:,} "
             f"instead of \u2248{before:,} tokens. Nothing is deleted; /uncompact brings them back.")

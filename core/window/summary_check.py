@@ -1,6 +1,4 @@
-"""Whether a text is a summary of a conversation at all:
-small models often answer it, or greet, instead.
-"""
+"""Checks whether a text is a summary of a conversation: small models often reply to it instead."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ from core.messages import Message
 from core.regex import regex
 from core.store.words import UNSPACED, words_of
 
-JUDGED_FROM = 20  # different words of a conversation; with fewer, hardly anything can be missing
+JUDGED_FROM = 20  # distinct words of a conversation from which summaries are checked
 SHORTEST = 12          # words
-LEAST_SHARE = 0.25     # of the summary's own words that must come from the conversation
-COMMON = 0.05          # of the conversation's words that must be in the summary, up to MOST_COMMON
+LEAST_SHARE = 0.25     # share of the summary's words that must occur in the conversation
+COMMON = 0.05          # share of the conversation's words that the summary needs, to MOST_COMMON
 MOST_COMMON = 8
 # names and numbers that are said more than once; with so many, at least one of all must be kept
 MARKED_FROM = 6
@@ -25,8 +23,7 @@ _UNSPACED = regex(f"[{UNSPACED}]")
 
 
 def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
-    """Why this is not a summary of these messages, as the end of a sentence;
-    empty when it may be one.
+    """Why this is not a summary of these messages, as the end of a sentence; "" if it may be one.
     """
     said = "\n".join(message.text for message in messages)
     known = _content(said)
@@ -37,7 +34,7 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
         return f"has only {len(words)} words"
     shared = own & known
     if len(shared) < min(MOST_COMMON, len(known) * COMMON) or len(shared) < len(own) * LEAST_SHARE:
-        return "says too little of what was said"
+        return "contains too little of the conversation"
     marked, lowered = Counter(_MARKED.findall(said)), summary.lower()
     repeated = sum(count > 1 for count in marked.values())
     if repeated >= MARKED_FROM and not any(name.lower() in lowered for name in marked):
@@ -46,8 +43,6 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
 
 
 def _content(text: str) -> frozenset[str]:
-    """The words that carry what is said: those of some length, numbers,
-    and characters of scripts without spaces.
-    """
+    """The significant words: longer words, numbers, and characters of scripts without spaces."""
     return frozenset(word for word in words_of(text)
                      if len(word) > 3 or word.isdigit() or _UNSPACED.fullmatch(word))

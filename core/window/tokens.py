@@ -1,10 +1,9 @@
-"""How many tokens a text has, without a tokenizer: counted by script, and learned per model from
-the counts that come back.
+"""Estimates tokens without a tokenizer, and learns each model's rates from the server's counts.
 
-A text is described by some numbers (words, letters, digits, ...). A model's tokens are a weighted
-sum of them; the weights start from what common tokenizers do and follow the counts that a server
-reports, by recursive least squares: what was seen is met at once, what was not seen keeps its first
-weight. Of a conversation that grew, only what is new is estimated.
+A text is described by features (numbers of words, letters, digits, ...). Its tokens are a weighted
+sum of them. The weights start from those of common tokenizers and are fitted to the counts that a
+server reports, by recursive least squares: features that occurred are fitted at once, others keep
+their initial weights. For a conversation that grew, only the new part is estimated.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from core.running_total import RunningTotal
 
 IMAGE_TOKENS = 1_100       # a picture of a common size; providers count 85 to 1,600
 NAMES = ("words", "letters", "digits", "numbers", "signs", "runs", "gaps", "switches", "wide",
-         "kana", "other", "other_words",
-         "blanks", "messages")
-# Numbers and runs are digits and signs beside one another, gaps line ends or runs of spaces,
-# switches places where small letters, capitals and digits meet; wide characters are CJK without
-# kana and hangul, other letters of other scripts. The weights are near the mean of those that fit
-# the tokenizers of GPT-4 and 4o, Qwen 2, DeepSeek and Claude 2 best.
+         "kana", "other", "other_words", "blanks", "messages")
+# "numbers" and "runs" are sequences of digits and of signs; "gaps" are line ends and runs of
+# spaces; "switches" are places where lower case, upper case and digits meet; "wide" are CJK
+# characters without kana and hangul; "other" are letters of other scripts. The initial weights are
+# close to the mean of those that fit the tokenizers of GPT-4 and 4o, Qwen 2, DeepSeek and Claude 2
+# best.
 FIRST = (0.045, 0.172, 0.12, 1.3, 0.05, 1.05, 0.22, 0.53, 0.73, 0.85, 0.02, 1.9, 0.077, 5.0)
-# How far each may be off: much further than in these tokenizers, so that
-# three counts outweigh them.
+# Initial standard deviations of the weights: much larger than among these tokenizers, so that
+# three counts outweigh the initial weights.
 DOUBTS = (1.4, 0.42, 2.4, 2.8, 1.4, 2.8, 1.4, 1.4, 2.1, 2.4, 2.1, 10.0, 0.35, 20.0)
-NOISE = 0.01               # how far a count may be off that the weights explain, as a part of it
-ROUGH = 0.25               # how far an estimate may be off before anything was learned
+NOISE = 0.01               # relative error of a count that the weights explain
+ROUGH = 0.25               # relative error of an estimate before anything was learned
 SMALLEST, MOST_FACTOR = 50, 8
-MOST_MESSAGES = 100_000    # whose numbers are remembered
-MOST_MODELS = 100          # that are remembered, about 3 KB each
-TOKENS_PER_BYTE = 0.30     # of a file that has not been read
+MOST_MESSAGES = 100_000    # messages whose features are kept
+MOST_MODELS = 100          # models whose weights are kept, about 3 KB each
+TOKENS_PER_BYTE = 0.30     # assumed for a file that has not been read
 
 _WIDE_RANGES = ("\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe4f"
                 "\uff00-\uffef\U0001f000-\U0003ffff")
@@ -48,7 +47,7 @@ Features = tuple[float, ...]
 
 
 def _class_of(byte: int) -> int:
-    """a, A and 0 for letters and digits, a blank for blanks, a point for signs."""
+    """The class of a byte: a, A and 0 for letters and digits, " " for spaces, "." for others."""
     letter = chr(byte)
     if byte > 127 or letter.isspace():
         return ord(" ")
@@ -63,7 +62,7 @@ _ONLY_SIGNS = bytes(byte if byte == 46 else 32 for byte in range(256))
 
 
 def text_features(text: str, messages: int = 0) -> Features:
-    """The numbers of a text, in the order of NAMES. About 30 MB a second for ASCII."""
+    """The features of a text, in the order of NAMES. Processes about 30 MB of ASCII a second."""
     plain = text.encode("ascii", "ignore")
     classes = plain.translate(_CLASSES)
     foreign = len(text) - len(plain)
@@ -84,7 +83,7 @@ def add_features(rows: Iterable[Features]) -> Features:
 
 
 def message_text(message: Message) -> str:
-    """All of a message that is sent as text."""
+    """The parts of a message that are sent as text, in one string."""
     parts = []
     for part in message.parts:
         match part:
@@ -116,7 +115,7 @@ def count_images(messages: Iterable[Message]) -> int:
 
 
 class _Weights:
-    """One model's weights and how sure they are, as a Kalman filter keeps them."""
+    """One model's weights and their covariance, as in a Kalman filter."""
 
     def __init__(self, kept: str = "") -> None:
         size = len(FIRST)
@@ -130,7 +129,7 @@ class _Weights:
                 self.values, self.doubts, self.turns = (stored["values"], stored["doubts"],
                                                         stored["turns"])
         except (ValueError, KeyError, TypeError):
-            pass   # learned anew in a turn or two
+            pass   # damaged: learned again in a turn or two
 
     def kept(self) -> str:
         return json.dumps({"values": self.values, "doubts": self.doubts, "turns": self.turns})
@@ -159,13 +158,11 @@ class _Weights:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A request that the server counted: what is sent at its end later is all
-    that has to be estimated.
-    """
+    """A request that the server counted; only messages added to it later must be estimated."""
 
     messages: tuple[Message, ...]
     beside: Features      # of the system prompt and the tools
-    features: Features    # of all of it
+    features: Features    # of the whole request
     tokens: int
 
     def begins(self, messages: Sequence[Message]) -> bool:
@@ -173,9 +170,9 @@ class _Counted:
 
 
 class TokenEstimator:
-    """Counts tokens for any model.
+    """Estimates tokens for any model.
 
-    `learned` keeps what was learned (model -> JSON); give a mapping that lasts.
+    `learned` stores the weights (model -> JSON); pass a persistent mapping.
     """
 
     def __init__(self, learned: MutableMapping[str, str] | None = None) -> None:
@@ -188,13 +185,13 @@ class TokenEstimator:
                                                                        self._add)
 
     def _add(self, total: tuple[Features, int], message: Message) -> tuple[Features, int]:
-        """Features and pictures with one message more."""
+        """The features and number of pictures with one more message."""
         return (add_features((total[0], self._features(message))),
                 total[1] + count_images((message,)))
 
     def _features(self, message: Message) -> Features:
-        """The numbers of a message, worked out once:
-        each turn asks for those of the whole conversation several times.
+        """The features of a message, computed once: each turn needs those of the whole conversation
+        several times.
         """
         known = self._rows.get(id(message))
         if known is None:
@@ -212,7 +209,7 @@ class TokenEstimator:
         return self.tokens(text_features(text), model)
 
     def tokens(self, features: Features, model: str = "") -> int:
-        """Never less than nothing."""
+        """The estimated tokens; never negative."""
         return round(max(self._of(model).tokens(features), 0.0))
 
     def messages(self, messages: Sequence[Message], model: str = "") -> int:
@@ -221,7 +218,7 @@ class TokenEstimator:
         return self._since(counted, features, model) + IMAGE_TOKENS * images if messages else 0
 
     def request(self, request: Request, model: str = "") -> int:
-        """What the whole prompt of a request takes."""
+        """The tokens of a request's whole prompt."""
         name, images = model or request.model, self._total.of(request.messages)[1]
         features = self._total.of(request.messages)[0]
         counted = self._beginning(request.messages, name)
@@ -229,12 +226,12 @@ class TokenEstimator:
                            name) + IMAGE_TOKENS * images
 
     def _beginning(self, messages: Sequence[Message], model: str) -> _Counted | None:
-        """The counted request that these messages begin with."""
+        """The counted request that these messages begin with, if any."""
         counted = self._counted.get(model)
         return counted if counted is not None and counted.begins(messages) else None
 
     def _since(self, counted: _Counted | None, features: Features, model: str) -> int:
-        """The tokens of what has these numbers, by the count of its beginning where that is known.
+        """The tokens for these features; `counted` is the server's count of the beginning, if any.
         """
         if counted is None:
             return self.tokens(features, model)
@@ -243,7 +240,7 @@ class TokenEstimator:
             max(counted.tokens + weights.tokens(features) - weights.tokens(counted.features), 0.0))
 
     def doubt(self, request: Request, model: str = "") -> int:
-        """How many tokens the estimate may be off: less once counts came back for such texts."""
+        """The likely error of the estimate in tokens; it falls with each count for such texts."""
         name = model or request.model
         features, images = self._total.of(request.messages)
         counted = self._beginning(request.messages, name)
@@ -252,7 +249,7 @@ class TokenEstimator:
                            name) + IMAGE_TOKENS * images // 2
 
     def text_doubt(self, text: str, model: str = "") -> int:
-        """The same for a text."""
+        """The likely error of the estimate for a text, in tokens."""
         return self._doubt(text_features(text), model)
 
     def _doubt(self, features: Features, model: str) -> int:
@@ -261,9 +258,9 @@ class TokenEstimator:
         return round(min(learned, ROUGH * tokens) if weights.turns else ROUGH * tokens)
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:
-        """Take in what the server counted for this request's prompt.
+        """Learn from the server's count of this request's prompt.
 
-        Pictures are counted too differently to learn from.
+        Requests with pictures are skipped: servers count pictures too differently.
         """
         if not counted or counted < 1 or self._total.of(request.messages)[1]:
             return
@@ -283,7 +280,7 @@ class TokenEstimator:
                model: str) -> None:
         """Learn from the count of these messages.
 
-        Thoughts are not sent back by every provider, so nothing is learned of them.
+        Messages with reasoning are skipped, since not every provider sends it back.
         """
         thoughts = any(isinstance(part, Thinking) for message in messages for part in message.parts)
         if thoughts or not _is_likely(features, counted):
@@ -303,16 +300,14 @@ def _less(features: Features, others: Features) -> Features:
 
 
 def _is_likely(features: Features, counted: int) -> bool:
-    """No tokenizer is so different: the server cut the prompt, or counts something else."""
+    """Whether a count is plausible; otherwise the server cut the prompt or counts something else.
+    """
     first = _Weights().tokens(features)
     return first <= SMALLEST or counted / MOST_FACTOR < first < counted * MOST_FACTOR
 
 
 class LearnedFile(MutableMapping[str, str]):
-    """What was learned, in one small JSON file.
-
-    A file that cannot be read or written only means to learn again.
-    """
+    """The learned weights in one small JSON file; if it is unreadable, they are learned again."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -361,5 +356,5 @@ class LearnedFile(MutableMapping[str, str]):
 
 
 def bytes_to_tokens(size: int) -> int:
-    """A guess for a file that has not been read."""
+    """The estimated tokens of a file of this size in bytes that has not been read."""
     return int(size * TOKENS_PER_BYTE) + 1

@@ -248,7 +248,7 @@ def test_a_model_that_is_back_is_asked_again_after_a_rest(folder: Path,
 @pytest.mark.parametrize(("values", "reason"), [
     ({"embedding_model": "openai/text-embedding-3-small", "local_only": True}, "(--local-only)"),
     ({"embedding_model": "ollama/embed:cloud", "local_only": True}, "(--local-only)"),
-    ({"embedding_model": "demo/demo"}, "demo gives no embeddings"),
+    ({"embedding_model": "demo/demo"}, "demo does not support embeddings"),
     ({"embedding_model": "nobody/x",
       "providers": {"nobody": {"base_url": "http://127.0.0.1:1/v1"}}}, "127.0.0.1:1"),
     ({"embedding_model": "ollama/"}, "names no model")])

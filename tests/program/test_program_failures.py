@@ -234,7 +234,7 @@ def test_sessions_are_read_where_nothing_can_be_written(program: list[str],
     assert exported.returncode == 0 and "remembered" in exported.stdout, exported.stderr
     on = run(program, environment, "-c", "echo and on")
     assert (on.returncode, on.stdout) == (0, "and on\n"), on.stderr
-    assert (on.stderr.count("nothing can be saved") == on.stderr.count("NOT SAVED") == 1
+    assert (on.stderr.count("new messages cannot be saved") == on.stderr.count("NOT SAVED") == 1
             and "Traceback" not in on.stderr), on.stderr
     subprocess.run(["mount", "-o", "remount,rw,size=9m", str(small_disk)], check=True)
     assert run(program, environment, "-c", "echo mended").returncode == 0

@@ -315,12 +315,12 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.say('note {"text": "two"}')
     chat.wait(r"^  \u203a", 2)
     chat.send("\n")
-    chat.wait("answer: Not run: the user said no")
+    chat.wait("answer: Not run: the user declined")
     assert notes(folder) == ["one"]
     # each call once, in its question; what is meant for the model only where it repeats that
     shown = chat.text()
     assert re.search(r"^\u2717 note two  you declined$", shown, re.M)
-    assert not re.search(r"^\u2717.*(said no|try again)", shown, re.M)
+    assert not re.search(r"^\u2717.*(user declined|try again)", shown, re.M)
     chat.say('note {"text": "three"}')
     chat.wait(r"^  \u203a", 3)
     chat.send("s\n")
@@ -343,7 +343,7 @@ def test_an_answer_that_is_none_is_explained_and_asked_again(chat: Terminal, fol
     chat.wait(r"^  \u203a", 3)
     assert notes(folder) == []
     chat.send("n\n")
-    chat.wait("answer: Not run: the user said no")
+    chat.wait("answer: Not run: the user declined")
     assert notes(folder) == []
 
 
@@ -402,7 +402,7 @@ def test_two_questions_one_after_the_other(chat: Terminal, folder: Path) -> None
     chat.wait(r"Run slowly\?  runs a program")
     chat.wait(r"^  \u203a$")
     chat.send("no\n")
-    chat.wait("answer: noted / 8 / Not run: the user said no")
+    chat.wait("answer: noted / 8 / Not run: the user declined")
     assert notes(folder) == ["one"]
 
 
@@ -414,7 +414,7 @@ def test_the_question_is_made_safe_and_whole(chat: Terminal, folder: Path) -> No
     assert "end-of-it" in shown and "x" * 5000 in shown and "This is long" in shown
     assert b"\x1b[2J\xe2\x80\xae" not in chat.raw
     chat.send("\x04")   # the end of input is a no
-    chat.wait("said no")
+    chat.wait("user declined")
 
 
 def test_a_question_on_the_command_line_asks_too(

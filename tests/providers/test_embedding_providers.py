@@ -98,7 +98,7 @@ def test_what_cannot_be_used(name: str, answer: Answer, kind: type[ChatError]) -
 @pytest.mark.parametrize("name", ["demo", "anthropic"])
 def test_who_has_none_says_so(name: str) -> None:
     providers = Providers(Settings({}, environment={"ANTHROPIC_API_KEY": "x"}))
-    with pytest.raises(Unsupported, match=f"{name} gives no embeddings"):
+    with pytest.raises(Unsupported, match=f"{name} does not support embeddings"):
         asyncio.run(providers.embed(Target(name, "m"), TEXTS))
 
 

@@ -251,7 +251,7 @@ def test_stats_in_a_pipe_and_as_json(ollama: FakeOllama, program: list[str],
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*program, *arguments], env=environment, capture_output=True,
                               text=True, stdin=subprocess.DEVNULL)
-    assert run("--stats").stderr == "No model was called yet.\n"
+    assert run("--stats").stderr == "No model has been called yet.\n"
     run("-m", "words-5", "q")
     run("-m", "missing", "q")
     lines = run("--stats", "--since", "1d").stdout.splitlines()

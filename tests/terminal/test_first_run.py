@@ -127,7 +127,7 @@ def test_the_demo_gives_way_to_a_server_and_comes_back(program: list[str],
         ollama_is_at(offline, server.url)
         with Terminal(program, offline, columns=200) as chat:
             chat.wait_prompt()
-            assert "ollama/words-5:latest answers now, instead of demo/demo." in chat.text()
+            assert "ollama/words-5:latest is used now instead of demo/demo." in chat.text()
     with Terminal(program, offline, columns=200) as chat:
         chat.wait_prompt()
         assert "demo on demo \u00b7 session" in chat.text()
@@ -149,7 +149,7 @@ def test_what_was_chosen_for_want_of_better_gives_way_to_a_key(
         keys.chmod(0o600)
     with Terminal(program, offline, columns=200) as chat:
         chat.wait_prompt()
-        assert re.search(rf"groq/\S+ answers now, instead of {chosen}\.", chat.text())
+        assert re.search(rf"groq/\S+ is used now instead of {chosen}\.", chat.text())
 
 
 def test_a_choice_of_something_better_stays(program: list[str], offline: Environment) -> None:

@@ -253,7 +253,7 @@ def test_budgets_of_a_turn() -> None:
     results = asyncio.run(scenario())
     assert ([result.is_error for result in results] == [False] * 3 + [True] * 2 + [False] * 3
             + [True] * 2 + [False])
-    assert "this same call was made 3 times" in results[3].content
+    assert "this call was already made 3 times" in results[3].content
     assert "used its 8 tool calls" in results[8].content
     assert runs == [1, 1, 1, 2, 3, 4, 1]
 
@@ -381,7 +381,7 @@ def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
     assert done.asked and len(waited) == 1 and done.seconds < waited[0]
     assert (done.ran, done.said) == ((True, "") if answer == "once" else (False, "you declined"))
     assert done.result.content == ("ran x" if answer == "once" else
-                                   "Not run: the user said no. Do not try again unless the user "
+                                   "Not run: the user declined. Do not try again unless the user "
                                    "asks for it.")
     line = str(finished_line(call, done))
     ran = re.fullmatch(r"\u2713 shell x  5 characters, [\d.]+ m?s", line)

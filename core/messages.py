@@ -176,7 +176,7 @@ def handle_in(message: Message) -> str:
 
 
 # The beginning of the request to continue an unfinished answer (core/chat/joining.py).
-GO_ON = "Your last answer was cut off by a technical fault."
+CONTINUATION = "Your last answer was cut off by a technical fault."
 
 
 def user_message(text: str, images: tuple[Image, ...] = ()) -> Message:

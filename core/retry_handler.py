@@ -67,7 +67,7 @@ class Pieces(Protocol):
     @property
     def text(self) -> str: ...
 
-    def onward(self) -> Request:
+    def next_request(self) -> Request:
         """The conversation with the reply so far, as a request to continue it."""
         ...
 
@@ -274,7 +274,7 @@ class _Asking:
         if failure.begun:
             yield BrokeOff(failure.error)
         if self._pieces is not None and failure.begun:
-            self._whole = self._pieces.onward()
+            self._whole = self._pieces.next_request()
             self.state = replace(self._now, text=self._pieces.text)
         for text in told:
             yield Notice(text)

@@ -1,1 +1,1 @@
-"""One conversation: the turn, the reply, joining, fitting, comparing."""
+"""One conversation: turns, replies, fitting to the window, attachments, comparison of models."""

@@ -1,4 +1,4 @@
-"""Checks that an answer has the form that was asked for, and has it repaired once."""
+"""Checks that an answer has the requested form, and asks the model once to repair it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from core.providers.parameters import schema_of
 from core.safe_text import safe_line
 
 MOST_SHOWN = 200      # characters of a fault
-LARGEST = 20_000      # characters of a schema that is sent again with a repair
+LARGEST = 20_000      # characters of a schema that is repeated in the request for a repair
 
 
 async def in_form(turn: AsyncGenerator[Event, None], wanted: Any,
                   messages: Callable[[], Sequence[Message]],
                   ask: Callable[[Message], AsyncGenerator[Event, None]]) -> AsyncGenerator[Event,
                                                                                            None]:
-    """Yield the events of a turn; where its answer lacks the form, those of one more
-    in which it is repaired.
+    """Yield the events of a turn and, if its answer does not have the form, of a second turn that
+    repairs it.
 
-    `messages` is the conversation after a turn. Raises WrongForm when the second
-    answer lacks the form too.
+    `messages` returns the conversation after a turn. Raises WrongForm if the second answer does not
+    have the form either.
     """
     async with aclosing(turn) as events:
         async for event in events:
@@ -33,22 +33,20 @@ async def in_form(turn: AsyncGenerator[Event, None], wanted: Any,
     fault = fault_of(last_answer(messages()), wanted)
     if not fault:
         return
-    yield Notice(f"The answer does not have the form that was asked for: {fault}. It is asked for "
-                 "once more.")
+    yield Notice(f"The answer does not have the requested form: {fault}. It is requested once "
+                 "more.")
     async with aclosing(ask(user_message(repair_words(fault, wanted)))) as events:
         async for event in events:
             yield event
     fault = fault_of(last_answer(messages()), wanted)
     if fault:
-        raise WrongForm("The answer does not have the form that was asked for, also when it was "
-                        f"asked for again: {fault}.",
+        raise WrongForm("The answer does not have the requested form, even after a second request: "
+                        f"{fault}.",
                         "Both answers are saved. A larger model, or a simpler schema, may help.")
 
 
 def last_answer(messages: Sequence[Message]) -> str | None:
-    """The words of the reply at the end; None where the turn did not end with a complete one,
-    which is reported as such.
-    """
+    """The text of the last reply; None if it is not complete, which is reported elsewhere."""
     last = messages[-1] if messages else None
     if last is None or last.role != "assistant" or last.finish != "stop":
         return None
@@ -58,9 +56,7 @@ def last_answer(messages: Sequence[Message]) -> str | None:
 
 
 def fault_of(answer: str | None, wanted: Any) -> str:
-    """What is wrong with the answer, in words;
-    "" where nothing is, or there is no answer to look at.
-    """
+    """What is wrong with the answer, in words; "" if nothing is, or if there is no answer."""
     if answer is None:
         return ""
     try:
@@ -76,9 +72,9 @@ def _refuse(name: str) -> Any:
 
 
 def _misfit(value: Any, schema: Mapping[str, Any]) -> str:
-    """The fault that says most.
+    """The most relevant mismatch between a value and a JSON schema; "" if it matches.
 
-    References to other documents are not followed: nothing is fetched.
+    References to other documents are not followed. Raises UsageError for such a reference.
     """
     # the package has no types
     from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
@@ -92,7 +88,7 @@ def _misfit(value: Any, schema: Mapping[str, Any]) -> str:
     except Unresolvable as problem:
         raise UsageError(f"The schema refers to {safe_line(str(problem), MOST_SHOWN)}, which is "
                          "not in it.",
-                         "Put what it refers to into the file.") from problem
+                         "Include the referenced schema in the file.") from problem
     if error is None:
         return ""
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}"
@@ -102,9 +98,9 @@ def _misfit(value: Any, schema: Mapping[str, Any]) -> str:
 
 
 def repair_words(fault: str, wanted: Any) -> str:
-    """What the model is told."""
+    """The request to repair an answer, in words for the model."""
     schema = json.dumps(schema_of(wanted), ensure_ascii=False)
     form = ("as JSON" if schema == "null" or len(schema) > LARGEST
-            else f"as JSON that fits this schema: {schema}")
-    return (f"Your answer does not have the form that was asked for: {fault}. Write the whole "
-            f"answer again, {form}\nWrite the JSON alone: no other text, and no code fence.")
+            else f"as JSON that matches this schema: {schema}")
+    return (f"Your answer does not have the requested form: {fault}. Write the whole "
+            f"answer again, {form}\nWrite only the JSON: no other text, and no code fence.")

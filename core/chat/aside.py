@@ -1,4 +1,4 @@
-"""A question beside the conversation: answered from it, saved apart, taken in only if wanted."""
+"""A question answered from the conversation but saved apart, and added only if the user wants."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.fitting import Fitter
 
-ROUNDS = 0     # of tools: what is asked by the way changes nothing
+ROUNDS = 0     # rounds of tool calls: an aside changes nothing
 
 
 class Aside:
-    """One question. Its session is a child of the chat's, so that nothing that was shown is lost.
+    """One question, saved in a child session of the chat's, so that nothing shown is lost.
 
-    It has a fitter and a chain of its own: the chat's next request is the same, to the byte, as if
-    the question had not been asked.
+    It has its own fitter and chain of models, so the chat's next request is byte for byte the same
+    as without the question.
     """
 
     def __init__(self, chat: Chat, question: str) -> None:
@@ -77,10 +77,10 @@ class Aside:
     def take_in(self) -> None:
         """Add question and answer at the end of the conversation. Raises UsageError."""
         if self._taken:
-            raise UsageError("This aside is part of the conversation already.")
+            raise UsageError("This aside is already part of the conversation.")
         if self._chat.session is not self._parent:
             raise UsageError("This aside belongs to another session.",
-                             f"/session {self.session.short_name} continues with it.")
+                             f"/session {self.session.short_name} continues it.")
         if not self.replies:
             raise UsageError("This aside has no answer.", "Ask it again with /aside QUESTION.")
         self._taken = True

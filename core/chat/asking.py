@@ -1,6 +1,4 @@
-"""What a turn asks: each request is made to fit the model's window before it is sent,
-and again when a server refuses it.
-"""
+"""Makes each request of a turn fit the model's window, and shorter if a server refuses it."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from contextlib import aclosing
 from core.dataclass import replace
 from core.errors import ContextTooLong
 from core.events import Notice, ShownProgress, Waiting
-from core.messages import GO_ON, Message
+from core.messages import CONTINUATION, Message
 from core.model_manager import Target
 from core.models.fallback import Chain, respond_with_fallbacks, target_of
 from core.providers import Request
@@ -26,39 +24,37 @@ if TYPE_CHECKING:
 
 
 class Asking:
-    """One for each turn; `respond` is what run_chat_turn calls.
+    """The requests of one turn; run_chat_turn() calls `respond`.
 
     `sent` is the last request as it was sent.
 
-    Requests of one turn grow at their end. As long as the last one that was fitted still fits
-    together with the messages since, it is sent as it was, so that prompt caches hit; then it is
-    fitted anew, and what is newly left out is reported.
+    Requests of one turn grow at their end. As long as the last fitted request still fits together
+    with the messages added since, its beginning is sent unchanged, so that prompt caches hit.
+    Otherwise it is fitted again, and what is newly left out is reported.
     """
 
     def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool],
                  fitter: Callable[[], Fitter],
                  progress: ShownProgress | None = None) -> None:
         self.sent: Request | None = None
-        self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
+        self.note_sent: Callable[[], None] = lambda: None     # called when a request is sent
         # stores what was attached to the question
         self.keep_question: Callable[[Message], None] = lambda message: None
-        # what may be loaded before the first message of a request
+        # earlier messages that may be loaded before a request's first one
         self.earlier: Earlier | None = None
         self._chain, self._may_not_fit, self._fitter, self._progress = (chain, may_not_fit, fitter,
                                                                         progress)
-        self._whole: Request | None = None                   # the last request as the turn has it
-        # the last one that was fitted, and the result
+        self._whole: Request | None = None                   # the turn's last request
+        # the last request that was fitted, and the result
         self._fitted: tuple[Target, Request, Fitted] | None = None
         self._told: object = None
 
     def respond(self, request: Request, pieces: Pieces | None = None) -> AsyncGenerator[Item, None]:
-        """One reply; each request for it is made to fit before it is sent."""
+        """Yield one reply; each request for it is made to fit before it is sent."""
         return respond_with_fallbacks(self._chain, request, pieces, self)
 
     async def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
-        """Find out what can be sent instead of this request,
-        and report what goes in and what does not.
-        """
+        """Fit a request, set `sent` to the result, and report what is attached and left out."""
         self._whole = self.sent = request
         if self._may_not_fit(request):
             async with aclosing(self._fit(request)) as news:
@@ -67,7 +63,7 @@ class Asking:
         self.note_sent()
 
     async def _fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
-        """Find out what can be sent; say what goes in and what does not."""
+        """Fit a request; see fit()."""
         grown = self._grown(request)
         if grown is not None:
             self.sent = grown
@@ -87,7 +83,7 @@ class Asking:
             yield Notice(text)
 
     def _grown(self, request: Request) -> Request | None:
-        """The request with its beginning as it was fitted before, if all of it fits like that."""
+        """The request with its beginning as fitted before; None if that does not fit."""
         if self._fitted is None:
             return None
         target, before, fitted = self._fitted
@@ -99,8 +95,7 @@ class Asking:
 
     async def shorten(self, candidate: Candidate,
                       error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
-        """What can be sent instead of a request that was refused as too long,
-        and what is left out now.
+        """(a shorter request, notices) after a server refused one as too long; None if impossible.
         """
         assert self._whole is not None and self.sent is not None
         target = target_of(candidate)
@@ -121,9 +116,7 @@ class Asking:
 
     def _take(self, target: Target, request: Request, fitted: Fitted,
               tail: Sequence[Message]) -> Sequence[str]:
-        """Send this from now on; returns what to report, which is nothing when it was reported
-        before in this turn.
-        """
+        """Use this fitted request from now on; return the notices not yet shown in this turn."""
         fitted = replace(fitted, request=replace(fitted.request,
                                                  messages=(*fitted.request.messages, *tail)))
         self.sent, self._fitted = fitted.request, (target, request, fitted)
@@ -141,10 +134,11 @@ class Asking:
 
 
 def _parted(request: Request) -> tuple[Request, tuple[Message, ...]]:
-    """The conversation, and the instruction at its end to continue a broken reply,
-    which is not a turn of the user.
+    """(the conversation, the instruction at its end to continue a broken reply).
+
+    That instruction is not a message of the user and must not be fitted like one.
     """
     last = request.messages[-1] if request.messages else None
-    if last is None or last.role != "user" or not last.text.startswith(GO_ON):
+    if last is None or last.role != "user" or not last.text.startswith(CONTINUATION):
         return request, ()
     return replace(request, messages=request.messages[:-1]), (last,)

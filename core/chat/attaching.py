@@ -1,6 +1,4 @@
-"""What is attached to a chat: sources that are named, files named in a prompt,
-and what a session had before.
-"""
+"""Attaches sources to a chat: named sources, files named in a prompt, and those of a session."""
 
 from __future__ import annotations
 
@@ -25,9 +23,8 @@ if TYPE_CHECKING:
 
 
 class Attaching:
-    """The part of a chat that attaches.
-
-    Nothing of it is loaded before something is attached or was.
+    """The part of a chat that handles attachments; its modules are loaded when something is
+    attached.
     """
 
     settings: Settings
@@ -40,16 +37,16 @@ class Attaching:
     _started: Settings
     _fitter: Fitter | None = None
     _window: WindowWatch | None = None
-    _brought = ""      # the session whose attached things are here
+    _brought = ""      # the session whose attachments are loaded
 
     @property
     def target(self) -> Target:
-        """The model that is asked next."""
+        """The model that the next request goes to."""
         raise NotImplementedError
 
     @property
     def window(self) -> WindowWatch:
-        """What knows the model's window; loaded when the first answer is there."""
+        """Finds out models' windows; loaded after the first answer."""
         if self._window is None:
             from core.models.window import WindowWatch
             self._window = WindowWatch(self.providers)
@@ -57,8 +54,8 @@ class Attaching:
 
     @property
     def fitter(self) -> Fitter:
-        """What keeps requests within the window; loaded with the first thing attached,
-        or when the conversation grows.
+        """Keeps requests within the window; loaded with the first attachment, or when the
+        conversation grows.
         """
         if self._fitter is None:
             from core.chat.fitting import Fitter
@@ -67,14 +64,12 @@ class Attaching:
 
     @property
     def context(self) -> ContextSet:
-        """What is attached."""
+        """The attached sources."""
         return self.fitter.open_context(self.session, ask=self.front.agree, stdin=self.front.piped,
                                         progress=self.front.progress)
 
     async def bring_back(self) -> None:
-        """Attach what belongs to the session, after it was opened;
-        what only the one before had is taken out.
-        """
+        """After a session was opened, attach its sources and detach those of the previous one."""
         if self._brought == self.session.id:
             return
         first, self._brought = not self._brought, self.session.id
@@ -93,7 +88,7 @@ class Attaching:
         self._open_to_tools()
 
     async def _ask_for_offered(self) -> None:
-        """What somebody else kept with the session is used only after a yes."""
+        """Use what another person stored with the session only if the user agrees."""
         from core.chat.offered import settle_offered
         agreed, said = await settle_offered(self.session, self.front)
         self.news += said
@@ -102,7 +97,8 @@ class Attaching:
             self._offer_kept_tools()
 
     def _offer_kept_tools(self) -> None:
-        """Offer what the session's settings switch on beside what is offered already."""
+        """Offer the tools that the session's settings switch on, in addition to the current ones.
+        """
         made = self.make_toolbox() if self.make_toolbox else None
         if self.toolbox is None:
             self.toolbox = made
@@ -110,7 +106,7 @@ class Attaching:
             self.toolbox.tools.update(made.tools)
 
     def enter(self, session: Session) -> list[str]:
-        """Continue another session. Returns what to say of it."""
+        """Continue another session; return notices about it."""
         raise NotImplementedError
 
     def _take_out(self, wanted: set[str]) -> None:
@@ -123,16 +119,16 @@ class Attaching:
             self.context.drop(source.name)
 
     def keep_attached(self) -> None:
-        """Store with the session what is attached, and its settings."""
+        """Store the attachments and settings with the session."""
         sources = (self._fitter.context.kept()
                    if self._fitter is not None and self._fitter.context is not None else ())
         waiting = offered_in(self.session.settings)
         self.session.keep_settings(kept_settings(self.settings, sources, waiting))
 
     async def attach(self, source: str) -> list[str]:
-        """Attach what one --context argument names; returns what could not be loaded of it.
+        """Attach a source written like an argument of --context; return what could not be loaded.
 
-        Raises ContextError.
+        Raises ContextError if nothing could be loaded.
         """
         await self.bring_back()
         before = [*self.context.items]
@@ -148,7 +144,7 @@ class Attaching:
         return [f"Not attached: {fault}" for fault in faults]
 
     def _open_to_tools(self) -> None:
-        """Let tools read what is attached."""
+        """Let tools read the attached files."""
         if self.toolbox:
             from core.tools import real_roots
             known = self.toolbox.context
@@ -160,11 +156,11 @@ class Attaching:
             self.toolbox.private = True
 
     async def attach_mentions(self, text: str, pasted: Sequence[str] = ()) -> list[str]:
-        """Attach the files and folders that a prompt names as @path; returns
-        what the user should know.
+        """Attach the files and folders that a prompt names as @path; return notices.
 
-        What stands in pasted text is not attached: its author is somebody else. Raises ContextError
-        when one cannot be attached and the user does not want to send the prompt without it.
+        Paths in pasted text are not attached, since the user may not have written them. Raises
+        ContextError if one cannot be attached and the user does not want to send the prompt without
+        it.
         """
         if "@" not in text:
             return []
@@ -177,14 +173,14 @@ class Attaching:
         notes += [f"Not attached: {path}: there is no such file"
                   for path in missing if not is_surely_path(path)]
         failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
-        hint = "Correct the name after @, or put a space behind the @."
+        hint = "Correct the name after @, or put a space after the @."
         for path in mentions:
             try:
                 notes += await self.attach(f'"{path}"' if "," in path else path)
             except UsageError as error:
                 failed.append(error.message.removeprefix("No context could be loaded: ")
                               .removeprefix("Not attached: ").removesuffix("."))
-                if error.message.startswith("Not attached: "):    # there, but not to be seen
+                if error.message.startswith("Not attached: "):    # the model cannot see it
                     hint = error.hint
         if failed:
             await self._send_without(failed, hint)

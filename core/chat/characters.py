@@ -1,6 +1,4 @@
-"""Joins the halves of characters that a model's pieces of text cut (a surrogate
-pair in two pieces of JSON).
-"""
+"""Joins characters that were split between two deltas (a surrogate pair in two pieces of JSON)."""
 
 from __future__ import annotations
 
@@ -12,15 +10,16 @@ from core.safe_text import without_surrogates
 
 
 class WholeCharacters:
-    """A first half at the end of a piece waits for the next piece;
-    a half without the other becomes U+FFFD.
+    """Holds back a first half at the end of a delta until the next one; a half that stays alone
+    becomes U+FFFD.
     """
 
     def __init__(self) -> None:
         self._half: TextDelta | ThinkingDelta | None = None
 
     def feed(self, delta: Delta) -> Iterator[Delta]:
-        """The delta with complete characters, after what waited and belongs elsewhere."""
+        """The delta with complete characters, preceded by a held half that does not belong to it.
+        """
         if not isinstance(delta, (TextDelta, ThinkingDelta)):
             yield from self.rest()
             yield delta
@@ -40,7 +39,7 @@ class WholeCharacters:
             yield replace(delta, text=without_surrogates(text))
 
     def rest(self) -> Iterator[Delta]:
-        """What still waits when nothing follows."""
+        """What is still held back at the end of the text."""
         half, self._half = self._half, None
         if half is not None:
             yield replace(half, text="\ufffd")

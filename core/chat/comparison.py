@@ -1,6 +1,4 @@
-"""Two models asked the same at the same time;
-what each says is saved while it comes, as a branch of the session.
-"""
+"""Asks two models the same question at once; each answer is saved as a branch of the session."""
 
 from __future__ import annotations
 
@@ -24,9 +22,9 @@ MARK = "\u21b3 "      # before the title of a branch
 
 
 class Side:
-    """One of the two: its branch, and how it went.
+    """One of the two models: its branch and its progress.
 
-    `text` is the answer so far, `notes` are the remarks about the request.
+    `text` is the answer so far, `notes` are notices about the request.
     """
 
     def __init__(self, target: Target, session: Session) -> None:
@@ -40,21 +38,21 @@ class Side:
         self.task: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Stop this answer and keep the partial reply; the other one continues."""
+        """Stop this answer and keep its partial reply; the other one continues."""
         if self.task is not None and not self.task.done():
             self.stopped = True
             self.task.cancel()
 
     @property
     def replies(self) -> list[Message]:
-        """What stands after the question in its branch."""
+        """The messages after the question in its branch."""
         return self.session.messages[self.asked:]
 
 
 class Comparison:
-    """`new` says that the question is not in the conversation yet.
+    """A question to two models. `new`: the question is not yet in the conversation.
 
-    Tools are left out: they would run twice.
+    No tools are offered: they would run twice.
     """
 
     def __init__(self, chat: Chat, targets: Sequence[Target], question: Message, *,
@@ -72,12 +70,10 @@ class Comparison:
 
     async def run(self, on_text: Callable[[], None] = lambda: None,
                   on_end: Callable[[Side], None] = lambda side: None) -> None:
-        """Ask both.
+        """Ask both models.
 
-        One that fails does not stop the other; closing or cancelling this stops both and
-        keeps their partial replies.
-
-        `on_text` is called when one of them said something, `on_end` when one has ended.
+        If one fails, the other continues. Cancelling stops both and keeps their partial replies.
+        `on_text` is called for each new text, `on_end` when a side has ended.
         """
         tasks = [asyncio.ensure_future(self._ask(side, on_text, on_end)) for side in self.sides]
         for side, task in zip(self.sides, tasks):
@@ -120,14 +116,14 @@ class Comparison:
             on_end(side)
 
     def keep(self, number: int) -> Side:
-        """Take answer 1 or 2 into the conversation.
+        """Add answer 1 or 2 to the conversation, replacing the other one if it was added before.
 
-        Taking the other one later replaces it. Raises UsageError.
+        Raises UsageError.
         """
         if self.chat.session is not self._parent or len(self._parent.messages) != self._length:
             name = self.sides[number - 1].session.short_name
             raise UsageError("The conversation has continued since these answers.",
-                             f"They are saved: /session {name} continues with that one.")
+                             f"They are saved: /session {name} continues with this one.")
         side = self.sides[number - 1]
         if not side.replies:
             raise UsageError(f"{side.target} gave no answer.", "Take the other one, or ask again.")

@@ -1,6 +1,4 @@
-"""A chat as a front end drives it: settings, session, models and tools together,
-one method for one turn.
-"""
+"""Chat: the settings, session, models and tools of one conversation, as front ends use them."""
 
 from __future__ import annotations
 
@@ -38,22 +36,20 @@ if TYPE_CHECKING:
     from core.tool_executor import Toolbox
     from core.window.compaction import Plan
 
-# characters that fit the smallest window that servers choose by themselves,
-# with room for the answer
+# characters that fit the smallest window that servers choose, with room for the answer
 FITS = 2_000
-RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
+RESUMES = 6   # how often a reply that breaks off is continued within one turn
 
 
 class Chat(Attaching):
-    """Mutable on purpose: this is what /model, /system and /new change between turns."""
+    """One conversation. It is mutable: /model, /system and /new change it between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target,
-                 *,
-                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
+                 *, open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
                  make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None,
                  started: Settings | None = None) -> None:
-        self.settings = settings    # with what belongs to the session
-        self._started = started or settings    # without
+        self.settings = settings    # including those stored with the session
+        self._started = started or settings    # without those
         self.session = session
         self.providers = providers
         providers.past = PastCalls(lambda: self.session.store)
@@ -63,12 +59,12 @@ class Chat(Attaching):
         self.options: Options = options_of(settings)
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
-        self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
+        self.make_toolbox = make_toolbox   # for switching tools on in a chat without them
         self.front = front or Front()
-        self.news: list[str] = []    # told before the next answer
+        self.news: list[str] = []    # notices to show before the next answer
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
-        # the requests of the turn that is going on, or was the last
+        # the requests of the current or last turn
         self._asking: Asking | None = None
         self.found: list[tuple[str, int]] = []    # what /search found last: session and message
         self.compared: object = None      # what /compare asked last
@@ -81,7 +77,7 @@ class Chat(Attaching):
 
     @property
     def target(self) -> Target:
-        """The model that is asked next: the chosen one, or the one that stands in for it."""
+        """The model that the next request goes to: the chosen one or its fallback."""
         return self.chain.first
 
     @target.setter
@@ -89,28 +85,23 @@ class Chat(Attaching):
         self.chain.choose(target, fallbacks_of(target, self.settings))
 
     def known_window(self) -> int | None:
-        """The model's window in tokens, as far as it is known without asking anybody."""
+        """The model's window in tokens, if it is known without a request."""
         asked, learned = self.options.num_ctx, self.providers.learned.get(self.target)
         found = self._window.known(self.target, asked) if self._window is not None else None
         return found or asked or (learned.context_window if learned is not None else None)
 
     def request(self) -> Request:
-        """The whole conversation. What is sent of it, and with what, is decided by fitting."""
+        """A request with the whole conversation; fitting decides what of it is sent."""
         return Request(self.target.model, tuple(self.session.messages), self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
     def recent_request(self) -> Request:
-        """The same with the messages that are loaded.
-
-        Fitting loads more as long as there is room for them.
-        """
+        """A request with the messages that are loaded; fitting loads more if there is room."""
         return Request(self.target.model, self.session.recent, self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
     def turn(self, message: Message) -> AsyncGenerator[Event, None]:
-        """Save the user's message, then yield what happens;
-        each event is saved before it is yielded.
-        """
+        """Save the user's message, then yield the turn's events, each after it is saved."""
         return self.answer(asked=message)
 
     async def _add(self, message: Message) -> list[Notice]:
@@ -123,9 +114,9 @@ class Chat(Attaching):
         return self.write_down(message)
 
     async def _resolve(self) -> None:
-        """Find the model where only the provider was named.
+        """Find the model if only the provider was named.
 
-        One that does not answer is left to its fallbacks, if it has any.
+        If the provider does not answer, its fallbacks are asked, if there are any.
         """
         try:
             self.target = await resolve_target(self.target, self.providers)
@@ -133,22 +124,19 @@ class Chat(Attaching):
             if len(self.chain.targets) == 1:
                 raise
 
-    async def go_on(self) -> AsyncGenerator[Event, None]:
-        """Let the model finish its last reply, which is not whole.
-
-        Raises UsageError when there is none.
-        """
+    async def continue_reply(self) -> AsyncGenerator[Event, None]:
+        """Let the model continue its last reply. Raises UsageError if that is complete."""
         last = self.session.recent[-1] if self.session.recent else None
         if last is None or last.role != "assistant" or last.finish not in BROKEN:
-            raise UsageError("There is no unfinished reply to go on with.")
+            raise UsageError("There is no unfinished reply to continue.")
         async with aclosing(self.answer(last)) as events:
             async for event in events:
                 yield event
 
     @property
     def form(self) -> object:
-        """The form that an answer must have, as the user or the provider's entry says;
-        None for words.
+        """The form that an answer must have, set by the user or the provider's entry; None for
+        text.
         """
         if (self.options.response_format is not None
             or not self.providers.entry(self.target.provider)):
@@ -159,8 +147,8 @@ class Chat(Attaching):
 
     def answer(self, continued: Message | None = None,
                asked: Message | None = None) -> AsyncGenerator[Event, None]:
-        """Let the model answer `asked`, or the conversation as it stands,
-        or finish the reply `continued` at its end.
+        """Let the model answer `asked`, or the conversation as it is, or continue its last reply
+        `continued`.
         """
         turn, form = self._answer(continued, asked), self.form
         if form is None:
@@ -178,8 +166,8 @@ class Chat(Attaching):
                     yield notice
                     if asked is None and isinstance(notice, OthersSaid):
                         raise UsageError("Another program has just written to this conversation; "
-                                         "nothing was asked.",
-                                         "Look at what it wrote, then try again.")
+                                         "nothing was sent.",
+                                         "Read what it wrote, then try again.")
             self.unsent = None
             await self.bring_back()
             self.chain.rank()
@@ -219,26 +207,22 @@ class Chat(Attaching):
             self.session.end_turn()
 
     def take_news(self) -> list[str]:
-        """What the user should know and was not shown yet."""
+        """Return the notices that were not shown yet, and clear them."""
         news, self.news = self.news, []
         return news
 
     def asking(self, chain: Chain) -> Asking:
-        """What one turn asks: the chain, with requests that fit."""
+        """The requests of one turn, which are made to fit and sent to this chain of models."""
         return Asking(chain, self.may_not_fit, lambda: self.fitter, self.front.progress)
 
     def may_not_fit(self, request: Request) -> bool:
-        """Whether anything has to be looked at before this is sent;
-        a short conversation without context costs nothing.
-        """
+        """Whether a request must be fitted; a short conversation without context need not be."""
         if self._fitter is not None:
             return True
         return _characters(request) > min(FITS, (self.options.num_ctx or FITS) // 2)
 
     async def _compact_if_due(self) -> AsyncGenerator[Event, None]:
-        """Summarise the oldest turns when they take too much room.
-
-        Without a summary, the oldest are left out.
+        """Summarise the oldest turns if they take too much room; if that fails, they are not sent.
         """
         try:
             plan = await self.fitter.plan(self.request(), self.target, self.session.pinned,
@@ -252,9 +236,9 @@ class Chat(Attaching):
             yield Notice(f"The conversation could not be summarised: {error.message}")
 
     async def compact(self) -> AsyncGenerator[Event, None]:
-        """Let the model summarise the oldest turns; the summary takes their place.
+        """Let the model summarise the oldest turns, and replace them by the summary.
 
-        Stopped, it changes nothing.
+        If it is stopped, nothing changes. Raises UsageError if there is nothing to summarise.
         """
         try:
             async with aclosing(self.session.begin_turn()) as notices:
@@ -263,8 +247,8 @@ class Chat(Attaching):
             plan = await self.fitter.plan(self.request(), self.target, self.session.pinned,
                                           only_if_due=False)
             if plan is None:
-                raise UsageError("There is nothing to summarise yet: the last exchange and what is "
-                                 "pinned always stay.")
+                raise UsageError("There is nothing to summarise yet: the last exchange and pinned "
+                                 "messages are always kept.")
             async with aclosing(self._summarise(plan)) as events:
                 async for event in events:
                     yield event
@@ -292,8 +276,8 @@ class Chat(Attaching):
         ends = self.settings.stop_repetition
         if not self.toolbox:
             return run_chat_turn(asking.respond, request, None, model=str(self.target),
-                                 rounds=rounds,
-                                 resumes=resumes, continued=continued, stop_repetition=ends)
+                                 rounds=rounds, resumes=resumes, continued=continued,
+                                 stop_repetition=ends)
         self.toolbox.approve = self.front.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
@@ -302,29 +286,25 @@ class Chat(Attaching):
                                 and bool(attached.sources))
         self.toolbox.note_messages(self.session.messages)
         return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target),
-                               rounds=rounds,
-                               resumes=resumes, continued=continued, stop_repetition=ends)
+                               rounds=rounds, resumes=resumes, continued=continued,
+                               stop_repetition=ends)
 
     def _meter(self) -> TurnMeter | None:
-        """What counts tokens and prices, if the user wants to see them:
-        it reads a table of prices.
-        """
+        """A meter of tokens and prices if the user wants to see them; it loads the price table."""
         if not self.show_usage:
             return None
         from core.stats.usage import TurnMeter
         return TurnMeter(self.providers)
 
     async def _learn(self) -> list[Notice]:
-        """Before images are sent, know whether the model sees them:
-        some servers drop them without a word.
-        """
+        """Warn before images go to a model without vision: some servers silently drop them."""
         if not self._pictures.of(self.session.recent):
             return []
         from core.chat.seeing import sight_notices
         return await sight_notices(self.request(), self.target, self.providers)
 
     async def _look_at_window(self, message: Message) -> list[Notice]:
-        """Whether the model saw all that this reply answers."""
+        """Warn if the server cut the prompt of this reply."""
         if message.role != "assistant":
             return []
         if self._fitter is not None and self._asking is not None and self._asking.sent is not None:
@@ -337,9 +317,7 @@ class Chat(Attaching):
         return [Notice(cut)] if cut else []
 
     async def _check_quotes(self, message: Message) -> QuotesChecked | None:
-        """What came of the quotations of this answer,
-        where something is attached and the user wants it.
-        """
+        """Check the answer's quotations, if something is attached and the user wants that."""
         attached = self._fitter.context if self._fitter is not None else None
         if attached is None or not attached.sources or not self.settings.check_quotes:
             return None
@@ -347,9 +325,9 @@ class Chat(Attaching):
         return await check_quotes(attached, message)
 
     def write_down(self, message: Message) -> list[Notice]:
-        """Add to the transcript.
+        """Add a message to the transcript.
 
-        A transcript that fails is reported once and given up: the session has everything.
+        A transcript that fails is reported once and not used again: the session has everything.
         """
         try:
             if self._transcript:
@@ -360,22 +338,19 @@ class Chat(Attaching):
         return []
 
     def set_system(self, text: str | None) -> None:
-        """From the next answer on, and kept with the session."""
+        """Set the system prompt, from the next answer on, and store it with the session."""
         self.system = text
         self.settings = self.settings.replace(system=text or "")
 
     def enter(self, session: Session) -> list[str]:
-        """Continue another session, with the system prompt and options that it had.
-
-        Returns what to say of them.
-        """
+        """Continue another session with its system prompt and options; return notices."""
         self.session = session
         self.settings, said = with_kept(self._started, session.settings)
         self.system, self.options = self.settings.system, options_of(self.settings)
         return said
 
     def set_options(self, **changes: object) -> None:
-        """From the next answer on, and kept with the session."""
+        """Set options of the model, from the next answer on, and store them with the session."""
         self.settings = self.settings.replace(**changes)
         # checked by the dataclass's own fields
         self.options = replace(self.options, **changes)  # type: ignore[arg-type]

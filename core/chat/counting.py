@@ -1,4 +1,4 @@
-"""Counts the tokens of what could be attached, read as the model would see it."""
+"""Counts the tokens of sources in the form that a model would receive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.window.tokens import TokenEstimator
 
 @dataclass(slots=True)
 class CountedSources:
-    """The tokens of each thing that could be read, and why others could not."""
+    """The tokens of each source that could be read, and why others could not."""
 
     counted: list[tuple[str, Counted]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -38,7 +38,9 @@ async def count_sources(
     ask: Callable[[str], Awaitable[bool]] | None = None,
     stdin: str = "",
 ) -> CountedSources:
-    """Each of `names` is written like --context. Raises ContextError when none could be read."""
+    """Count the tokens of `names`, written as for --context. Raises ContextError if none can be
+    read.
+    """
     context = ContextSet(
         grep=settings.context_grep,
         ask=ask,

@@ -1,39 +1,34 @@
-"""Notices when the reply of a turn will have no end:
-it repeats itself, or is longer than any model writes.
-"""
+"""Detects replies that would not end: endlessly repetitive ones and excessively long ones."""
 
 from __future__ import annotations
 
 from core.chat.repetition import Repetition
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 
-MOST_CHARACTERS = 3_000_000   # of one turn: what is thought, said and asked of tools
-MOST_CALLS = 500              # of tools in one turn
+MOST_CHARACTERS = 3_000_000   # reasoning, answer and tool arguments of one turn
+MOST_CALLS = 500              # tool calls in one turn
 
 
 class Endless:
-    """Watches a turn as it is written.
-
-    `reason` says why it is to be stopped, "" while it is not; `advice` what lets it run.
+    """Watches a turn's text. `reason` says why it must be stopped ("": it need not); `advice` says
+    how to let it run.
     """
 
     def __init__(self, *, repetition: bool) -> None:
         self.reason = self.advice = ""
         self._repetition = repetition
-        # of the answer, the thinking, the arguments of tools
+        # one each for the answer, the reasoning and the arguments of tool calls
         self._watches: dict[type, Repetition] = {}
         self._characters = 0
         self._calls: set[tuple[int, int]] = set()
         self._piece = 0
 
     def begin(self) -> None:
-        """Another piece or another reply of the turn:
-        what it repeats is looked at anew, its length is not.
-        """
+        """Start another piece or reply: repetition is measured again, length is added up."""
         self._watches, self._piece = {}, self._piece + 1
 
     def take(self, delta: Delta) -> None:
-        """A reply that has ended is finished, however often it repeats something."""
+        """Examine a delta. A reply that has ended is never stopped, however repetitive it is."""
         match delta:
             case TextDelta(text=text) | ThinkingDelta(text=text):
                 self._written(type(delta), text)

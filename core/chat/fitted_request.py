@@ -1,8 +1,8 @@
-"""Makes a request fit: what is attached goes in, and the oldest turns stay out where they must.
+"""Fits one request into a window: inserts the context and leaves out the oldest turns if needed.
 
-What was sent with earlier questions stays in its place, byte for byte, so that prompt caches
-hit; what a question needs besides goes in just before its words. When there is no room for that,
-all of it is chosen anew.
+Context that was sent with earlier questions stays in place, byte for byte, so that prompt caches
+hit; additional context for a question is inserted just before its text. If there is no room for
+that, all context is chosen again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.context_loader import ContextSet
 
-# tokens that a later question gets at least, or a quarter of the first one's
-# room where that is less
+# tokens of context that a later question gets at least, unless a quarter of the first question's
+# room is less
 LATER_ROOM = 4_096
 DROPPED = "What was attached earlier is not sent: it does not fit the model's window any more."
 Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
@@ -31,12 +31,12 @@ Count = Callable[[Request], Awaitable[int]]       # asks the provider how many t
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A request that fits the model's window. `notices` say what went in and what did not.
+    """A request that fits the model's window. `notices` say what is included and what is not.
 
-    `left_out` are the places of the messages that are not sent, `shortened` is how many characters
-    of tool results are not, `context` the names of what of the context is in, is in whole, and is
-    not. `question` is the last of the user's messages with what was attached to it now, to be
-    stored; None when nothing was.
+    `left_out` are the indices of messages that are not sent. `shortened` is the number of
+    characters of tool results that are not sent. `context` contains the names of sources that are
+    included, included completely, and left out. `question` is the user's last message with its new
+    attachments, to be stored; None if nothing was attached.
     """
 
     request: Request
@@ -49,19 +49,15 @@ class Fitted:
 
 
 async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *,
-                      model: str = "",
-                      context: ContextSet | None = None, vision: bool = True,
-                      pinned: Collection[int] = (),
-                      count: Count | None = None, forms: Forms | None = None,
-                      waiting: int = 0) -> Fitted:
-    """Put the context in and leave the oldest turns out where it is needed; with `window`
-    None no turn is left out.
+                      model: str = "", context: ContextSet | None = None, vision: bool = True,
+                      pinned: Collection[int] = (), count: Count | None = None,
+                      forms: Forms | None = None, waiting: int = 0) -> Fitted:
+    """Insert the context and leave out the oldest turns if needed; none if `window` is None.
 
-    `count` asks the provider for the exact number. It is asked once; when it says that the
-    request is too large after all, the request is fitted anew with what was learned. `forms`
-    are those of earlier requests, `waiting` is how many messages before the first one were
-    not even loaded, because these fill the window. Raises UsageError when system prompt and
-    tools alone are too large.
+    `count` asks the provider for the exact number of tokens. It is called once; if the request is
+    still too large, it is fitted again with the corrected estimate. `forms` are those of earlier
+    requests. `waiting` is the number of earlier messages that were not loaded because the others
+    fill the window. Raises UsageError if the system prompt and tools alone are too large.
     """
     fitting = _Fitting(request, window, estimator, model or request.model, context,
                        forms or Forms(), vision=vision,
@@ -78,9 +74,7 @@ async def fit_request(request: Request, window: int | None, estimator: TokenEsti
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """The messages with what is attached in its places, `tokens` of it in all;
-    `question` as in Fitted.
-    """
+    """The messages with the context in place, `tokens` of it in all; `question` as in Fitted."""
 
     messages: tuple[Message, ...]
     tokens: int
@@ -90,7 +84,7 @@ class _Placed:
 
 
 class _Fitting:
-    """One request that is to fit."""
+    """The process of fitting one request."""
 
     def __init__(self, request: Request, window: int | None, estimator: TokenEstimator, name: str,
                  context: ContextSet | None,
@@ -100,7 +94,7 @@ class _Fitting:
         self._forms, self._words = forms, forms.words(request.messages)
 
     def _count(self, messages: Sequence[Message]) -> int:
-        """The tokens of what is said."""
+        """The tokens of these messages without attachments."""
         return self._estimator.messages(self._forms.words(messages), self._name)
 
     def _budget(self) -> Budget:
@@ -127,7 +121,7 @@ class _Fitting:
                       (prepared.included, prepared.whole, prepared.left_out), placed.question)
 
     async def _place(self, budget: Budget) -> _Placed:
-        """Find out what is attached where."""
+        """Choose the context and insert it into the messages."""
         messages = self._forms.in_force(self._request.messages)
         parts = self._forms.material(messages)
         used = self._estimator.messages(messages, self._name) - budget.history
@@ -138,7 +132,7 @@ class _Fitting:
         if not self._context.sources:
             return _Placed(self._words, 0)
         changes = tuple(self._context.check(shown))
-        # what is short is read again rather than shown twice
+        # after a change, short context is chosen again rather than sent twice
         stays = not changes or used > LATER_ROOM
         if shown and stays and self._context.holds(shown.origins()):
             least = min(budget.for_context // 4, LATER_ROOM)

@@ -1,6 +1,4 @@
-"""Keeps the requests of a chat within its model's window:
-what is attached, what is left out, what is summarised.
-"""
+"""Keeps a chat's requests within its model's window, by choosing context and leaving out turns."""
 
 from __future__ import annotations
 
@@ -38,13 +36,13 @@ if TYPE_CHECKING:
 
 # tokens that fit the smallest window that servers choose by themselves, with room for the answer
 SMALL = 1_400
-SHORTER = 0.7  # of the last try: what is tried next with a model that refuses a request as too long
+SHORTER = 0.7     # share of the refused request's size that is tried next
 SHORTER_AT_ALL = 0.98
-COUNT_FROM = 0.6  # of the window: a provider that can count is asked only where the answer matters
+COUNT_FROM = 0.6  # share of the window from which a provider is asked for the exact count
 
 
 class Earlier(Protocol):
-    """A session of which the newest messages are loaded (core/sessions/loaded.py)."""
+    """A session with only its newest messages loaded (core/sessions/loaded.py)."""
 
     @property
     def waiting(self) -> int: ...
@@ -53,9 +51,9 @@ class Earlier(Protocol):
 
 
 class Fitter:
-    """One for each chat, made when something is attached or the conversation grows.
+    """Fits the requests of one chat; created when something is attached or the conversation grows.
 
-    `doing` says what takes so long just now.
+    `doing` describes the current step if it may take long.
     """
 
     def __init__(self, settings: Settings, providers: Providers, watch: WindowWatch) -> None:
@@ -68,17 +66,15 @@ class Fitter:
         self._providers = providers
         self._watch = watch
         self._forms = Forms()
-        # windows of models that refused what seemed to fit
+        # windows (tokens) of models that refused a request that seemed to fit
         self._limits: dict[tuple[str, int | None], int] = {}
         self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pin)
-        self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
+        self._one_by_one = asyncio.Lock()     # only one request uses the context at a time
 
     def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None,
                      stdin: str,
                      progress: Progress | None) -> ContextSet:
-        """The set of what is attached; the same one each time,
-        for the session that is going on now.
-        """
+        """The attached sources of the chat, always the same object, now for this session."""
         if self.context is None:
             from core.config.places import protected_places
             from core.context_loader import ContextSet
@@ -100,7 +96,7 @@ class Fitter:
 
         async def embed(texts: Sequence[str]) -> list[list[float]]:
             if not target.model:
-                raise UsageError(f"{name} names no model.")
+                raise UsageError(f"{name} does not name a model.")
             no = forbidden(target, self._providers)
             if no:
                 raise UsageError(f"{no}.")
@@ -108,12 +104,10 @@ class Fitter:
         return Embedder(str(target), embed)
 
     async def fit(self, request: Request, target: Target, earlier: Earlier | None = None) -> Fitted:
-        """What is to be sent instead of this request.
+        """Fit a request for a model.
 
-        Raises UsageError when not even system prompt and tools fit.
-
-        `earlier` is where messages are loaded from that stand before the first one, as long
-        as there is room for them.
+        Messages before its first one are loaded from `earlier` as long as there is room for them.
+        Raises UsageError if the system prompt and tools alone do not fit.
         """
         async with self._one_by_one:
             return await self._fit(request, target, earlier)
@@ -122,7 +116,7 @@ class Fitter:
         window = await self.window(request, target)
         if earlier is not None:
             request = self._with_earlier(request, window, target, earlier)
-        self.doing = ""    # what the context does is shown by its own progress
+        self.doing = ""    # the context reports its own progress
         sees = (not (self._has_images() and self._may_ask(target))
                 or (await learn(target, self._providers)).vision is not False)
         return await fit_request(request, window, self.estimator, model=str(target),
@@ -133,8 +127,8 @@ class Fitter:
 
     def _with_earlier(self, request: Request, window: int | None, target: Target,
                       earlier: Earlier) -> Request:
-        """With what was said before it, until the window is full;
-        with all of it where nobody knows the window.
+        """The request with earlier messages, until the window is full; with all of them if the
+        window is not known.
         """
         while request.messages and (window is None or self.history(request, target) <= window):
             more = earlier.before(request.messages[0])
@@ -146,8 +140,8 @@ class Fitter:
     async def fit_smaller(self, request: Request, sent: Request, target: Target,
                           error: ContextTooLong,
                           earlier: Earlier | None = None) -> Fitted | None:
-        """The same after the target has refused `sent` as too long;
-        None when nothing more can be left out.
+        """Fit a request again after the target refused `sent` as too long; None if nothing more can
+        be left out.
         """
         waiting = earlier is not None and earlier.waiting
         if not waiting and not self._can_shrink(request):
@@ -162,12 +156,12 @@ class Fitter:
         if fitted is not None and self.estimator.request(fitted.request,
                                                          str(target)) < tokens * SHORTER_AT_ALL:
             return fitted
-        if not error.limit:    # a guess that has not helped
+        if not error.limit:    # the smaller window was only a guess
             self._limits.pop(key)
         return None
 
     def _pinned(self, request: Request) -> tuple[int, ...]:
-        """The places of the messages that are never left out."""
+        """The indices of the messages that are never left out."""
         return self._pins.of(request.messages)[1]
 
     def _can_shrink(self, request: Request) -> bool:
@@ -177,8 +171,8 @@ class Fitter:
             message.tool_results for message in request.messages))
 
     def _smaller(self, error: ContextTooLong, tokens: int, before: int | None) -> int:
-        """The window to fit into now, in our own tokens:
-        the server may count more of them in the same text.
+        """The window to fit into next, in estimated tokens: the server may count more for the same
+        text.
         """
         limit = error.limit or tokens
         if error.limit and error.needed:
@@ -186,9 +180,7 @@ class Fitter:
         return limit if before is None or limit < before else int(before * SHORTER)
 
     def fits(self, request: Request, budget: Budget, target: Target) -> bool:
-        """Whether this request, which has grown, is still within the window that
-        the budget was made for.
-        """
+        """Whether this request, which has grown, still fits the budget's window."""
         return self.estimator.request(request,
                                       str(target)) + budget.reserve + budget.margin <= budget.window
 
@@ -196,9 +188,10 @@ class Fitter:
         return self.context is not None and any(item.kind == "image" for item in self.context.items)
 
     def _counter(self, request: Request, target: Target, window: int | None) -> Count | None:
-        """The provider's own count, where it has one and the request is near the window.
+        """A function that asks the provider for its count; None if it cannot count or the request
+        is much smaller than the window.
 
-        A count that fails is none.
+        A count that fails is ignored.
         """
         if window is None or not self._may_ask(target):
             return None
@@ -220,11 +213,12 @@ class Fitter:
         return count
 
     def _may_ask(self, target: Target) -> bool:
-        """With --local-only, a provider elsewhere is told nothing, not even to count or to list."""
+        """Whether the provider may be asked to count or list: with --local-only, only local ones.
+        """
         return bool(target.model) and not forbidden(target, self._providers)
 
     async def window(self, request: Request, target: Target) -> int | None:
-        """The window that the server gives this model; None where nobody knows."""
+        """The window in tokens that the server gives this model; None if it is not known."""
         known = await self._window(request, target)
         limit = self._limits.get((str(target), request.options.num_ctx))
         return min(limit, known or limit) if limit else known
@@ -248,9 +242,8 @@ class Fitter:
         return found or await self._loaded_window(request, target)
 
     async def _allocated(self, request: Request, target: Target) -> int | None:
-        """The window of a provider that decides about it itself.
-
-        One that fails says why when it is asked.
+        """The window of a model on a provider that sets it itself; None if that cannot be found
+        out. Errors are reported by the request itself.
         """
         try:
             provider = self._providers.open(target.provider)
@@ -259,10 +252,8 @@ class Fitter:
             return None
 
     async def _loaded_window(self, request: Request, target: Target) -> int | None:
-        """How large the window is shows only once the model is loaded, so have it loaded:
-        it is about to be used.
-        """
-        self.doing = f"loading {target.model}, to see how large its window is"
+        """Load the model, which is about to be used anyway: only then is its window known."""
+        self.doing = f"loading {target.model} to find out the size of its window"
         try:
             empty = self._providers.prepared(target,
                                              Request(target.model, (), options=request.options))
@@ -270,18 +261,18 @@ class Fitter:
                 async for _ in stream:
                     pass
         except ChatError:
-            return None    # told when the request itself fails
+            return None    # reported when the request itself fails
         return await self._watch.window(target, request.options.num_ctx, again=True)
 
     def learn(self, request: Request, usage: Usage | None, target: str) -> None:
-        """Take in how many tokens the server counted."""
+        """Learn from the number of tokens that the server counted."""
         if usage is not None and not usage.cached_tokens:
             self.estimator.learn(request, usage.input_tokens, target)
 
     # ---- summaries
 
     def budget(self, request: Request, target: Target, window: int | None) -> Budget:
-        """The shares of the window as the conversation stands, without what is attached."""
+        """The shares of the window for the current conversation, without context."""
         name = str(target)
         return plan_budget(window, max_tokens=request.options.max_tokens,
                            system=self.estimator.text(request.system or "", name),
@@ -289,16 +280,18 @@ class Fitter:
                            history=self.history(request, target))
 
     def as_sent(self, request: Request) -> Request:
-        """The request with all that is attached in it, as a provider gets it."""
+        """The request with all attachments in place, as a provider receives it."""
         return replace(request, messages=self._forms.sent(self._forms.in_force(request.messages)))
 
     def history(self, request: Request, target: Target) -> int:
-        """The tokens of what is said, without what is attached."""
+        """The tokens of the conversation without attachments."""
         return self.estimator.messages(self._forms.words(request.messages), str(target))
 
     async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *,
                    only_if_due: bool) -> Plan | None:
-        """What a summary would replace; None when there is nothing to summarise, or no need to."""
+        """The turns that a summary would replace; None if there are none, or (with `only_if_due`)
+        no need.
+        """
         budget = self.budget(request, target, await self.window(request, target))
         room = budget.for_history
         if only_if_due and budget.history <= room * COMPACT_AT:
@@ -311,14 +304,12 @@ class Fitter:
                                most=room)
 
     def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
-        """The line that tells what a summary has brought."""
+        """The notice about the tokens that a summary saved."""
         return compaction_line(plan, self.history(before, target), self.history(after, target))
 
 
 def _with_pin(found: tuple[int, tuple[int, ...]], message: Message) -> tuple[int, tuple[int, ...]]:
-    """How many messages were looked at, and the places of those that are pinned,
-    with one message more.
-    """
+    """(number of messages, indices of pinned ones), with one more message."""
     place, pinned = found
     return place + 1, (*pinned, place) if is_pinned(message) else pinned
 

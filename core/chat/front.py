@@ -1,4 +1,4 @@
-"""What a front end hands in: how its user is asked, and where progress is shown."""
+"""What a front end provides to a chat: how to ask its user, and where to show progress."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The defaults are those of a program that nobody watches: what needs an answer is
-    refused, with the reason.
+    """The functions of a front end. With the defaults, which suit a program without a user,
+    everything that needs an answer is refused with the reason.
 
-    `approve` decides whether a tool may run. `agree` gets a question about what is to be attached
-    (a command to run, a file of keys) and says yes or no. `choose_model` is asked when no model is
-    set up; it gets the error that says so, and raises what ends the program. `progress` shows what
-    is done while something is attached. `piped` is the text of the context source `-`.
+    `approve` decides whether a tool may run. `agree` is called with a question about an attachment
+    (a command to run, a key file) and returns yes or no. `choose_model` is called if no model is
+    configured, with the error that says so; it may raise to end the program. `progress` shows the
+    progress of attaching. `piped` is the text of the context source `-`.
     """
 
     approve: Approve | None = None

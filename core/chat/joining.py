@@ -1,6 +1,4 @@
-"""Finishing a reply that broke off: how the model is asked to go on,
-and how the pieces are put together without a seam.
-"""
+"""Continues a reply that broke off: how the model is asked, and how the pieces are joined."""
 
 from __future__ import annotations
 
@@ -8,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from core.dataclass import replace
 from core.events import Delta, TextDelta, ThinkingDelta
-from core.messages import GO_ON, Message, Part, Text, Usage, user_message
+from core.messages import CONTINUATION, Message, Part, Text, Usage, user_message
 from core.regex import regex
 
 SHOWN = 200         # characters of the broken text that the instruction repeats
 OVERLAP = 4000      # characters at the joint that are compared
-LEAST = 8           # a shorter match is chance, unless it is the word that was cut
+LEAST = 8           # characters; a shorter match is a coincidence, except for a word that was cut
 BROKEN = ("truncated", "error", "interrupted", "length", "incomplete")
 
 _NEVER_BROKEN = frozenset(BROKEN).isdisjoint
@@ -21,19 +19,19 @@ _CUT_WORD = regex(r"\w{3,}\Z")
 
 
 def continuation(broken: Message) -> Message:
-    """What the model is told after its own unfinished text. Sent, never stored."""
+    """The request to continue, sent after the model's unfinished text but never stored."""
     tail = broken.text[-SHOWN:]
     return user_message(
-        f"{GO_ON} Go on exactly where it stopped, in the middle of the word if need "
+        f"{CONTINUATION} Go on exactly where it stopped, in the middle of the word if need "
         f"be. Repeat nothing, and do not mention the interruption. It ended with:\n\n{tail}")
 
 
 class Joint:
-    """Fits the continuing text to the text before it: what a model repeats at the start
-    is dropped, nothing else.
+    """Joins a continuation to the text before it: drops what the model repeats at its start, and
+    nothing else.
 
-    Holds text back until it is clear whether it repeats the end of what stood before (or all of it,
-    from the beginning). `before` is the whole answer so far, in however many pieces it came.
+    Holds text back until it is clear whether it repeats the end of the previous text (or all of it,
+    from the beginning). `before` is the whole answer so far, from all pieces.
     """
 
     def __init__(self, before: str) -> None:
@@ -57,10 +55,9 @@ class Joint:
             yield delta
 
     def rest(self) -> Iterator[TextDelta]:
-        """Decide now, with what has come: this is all of it.
+        """Decide at the end of the text, and return what was held back.
 
-        Not for a piece that broke off as well: what it holds stands in the answer already, as
-        far as anybody can tell.
+        Not called for a piece that broke off too: what it held back may be a repetition.
         """
         if self._decided:
             return
@@ -73,7 +70,7 @@ class Joint:
                 yield replace(delta, text=kept)
 
     def _may_repeat(self) -> bool:
-        """Could more text turn what is held into a repetition, or a longer one?"""
+        """Whether more text could turn the held text into a repetition, or a longer one."""
         if self._before.startswith(self._text):
             return True
         bare = self._text.lstrip()
@@ -81,10 +78,9 @@ class Joint:
 
 
 class SecondReading:
-    """Drops from an answer that is read once more what is known of it: exactly
-    that, from its beginning.
+    """Drops the known beginning from an answer that is received a second time.
 
-    Should the beginning be another one, it is treated like a model's own continuation.
+    If its beginning differs, it is treated like a continuation by the model.
     """
 
     def __init__(self, before: Message) -> None:
@@ -111,11 +107,11 @@ class SecondReading:
 
 
 def repeated(before: str, after: str) -> int:
-    """How many characters at the start of `after` stand already at the end (or, after a restart,
-    from the start) of `before`.
+    """The number of characters at the start of `after` that repeat the end of `before` (or, after
+    a restart, all of it from the start).
 
-    A match that is one short thing over and over (a ruler, an indentation, "ha ha ha") says
-    nothing: it may as well go on.
+    A match of one short repeated text (a ruler, an indentation, "ha ha ha") is not counted: the
+    answer may simply continue it.
     """
     if after.startswith(before) and not _is_monotonous(before):
         return len(before)
@@ -138,15 +134,13 @@ def _overlap(before: str, after: str) -> int:
 
 
 def _is_monotonous(text: str) -> bool:
-    """The same thing at least twice over, or nothing but blanks."""
+    """Whether a text is one short text repeated at least twice, or only white space."""
     return not text.strip() or any(text[period:] == text[:-period]
                                    for period in range(1, len(text) // 2 + 1))
 
 
 def joined(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation as it is sent: a broken reply and the one that finished
-    it are one message again.
-    """
+    """The conversation as it is sent: a broken reply and its continuations become one message."""
     if _NEVER_BROKEN([message.finish for message in messages]):
         return tuple(messages)
     result: list[Message] = []

@@ -1,6 +1,4 @@
-"""What belongs to a session beside its messages:
-the system prompt, options, tools and what is attached.
-"""
+"""The settings stored with a session: its system prompt, options, tools and attachments."""
 
 from __future__ import annotations
 
@@ -26,8 +24,8 @@ MOST_SHOWN = 100    # characters of one value
 
 def kept_settings(settings: Settings, attached: Sequence[KeptSource] = (),
                   offered: Mapping[str, object] | None = None) -> str:
-    """As JSON: those that are not at their defaults, what is attached, and what still waits for
-    a yes. Empty when there is nothing.
+    """JSON of the settings that differ from their defaults, the attachments, and what the user has
+    not yet agreed to; "" if there is nothing.
     """
     found: dict[str, object] = {name: getattr(settings, name) for name in KEPT
                                 if getattr(settings, name) != BY_NAME[name].default}
@@ -53,7 +51,7 @@ def read_attached(text: str) -> list[KeptSource]:
 
 
 def read_kept(text: str) -> dict[str, object]:
-    """By name. What this program does not know, or would not take as a setting, is left out."""
+    """The stored settings by name, without unknown names and invalid values."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -82,11 +80,9 @@ def _fits(name: str, value: object) -> bool:
 
 def with_kept(settings: Settings, text: str,
               flags: frozenset[str] | None = None) -> tuple[Settings, list[str]]:
-    """The settings of a session that is continued: its own, except where a flag says otherwise.
+    """(settings for a continued session, notices): the session's own, except where a flag differs.
 
-    And what to say of both.
-
-    `flags` are those that count; without them, all that were given.
+    `flags` names the settings that take precedence; by default all those on the command line.
     """
     kept, flags = read_kept(text), settings.flags if flags is None else flags
     restored = {name: value for name, value in kept.items() if name not in flags}

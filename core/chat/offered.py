@@ -1,4 +1,4 @@
-"""Asks once before what somebody else kept with a session is used here: files, tools, options."""
+"""Asks before using files, tools or options that another person stored with a session."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from core.session_manager import Session
 from core.sessions.sharing import offered_in, settled
 from core.tools import get_tools
 
-LONGEST_NAME = 4096      # characters: a name is shown whole, what is hidden might matter
+LONGEST_NAME = 4096      # characters: names are shown in full, since any part may matter
 ON_DISK = ("file", "directory", "glob")
 
 
 async def settle_offered(session: Session, front: Front) -> tuple[bool, list[str]]:
-    """Ask whether what waits in the settings may be used, and keep the answer with the session.
+    """Ask whether the offered settings may be used, and store the answer with the session.
 
-    Returns whether it was a yes, and what to say where nobody can be asked; then it still waits.
+    Returns (whether the user agreed, notices). If the user cannot be asked, the question stays
+    open.
     """
     usable = _usable(offered_in(session.settings))
     lines = list(_lines(usable))
@@ -48,7 +49,7 @@ async def settle_offered(session: Session, front: Front) -> tuple[bool, list[str
 
 
 def _usable(offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what waits, all that this program knows and would take."""
+    """The offered settings that this program knows and accepts."""
     text = json.dumps(offered)
     found: dict[str, Any] = dict(read_kept(text))
     if "tools" in found:
@@ -77,7 +78,7 @@ def _lines(usable: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _place(entry: KeptSource) -> str:
-    """Where it would be read from, whole."""
+    """The full path or address that a source would be read from."""
     source = entry.source
     name = os.path.join(entry.root, source.target) if source.kind in ON_DISK else source.name
     return safe_line(name, LONGEST_NAME)

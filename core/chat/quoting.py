@@ -1,4 +1,4 @@
-"""Checks the quotations of an answer against what is attached, beside the event loop."""
+"""Checks an answer's quotations against the attached sources, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ KINDS = frozenset({"file", "document", "page", "stdin", "command", "resource", "
 
 
 async def check_quotes(context: ContextSet, message: Message) -> QuotesChecked | None:
-    """What came of the references in this answer;
-    None where it has none, or nothing is attached.
-    """
+    """The result of checking an answer's references; None if it has none or nothing is attached."""
     items = _worth_reading(context.items, message.text)
     if message.role != "assistant" or message.tool_calls or not items:
         return None
@@ -34,7 +32,7 @@ async def check_quotes(context: ContextSet, message: Message) -> QuotesChecked |
 
 
 def _worth_reading(items: Sequence[Item], answer: str) -> list[Item]:
-    """What the model was shown, and what its answer names; within a limit of bytes."""
+    """The items that the model received or its answer names, up to MOST_BYTES."""
     found: list[Item] = []
     room = MOST_BYTES
     for item in items:
@@ -51,6 +49,6 @@ def _materials(context: ContextSet, items: Sequence[Item]) -> list[Material]:
         try:
             text = item.text if item.text is not None else read_text(item, context.guard)
         except ContextError:
-            continue        # it is gone: what is quoted from it cannot be looked up there
+            continue        # deleted meanwhile, so quotations from it cannot be checked
         found.append(Material(item.name, text))
     return found

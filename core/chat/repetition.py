@@ -1,23 +1,23 @@
-"""Notices when a reply repeats itself without end."""
+"""Detects a reply that repeats itself endlessly."""
 
 from __future__ import annotations
 
 from core.regex import regex
 
 
-EVERY = 500  # new characters between two looks
-SELDOM = 6_000  # the same for repetitions that are not to the letter, which cost more
-EXACT = 3_000  # characters of one short passage repeated to the letter that count as endless
+EVERY = 500  # new characters between two checks
+SELDOM = 6_000  # the same for inexact repetitions, which take longer to find
+EXACT = 3_000  # characters of one short passage repeated exactly that count as endless
 NEAR = 20_000  # the same for passages that differ in numbers, spaces and capitals only
-SHORT = 240  # characters: models that lose themselves repeat a sentence or two
+SHORT = 240  # characters of a short passage: mostly a sentence or two
 LONG_EXACT = 200_000  # characters of a longer passage repeated: it may be wanted (code, forms)
-COPIES = 10  # a passage has to be there at least this often
-LONGEST = 2_000  # characters of the longest passage that is looked for
+COPIES = 10  # least number of copies of a passage
+LONGEST = 2_000  # characters of the longest passage that is searched for
 WINDOW = LONG_EXACT
-PROBE = 64  # characters whose earlier place suggests the length of the passage
-TRIES = 8  # how many lengths are tried
+PROBE = 64  # characters whose previous occurrence suggests the length of the passage
+TRIES = 8  # number of lengths that are tried
 SENTENCES = 60  # this many sentences ...
-FEW = 6  # ... of which only so many differ are a repetition in any order
+FEW = 6  # ... with at most so many different ones are a repetition, in any order
 SHOWN = 40  # characters of the passage that the reason quotes
 
 _NUMBER = regex(r"\d+")
@@ -28,9 +28,9 @@ _WORDS = regex(r"[^\W\d_]{2}")
 
 
 class Repetition:
-    """Watches one text as it grows. `reason` says what is repeated, "" while nothing is.
+    """Watches a growing text. `reason` says what is repeated; "" while nothing is.
 
-    Only the end of the text counts: a passage that was repeated and left is no endless one.
+    Only the end of the text counts: a repetition that has stopped is not endless.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Repetition:
         self._new = self._newer = 0
 
     def feed(self, text: str) -> None:
-        """Take more of the text. Looks at it whenever enough is new."""
+        """Add text, and check for repetition whenever enough is new."""
         self._pieces.append(text)
         self._new += len(text)
         if self._new < EVERY or self.reason:
@@ -49,19 +49,18 @@ class Repetition:
         self._newer, self._new, self._pieces = self._newer + self._new, 0, []
         passage = repeated(self._tail, EXACT)
         if passage:
-            self.reason = f"repeats {_quoted(passage)} without end"
+            self.reason = f"repeats {_quoted(passage)} endlessly"
         elif self._newer >= SELDOM and len(self._tail) >= NEAR:
             self._newer = 0
             self.reason = (
-                "repeats the same few sentences without end" if _nearly(self._tail[-NEAR:]) else ""
+                "repeats the same few sentences endlessly" if _nearly(self._tail[-NEAR:]) else ""
             )
 
 
 def _nearly(text: str) -> bool:
-    """Whether the text repeats a passage or a few sentences, whatever their
-    numbers, spaces and capitals.
+    """Whether the text repeats a passage or a few sentences, ignoring numbers, spaces and case.
 
-    Rows of a table that differ in their numbers are data, and may be as many as were asked for.
+    Table rows that differ in their numbers are data, and there may be many of them.
     """
     plain = _NUMBER.sub("0", text).lower()
     passage = repeated(
@@ -75,7 +74,7 @@ def _nearly(text: str) -> bool:
 
 
 def repeated(text: str, least: int) -> str:
-    """The passage that fills at least the last `least` characters of the text, or ""."""
+    """The passage whose copies fill at least the last `least` characters of the text, or ""."""
     end = len(text) - 1
     for _ in range(TRIES):
         place = text.rfind(text[-PROBE:], max(0, len(text) - PROBE - LONGEST), end)
@@ -90,7 +89,7 @@ def repeated(text: str, least: int) -> str:
 
 
 def _few_sentences(text: str) -> bool:
-    """Whether few different sentences make up the text, in whatever order."""
+    """Whether the text consists of few different sentences, in any order."""
     sentences = [
         part for part in map(str.strip, _SENTENCE.split(text)[1:-1]) if _WORDS.search(part)
     ]

@@ -1,6 +1,4 @@
-"""Asks before images go to a model that is known not to see them:
-servers drop them, some without a word.
-"""
+"""Asks before images are sent to a model without vision: some servers silently drop them."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
 async def require_sight(context: ContextSet, before: Sequence[Item], target: Target,
                         providers: Providers,
                         front: Front) -> None:
-    """Return where the images attached since `before` will be seen, or the
-    user wants to go on without.
+    """Check that the model can see the images attached since `before`, or ask the user to continue
+    without them.
 
-    Otherwise they are taken out again, and ContextError is raised. What nobody knows of a
-    model is not held against it.
+    If the user declines, the images are detached and ContextError is raised. A model is assumed to
+    have vision unless it is known not to.
     """
     fresh = [item.name for item in context.items if item.kind == "image" and item not in before]
     if not fresh or providers.settings.context_optional or await _may_see(target, providers):
@@ -41,7 +39,7 @@ async def require_sight(context: ContextSet, before: Sequence[Item], target: Tar
         context.drop(name)
     context.forget_empty()
     raise ContextError(f"Not attached: {said}",
-                       "Name a model that sees images with --model, or ask without them: "
+                       "Choose a model that sees images with --model, or ask without them: "
                        "--context-optional.")
 
 
@@ -50,14 +48,12 @@ async def _may_see(target: Target, providers: Providers) -> bool:
         target = await resolve_target(target, providers)
         return (bool(forbidden(target, providers))
                 or (await learn(target, providers)).vision is not False)
-    except ProviderError:       # reported when the question is asked
+    except ProviderError:       # reported by the request itself
         return True
 
 
 async def sight_notices(request: Request, target: Target, providers: Providers) -> list[Notice]:
-    """What to say, once in a run, of the images in a conversation that goes
-    to a model without sight.
-    """
+    """A notice, once per run, if a conversation with images goes to a model without vision."""
     if target in providers.learned:
         return []
     return ([Notice(told(request, "vision"))] if (await learn(target, providers)).vision is False

@@ -1,6 +1,4 @@
-"""What a conversation has used so far: how full its model's window is,
-and what its replies cost.
-"""
+"""What a conversation has used so far: how full the model's window is, and the cost."""
 
 from __future__ import annotations
 
@@ -13,16 +11,14 @@ from core.models.facts import known_facts
 
 
 def replies_of(chat: Chat) -> list[Message]:
-    """The model's messages; where nothing is counted by price, those that are loaded will do."""
+    """The model's replies: all of them if they have a price, otherwise those that are loaded."""
     session = chat.session
     loaded = [message for message in session.recent if message.role == "assistant"]
     return loaded if loaded and not is_cloud(chat) else session.replies
 
 
 def tokens_in_window(replies: Sequence[Message]) -> int | None:
-    """Prompt and answer of the last call, as it was counted;
-    0 before the first, None where nothing was counted.
-    """
+    """Tokens of the last call's prompt and answer; 0 before the first call, None if not counted."""
     if not replies:
         return 0
     usage = replies[-1].usage
@@ -32,8 +28,8 @@ def tokens_in_window(replies: Sequence[Message]) -> int | None:
 
 
 def window_of(chat: Chat) -> int | None:
-    """As far as it is known without asking; the table of models is read
-    once something was answered.
+    """The window in tokens, if known without a request; the table of models is loaded after the
+    first answer.
     """
     known = chat.known_window()
     if known or not chat.session.count:
@@ -45,9 +41,9 @@ def window_of(chat: Chat) -> int | None:
 
 
 async def learn_window(chat: Chat) -> bool:
-    """Ask a server that gives each model its own window how large that is, once it has answered.
+    """Ask the server for the model's window after an answer, if the server sets it.
 
-    True when it is known now and was not before.
+    Returns whether it has just become known.
     """
     target = chat.target
     if chat.known_window() or not replies_of(chat):
@@ -58,7 +54,7 @@ async def learn_window(chat: Chat) -> bool:
 
 
 def price_so_far(chat: Chat, replies: Sequence[Message]) -> float | None:
-    """Dollars; None where nothing costs anything, or no price is known."""
+    """The cost in dollars; None if nothing costs anything or no price is known."""
     if not replies or not is_cloud(chat):
         return None
     from core.stats.usage import price_of

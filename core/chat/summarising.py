@@ -1,4 +1,4 @@
-"""Asks the model to summarise older turns, and once more when what it says is not a summary."""
+"""Asks the model to summarise older turns, and asks again if its reply is not a summary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGAIN = ("That is not a summary of the conversation above: it {fault}. Nobody as
 
 
 class Summary:
-    """One summary; `message` is there when ask() has ended."""
+    """One summary; `message` is set when ask() has ended."""
 
     def __init__(self, respond: Respond, plan: Plan, before: Request, model: str) -> None:
         self._respond, self._plan, self._request, self._model = (respond, plan,
@@ -27,7 +27,8 @@ class Summary:
         self.message: Message | None = None
 
     async def ask(self) -> AsyncGenerator[Event, None]:
-        """Yield what happens. Raises UsageError when the model gives no summary twice."""
+        """Yield the events. Raises UsageError if the model does not give a summary in two attempts.
+        """
         for last in (False, True):
             async with aclosing(self._once()) as events:
                 async for event in events:
@@ -38,10 +39,10 @@ class Summary:
             if not fault:
                 return
             if last:
-                raise UsageError(f"What the model gave as a summary {fault}; the conversation "
-                                 "stays as it is. Where it outgrows the window, the oldest turns "
-                                 "are not sent.", "Try /compact again with another model.")
-            yield Notice(f"What the model gave as a summary {fault}; it is asked once more.")
+                raise UsageError(f"The model's summary {fault}; the conversation is unchanged. "
+                                 "If it does not fit the window, the oldest turns are not sent.",
+                                 "Try /compact again with another model.")
+            yield Notice(f"The model's summary {fault}; it is requested once more.")
             order = user_message(AGAIN.format(fault=fault))
             self._request = replace(self._request,
                                     messages=(*self._request.messages, self.message, order))

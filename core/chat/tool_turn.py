@@ -22,7 +22,7 @@ async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, 
                           rounds: int = 16, resumes: int = 0,
                           continued: Message | None = None,
                           stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
-    """A turn in which the model may call what is in the toolbox; the rest is as run_chat_turn."""
+    """Run a turn in which the model may call the toolbox's tools; see run_chat_turn()."""
     toolbox.begin_turn()
     toolbox.note_messages(request.messages)
     toolbox.private = toolbox.private or any(isinstance(part, Attached) for message

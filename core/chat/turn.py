@@ -1,8 +1,8 @@
-"""One turn: ask the model, collect its reply, run the tools it calls, and
-ask again until it is done.
+"""One turn: ask the model, collect its reply, run the tools that it calls, and ask again until it
+is done.
 
-Gets everything as arguments. Tools run at most once each, only from a whole and valid message;
-every call gets a result, so that a conversation is always one that a provider accepts.
+Everything is passed as arguments. A tool call runs at most once, and only from a complete and valid
+message; every call gets a result, so that providers accept the conversation.
 """
 
 from __future__ import annotations
@@ -25,35 +25,34 @@ from core.providers import Request
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
 from core.sessions.reply import Reply, in_call_order
 
-# What answers a request: the loop of core/retry_handler.py, which looks into the reply's
-# pieces to continue it.
+# Requests a reply: the loop of core/retry_handler.py, which reads the pieces to continue a reply.
 Respond = Callable[[Request, Pieces], AsyncGenerator[Item, None]]
 RunTool = Callable[[ToolCall], Awaitable[ToolFinished]]
-PAUSES = ("pause_turn",)  # words with which a provider puts a reply aside that is to be sent back
+PAUSES = ("pause_turn",)  # finish reasons of a reply that continues when it is sent back
 
 
 async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *,
                         model: str, rounds: int = 16,
                         resumes: int = 0, continued: Message | None = None,
                         stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
-    """Yield what happens, ending with a MessageAdded.
+    """Yield the turn's events, ending with a MessageAdded.
 
-    Raises a ChatError when no answer, or only a part of one, arrived.
+    `model` is recorded in the reply, as provider/model. `rounds` limits the rounds of tool calls;
+    with 0, calls are reported and end the turn. A reply that breaks off is continued up to
+    `resumes` times. `continued` is a broken reply at the end of the conversation that this turn
+    completes. With `stop_repetition`, a reply that repeats itself endlessly is stopped as
+    incomplete, with the reason; so is one of excessive length.
 
-    `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run;
-    with 0, calls are reported and the turn ends with them. A reply that breaks off is continued up
-    to `resumes` times. `continued` is a broken reply at the end of the conversation that this turn
-    is to finish. With `stop_repetition`, a reply that repeats itself without end is ended, as
-    incomplete and with the reason; so is one that is longer than any.
+    Raises ChatError if no answer, or only a part of one, was received.
     """
-    messages, goes_on = (to_finish(request.messages) if continued is not None
-                         else (request.messages, False))
+    messages, unfinished = (to_finish(request.messages) if continued is not None
+                            else (request.messages, False))
     endless = Endless(repetition=stop_repetition)
     request, limits = replace(request, messages=messages), TurnLimits()
     for round_number in range(rounds + 1):
-        reply = _Pieces(request, model, resumes, limits, goes_on=goes_on, endless=endless)
+        reply = _Pieces(request, model, resumes, limits, unfinished=unfinished, endless=endless)
         try:
-            async with aclosing(respond(reply.asked(), reply)) as stream:
+            async with aclosing(respond(reply.next_request(), reply)) as stream:
                 async for item in stream:
                     for event in reply.take(item):
                         yield event
@@ -65,8 +64,8 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
             raise reply.error(error) from error
         for event in reply.close():
             yield event
-        request, model, message, goes_on = (replace(request, messages=reply.messages), reply.model,
-                                            reply.messages[-1], False)
+        request, model = replace(request, messages=reply.messages), reply.model
+        message, unfinished = reply.messages[-1], False
         if message.finish != "tool_calls":
             return
         for call in message.tool_calls:
@@ -94,24 +93,21 @@ def _not_run(calls: Sequence[ToolCall]) -> Message:
 
 
 class _Pieces:
-    """One reply, in as many pieces as it takes.
+    """One reply in one or more pieces; each piece with any content becomes a message.
 
-    Each piece that holds anything is a message of its own.
-
-    `goes_on` says that the conversation ends with a broken reply, which is to be finished.
+    `unfinished`: the conversation ends with a broken reply, which is to be continued.
     """
 
     def __init__(self, request: Request, model: str, resumes: int, limits: TurnLimits, *,
-                 goes_on: bool,
-                 endless: Endless) -> None:
+                 unfinished: bool, endless: Endless) -> None:
         self.model, self.resumes, self.limits = model, resumes, limits
         self.messages = request.messages
-        self._request, self._goes_on = request, goes_on
-        # the model that answers, where the server names another than the one asked for
+        self._request, self._unfinished = request, unfinished
+        # the model that answers, if the server names another than the requested one
         self._named = ""
         self._pieces = 0              # messages of this reply
-        self._reason = ""             # the last break that was reported
-        self._word = ""               # the provider's own word for the end
+        self._reason = ""             # the last interruption that was reported
+        self._word = ""               # the provider's own word for the finish reason
         self._endless = endless
         self._begin()
 
@@ -123,24 +119,23 @@ class _Pieces:
 
     @property
     def _before(self) -> Message:
-        """What is being finished."""
-        return joined(self.messages)[-1] if self._goes_on else Message("assistant", ())
+        """The unfinished reply that this one continues; empty without one."""
+        return joined(self.messages)[-1] if self._unfinished else Message("assistant", ())
 
     @property
     def text(self) -> str:
-        """The text so far, of all pieces; what is being finished counts."""
+        """The text so far, of all pieces, including the reply that is continued."""
         return self._before.text + self._reply.text
 
-    def asked(self) -> Request:
-        """The conversation as it is sent; a broken reply at its end is to be continued."""
+    def next_request(self) -> Request:
+        """The conversation to send, with an instruction to continue an unfinished reply."""
         messages = joined(self.messages)
-        return replace(self._request, messages=(*messages, continuation(messages[-1]))
-                       if self._goes_on else messages)
-
-    onward = asked
+        if self._unfinished:
+            messages = (*messages, continuation(messages[-1]))
+        return replace(self._request, messages=messages)
 
     def fault(self) -> ProviderError | None:
-        """Why the reply that has ended is not one: a call without a name, or a pause."""
+        """Why the ended reply is not valid: a call without a name, or a pause; None if it is."""
         if self._word in PAUSES:
             return Paused("The model paused.")
         try:
@@ -178,7 +173,7 @@ class _Pieces:
                     yield delta
 
     def _resume(self, error: ProviderError) -> Iterator[Event]:
-        """Close the piece. Where none of its text has arrived yet, the reply is asked for anew."""
+        """Close the piece. If none of its text has arrived, the reply is requested again."""
         added = False
         if isinstance(error, Paused):
             yield from self._rest()
@@ -188,19 +183,19 @@ class _Pieces:
         piece = self.messages[-1]
         paused = isinstance(error, Paused)
         if added and (piece.text or paused):
-            self._goes_on = not paused
+            self._unfinished = not paused
         elif added:
             self.messages = self.messages[:-1]
-        # an attempt that brought nothing new needs no new notice
+        # an attempt without any content is reported only if its reason is new
         if error.message != self._reason or added:
             yield Resuming(error.message)
         self._reason, self._word = error.message, ""
-        # from here on the text so far is what counts
+        # the server's stored answer cannot be used once the reply is continued by a new request
         self._request = replace(self._request, kept="")
         self._begin()
 
     def broken(self, error: ProviderError) -> Iterator[Event]:
-        """What arrived of the piece, as a message."""
+        """Close the piece with what arrived of it, as a message."""
         message = self._reply.broken(self._named or self.model, finish_of(error))
         if message.parts:
             self._pieces += 1
@@ -208,9 +203,7 @@ class _Pieces:
             yield MessageAdded(message)
 
     def error(self, error: ProviderError) -> ProviderError:
-        """How the failure is reported: a reply of which something arrived has broken off;
-        without, there is no answer.
-        """
+        """The error to raise: StreamBroken if anything of the reply arrived, else the original."""
         if not self._pieces:
             error.exit_code = 1
             return error
@@ -225,7 +218,7 @@ class _Pieces:
             yield delta
 
     def close(self) -> Iterator[Event]:
-        """The reply is complete, or as complete as the provider made it."""
+        """Close the reply, which has ended."""
         yield from self._rest()
         message = (self._ended() if self._endless.reason
                    else self._reply.message(self._named or self.model))
@@ -240,7 +233,7 @@ class _Pieces:
         return self._reply.broken(self._named or self.model, "incomplete")
 
     def _remarks(self, message: Message) -> Iterator[str]:
-        """What the finish reason alone does not say."""
+        """Notices about the way the reply ended."""
         if self._endless.reason:
             yield (f"Stopped: {message.model} {self._endless.reason}. What it wrote is saved. "
                    f"{self._endless.advice}").rstrip()
@@ -248,13 +241,13 @@ class _Pieces:
             dropped = " The tools that it called were not run." if self._reply.calls else ""
             yield (f"{self.model} ended its answer with {self._word!r}: it may be "
                    f"incomplete.{dropped}")
-        elif message.finish == "stop" and not message.text.strip() and not self._goes_on:
+        elif message.finish == "stop" and not message.text.strip() and not self._unfinished:
             yield f"{self.model} gave an empty answer."
 
 
 def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
-    """The conversation without pieces at its end that hold no text,
-    and whether it then ends with a broken reply.
+    """(the conversation without broken pieces at its end that have no text, whether it then ends
+    with a reply to be continued).
     """
     kept = list(messages)
     while kept and kept[-1].role == "assistant" and kept[-1].finish in BROKEN and not kept[-1].text:
@@ -263,9 +256,7 @@ def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
 
 
 def finish_of(error: ProviderError) -> Finish:
-    """How a reply ended that this error cut: the provider said so itself,
-    or the connection just stopped.
-    """
+    """The finish reason of a reply that ended with this error."""
     if isinstance(error, Paused):
         return "incomplete"
     return "truncated" if isinstance(error, StreamBroken) and error.cause is None else "error"
@@ -273,9 +264,9 @@ def finish_of(error: ProviderError) -> Finish:
 
 async def _run_tools(calls: Sequence[ToolCall],
                      run_tool: RunTool) -> AsyncGenerator[ToolFinished, None]:
-    """Run all calls at once and yield each as it finishes.
+    """Run all calls at the same time and yield each as it finishes.
 
-    Closing the generator cancels what still runs.
+    Closing the generator cancels the remaining ones.
     """
     tasks = [asyncio.ensure_future(run_tool(call)) for call in calls]
     try:

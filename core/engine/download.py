@@ -1,9 +1,8 @@
-"""Fetches one model file: checked before, resumed after a break, and never seen under its own
-name before it is whole.
+"""Downloads one model file: checks it, resumes after a break, and renames it when it is complete.
 
-Hugging Face answers with X-Linked-Size and X-Linked-ETag (the SHA-256) and redirects to
-its storage; other servers need not. Redirects may lead elsewhere, but never from https to
-http; nothing secret is sent.
+Hugging Face answers with X-Linked-Size and X-Linked-ETag (the SHA-256) and redirects to its
+storage; other servers may not. Redirects may lead to other hosts, but never from https to http; no
+secrets are sent.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
+from core.config.network import is_loopback
 from core.dataclass import dataclass
 from core.engine.machine import RESERVE, available_memory, gigabytes
 from core.engine.models import NOTE, PART, Source, read_header
 from core.engine.package import fetch_from_package
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import PullProgress
-from core.config.network import is_loopback
 from core.regex import regex
 from core.retry.headers import retry_after
 
 MOST_REDIRECTS = 5
-PATIENCE = 5              # breaks in a row, without a new byte, before giving up
+PATIENCE = 5              # consecutive interruptions without a new byte before giving up
 PAUSE = 0.5               # seconds before the first retry; doubled each time
 LONGEST_PAUSE = 30.0
 BLOCK = 1 << 20
-SPARE = 64 << 20          # bytes of the disk that stay free
-OTHER_WAY = ("Check the network and HTTPS_PROXY, or fetch the file elsewhere and give its path as "
-             "--model.")
+SPARE = 64 << 20          # bytes of disk space that must remain free
+OTHER_WAY = ("Check the network and HTTPS_PROXY, or download the file elsewhere and give its path "
+             "as --model.")
 SHA256 = regex(r"[0-9a-f]{64}")
 
 
 class Broken(Exception):
-    """The connection ended early; what came is kept and the rest is asked for."""
+    """The connection ended early; the bytes received are kept and the rest is requested."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -52,10 +51,7 @@ class Broken(Exception):
 
 @dataclass(slots=True)
 class Job:
-    """What is being fetched.
-
-    `sha256` is what the file must have: the table's, else what the server said first.
-    """
+    """One download. `sha256` is the expected checksum: the known one, or the server's first one."""
 
     source: Source
     path: str
@@ -70,10 +66,10 @@ class Job:
 
 async def download(source: Source, directory: str, environment: Mapping[str, str] | None = None, *,
                    pause: float = PAUSE) -> AsyncGenerator[PullProgress, None]:
-    """Put the file into the directory, reporting bytes. Raises a ProviderError in plain words.
+    """Download a file into the directory, reporting bytes. Raises ProviderError.
 
-    Two chats may ask for the same file: one fetches, the other waits for it. Stopping keeps what
-    has come, except of a package. `environment` is what pip is run with.
+    If two chats request the same file, one downloads and the other waits. Stopping keeps the bytes
+    received, except those of a package. `environment` is passed to pip.
     """
     job = Job(source, os.path.join(directory, source.file), source.sha256, pause, environment or {})
     with _disk_failures(directory):
@@ -83,14 +79,14 @@ async def download(source: Source, directory: str, environment: Mapping[str, str
                 async for waiting in _alone(part, job):
                     yield waiting
                 if not _is_named(part, job.part):
-                    continue        # the other chat has finished it, or given it up
+                    continue        # the other chat has finished or abandoned it
                 try:
                     async with contextlib.aclosing(_fetch_checked(part, job)) as steps:
                         async for step in steps:
                             yield step
                 finally:
                     if _is_named(part, job.part) and not os.path.getsize(job.part):
-                        os.unlink(job.part)     # nothing came: nothing to go on with
+                        os.unlink(job.part)     # empty: there is nothing to resume
                 _put_in_place(part, job)
         size = os.path.getsize(job.path)
     yield PullProgress("ready", size, size)
@@ -108,22 +104,22 @@ def _restart(part: BinaryIO) -> None:
 
 
 async def _alone(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
-    """Wait while another chat writes this file."""
+    """Wait until no other chat writes this file, and lock it."""
     import fcntl
     while True:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            yield PullProgress("another chat fetches it", os.fstat(part.fileno()).st_size,
+            yield PullProgress("another chat is downloading it", os.fstat(part.fileno()).st_size,
                                job.source.size)
             await asyncio.sleep(0.2)
 
 
 async def _fetch_checked(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
-    """Fetch, and check.
+    """Download and check.
 
-    A damaged file that was pieced together from several connections gets one fresh start.
+    A damaged file that was received over several connections is downloaded once more.
     """
     part.seek(0, os.SEEK_END)
     pieced = part.tell() > 0 and not job.source.package
@@ -140,12 +136,12 @@ async def _fetch_checked(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgres
         _restart(part)
         if fresh or not pieced:
             os.unlink(job.part)
-            raise ProviderError(f"The file that came is not usable: {problem}.",
+            raise ProviderError(f"The downloaded file is not usable: {problem}.",
                                 "It was deleted. " + OTHER_WAY)
 
 
 def _problem(job: Job) -> str:
-    """What is wrong with the file as it is on the disk, or nothing."""
+    """What is wrong with the file on the disk; "" if nothing is."""
     digest = hashlib.sha256()
     with open(job.part, "rb") as file:
         while block := file.read(BLOCK):
@@ -169,7 +165,7 @@ async def _fetch_package(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgres
 
 
 async def _fetch(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
-    """Ask for what is missing until all is there."""
+    """Request the missing bytes until the file is complete."""
     failures = 0
     begun = part.tell()
     while True:
@@ -189,18 +185,18 @@ async def _fetch(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]
                                     f"{gigabytes(part.tell())} are kept. " + OTHER_WAY
                                     if part.tell() else OTHER_WAY) from problem
             pause = problem.wait if problem.wait is not None else job.pause * 2 ** (failures - 1)
-        yield PullProgress("connection lost, going on", part.tell(), job.source.size)
+        yield PullProgress("connection lost, resuming", part.tell(), job.source.size)
         await asyncio.sleep(pause)
 
 
 async def _fetch_rest(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
-    """One connection."""
+    """Download over one connection. Raises Broken."""
     have = part.tell()
     async with _open(job, have) as response:
         if response.status_code == 416:
             if _total(response.headers) not in (have, None):
                 _restart(part)
-                raise Broken("the server has another file")
+                raise Broken("the server's file has changed")
             return
         if response.status_code != 206 or _start(response.headers) != have:
             _restart(part)
@@ -219,7 +215,7 @@ async def _fetch_rest(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, 
 
 @contextlib.asynccontextmanager
 async def _open(job: Job, have: int) -> AsyncIterator[httpx2.Response]:
-    """The answer with the file, after redirects. Notes the checksum that the first server tells."""
+    """The response with the file, after redirects; records the first server's checksum."""
     url = job.source.url
     async with httpx2.AsyncClient(trust_env=not is_loopback(url),
                                   timeout=httpx2.Timeout(60, connect=10)) as client:
@@ -239,14 +235,14 @@ async def _open(job: Job, have: int) -> AsyncIterator[httpx2.Response]:
             finally:
                 with contextlib.suppress(httpx2.HTTPError):
                     await response.aclose()
-    raise ProviderError(f"{_host(job.source.url)} sends from one address to the next without end.",
+    raise ProviderError(f"{_host(job.source.url)} redirects endlessly.",
                         OTHER_WAY)
 
 
 def _next_address(url: str, location: str) -> str:
     target = urljoin(url, location)
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https" or not location:
-        raise ProviderError(f"{_host(url)} sends to an address that is not safe: {target[:100]}.",
+        raise ProviderError(f"{_host(url)} redirects to an unsafe address: {target[:100]}.",
                             OTHER_WAY)
     return target
 
@@ -256,7 +252,7 @@ def _note_checksum(job: Job, headers: Mapping[str, str]) -> None:
     if SHA256.fullmatch(told) is None:
         return
     if job.sha256 and told != job.sha256:
-        raise ProviderError(f"{_host(job.source.url)} has another file than the one that is known: "
+        raise ProviderError(f"{_host(job.source.url)} has a different file than expected: "
                             "its checksum differs.",
                             "Nothing was downloaded. " + OTHER_WAY)
     job.sha256 = told
@@ -267,13 +263,13 @@ def _check_status(job: Job, response: httpx2.Response) -> None:
     if status in (200, 206, 416):
         return
     if status in (401, 403):
-        raise AuthFailed(f"{host} does not give out this file without signing in ({status}).",
-                         "Fetch it in a browser and give its path as --model.", status=status)
+        raise AuthFailed(f"{host} requires signing in for this file ({status}).",
+                         "Download it in a browser and give its path as --model.", status=status)
     if status in (404, 410):
         raise ModelNotFound(f"{host} does not have this file ({status}): {job.source.url}.",
                             "Check the address.", status=status)
     if status == 407:
-        raise ConnectFailed("The proxy wants a user name and a password (407).", OTHER_WAY,
+        raise ConnectFailed("The proxy requires a user name and password (407).", OTHER_WAY,
                             status=status)
     if status == 429 or status >= 500:
         raise Broken(f"it answered {status}", retry_after(response.headers))
@@ -281,16 +277,16 @@ def _check_status(job: Job, response: httpx2.Response) -> None:
 
 
 def _check_room(job: Job, total: int, room: int) -> None:
-    """Refuse before the first byte what the disk (`room` bytes) or the memory cannot hold."""
+    """Raise ProviderError if the disk (`room` bytes needed) or the memory is too small."""
     directory = os.path.dirname(job.path)
     free = shutil.disk_usage(directory).free
     if room + SPARE > free:
-        raise ProviderError(f"Not enough room in {directory}: {gigabytes(room)} needed, "
+        raise ProviderError(f"Not enough disk space in {directory}: {gigabytes(room)} needed, "
                             f"{gigabytes(free)} free.",
-                            "Make room, remove a model, or set another directory for models.")
+                            "Free disk space, remove a model, or set another directory for models.")
     memory = available_memory()
     if memory is not None and total * 11 // 10 + RESERVE > memory:
-        raise ProviderError("This model would not run here: it needs about "
+        raise ProviderError("This model is too large for this computer: it needs about "
                             f"{gigabytes(total * 11 // 10 + RESERVE)} of memory, and "
                             f"{gigabytes(memory)} are free.",
                             "Choose a smaller model, or close other programs.")
@@ -307,9 +303,7 @@ def _total(headers: Mapping[str, str]) -> int | None:
 
 
 def _put_in_place(part: BinaryIO, job: Job) -> None:
-    """Note where it came from, and give the file its name;
-    both survive a power cut or neither counts.
-    """
+    """Record the file's origin, then rename it; the order makes this safe against a power cut."""
     part.flush()
     os.fsync(part.fileno())
     source = job.source
@@ -322,25 +316,25 @@ def _put_in_place(part: BinaryIO, job: Job) -> None:
 
 @contextlib.contextmanager
 def _named_failures(job: Job) -> Iterator[None]:
-    """A refused connection is told at once; one that breaks is taken up again."""
+    """Raise errors for refused connections, which are final, and Broken for ones that broke off."""
     host = _host(job.source.url)
     try:
         yield
     except httpx2.ProxyError as problem:
-        raise ConnectFailed(f"The proxy does not let the download through: {problem}.",
+        raise ConnectFailed(f"The proxy refuses the download: {problem}.",
                             OTHER_WAY) from problem
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as problem:
         if os.path.getsize(job.part):
             raise Broken(f"no connection ({_reason(problem)})") from problem
         raise ConnectFailed(f"No connection to {host}: {_reason(problem)}.", OTHER_WAY) from problem
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as problem:
-        raise ProviderError(f"{job.source.url} is not an address.") from problem
+        raise ProviderError(f"{job.source.url} is not a valid address.") from problem
     except httpx2.HTTPError as problem:
         raise Broken(_reason(problem)) from problem
 
 
 def _reason(problem: BaseException) -> str:
-    """In words: an error's number says nothing to most people."""
+    """An error's message without its number."""
     text = re.sub(r"\[Errno -?\d+\] ", "", str(problem)) or type(problem).__name__
     return text.rstrip(".")
 
@@ -354,7 +348,7 @@ def _disk_failures(directory: str) -> Iterator[None]:
     except OSError as problem:
         raise ProviderError(f"The model cannot be stored in {directory}: "
                             f"{problem.strerror or problem}.",
-                            "Make room, or set another directory for models.") from problem
+                            "Free disk space, or set another directory for models.") from problem
 
 
 def _host(url: str) -> str:

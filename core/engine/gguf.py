@@ -1,4 +1,4 @@
-"""The GGUF container (version 3): reading what a model says of itself, and writing a small model.
+"""The GGUF file format (version 3): reads a model's metadata, and writes small models.
 
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -23,10 +23,9 @@ TENSOR_F32, TENSOR_F16 = 0, 1
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """What stands in the header before the tokenizer's tables, which are large and come last.
+    """The header's entries before the tokenizer's tables, which are large and come last.
 
-    Raises ValueError for a file that is not GGUF or breaks off, OSError for
-    one that cannot be read.
+    Raises ValueError for a file that is not GGUF or is truncated, and OSError if it cannot be read.
     """
     found: dict[str, Any] = {}
     with open(path, "rb") as file:
@@ -44,7 +43,7 @@ def read_metadata(path: str) -> dict[str, Any]:
 def _take(file: BinaryIO, size: int) -> bytes:
     data = file.read(size)
     if len(data) < size:
-        raise ValueError("the file breaks off in its header")
+        raise ValueError("the file ends within its header")
     return data
 
 
@@ -91,7 +90,7 @@ def singles(values: Sequence[float]) -> bytes:
 
 
 def compose(metadata: Mapping[str, tuple[int, Any]], tensors: Iterable[Tensor]) -> bytes:
-    """A whole file.
+    """The bytes of a complete file.
 
     `metadata` maps a key to (type, value); a list value is an array of that type.
     """

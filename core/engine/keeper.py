@@ -1,17 +1,16 @@
-"""The engine's own process: computes with one model for every chat that asks for it, and ends
-when the last one has gone.
+"""The process of an engine: runs one model for all chats that use it, and ends with the last one.
 
-A script, started by core/engine/process.py with `python -I keeper.py` (and once more by itself,
-with the word `compute`); it imports nothing of this program. Its orders come as one JSON line on
-standard input (the key must not stand on a command line, where `ps` shows it), its answer is one
-JSON line on standard output: {"ready": address} or {"failed": kind, "detail": text}.
+This script is started by core/engine/process.py with `python -I keeper.py` (and once more by
+itself, with the argument `compute`); it imports nothing of this program. It reads one JSON line of
+orders from standard input (`ps` would show a key on the command line) and writes one JSON line to
+standard output: {"ready": address} or {"failed": kind, "detail": text}.
 
-Who uses it is told by file locks, which the operating system gives back however a
-process ends, kill -9 included:
+File locks show who uses it, because the operating system releases them however a process ends,
+including kill -9:
 
-    NAME.lease   each chat holds it shared; when the keeper gets it for itself alone, nobody is left
-    NAME.json    address and key, held exclusively by the keeper as long as it lives; a free
-                 lock means a dead engine
+    NAME.lease   each chat holds a shared lock; if the keeper gets an exclusive one, no chat is left
+    NAME.json    address and key; the keeper holds an exclusive lock as long as it runs, so a free
+                 lock means that the engine has ended
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ import time
 import urllib.request
 from typing import Any, NoReturn
 
-ORIGIN = "http://localhost"      # no web page is let in: none is served from there
+ORIGIN = "http://localhost"      # the only allowed origin; no page is served from it
 TRIES = 3                        # a free port may be taken before llama-server binds it
 LINUX_DEATH_SIGNAL = 1           # PR_SET_PDEATHSIG
-STEP = 512  # tokens of a prompt read at once, after which the server says how far it is
-KEPT: list[Any] = []             # the server ends when nothing refers to it
+STEP = 512  # tokens of a prompt processed at once, after which the server reports its progress
+KEPT: list[Any] = []             # references to the server, which would otherwise be destroyed
 
 
 def main() -> int:
     keeper = Keeper(json.loads(sys.stdin.readline()))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: keeper.end())
-    # libgomp reads this when it is loaded. Threads that spin while they wait cost 90 % of
-    # the speed on busy cores.
+    # libgomp reads this when it is loaded. On busy cores, threads that spin while waiting reduce
+    # the speed by 90 %.
     os.putenv("OMP_WAIT_POLICY", "passive")
     try:
         address = keeper.serve()
@@ -55,8 +54,8 @@ def main() -> int:
 
 
 class Failure(Exception):
-    """`kind` is import (the wheel cannot be loaded), load (the model),
-    crash (`detail` is the signal) or binary.
+    """The engine could not start. `kind` is import (the wheel cannot be loaded), load (the model
+    cannot be loaded), crash (`detail` is the signal) or binary (llama-server failed).
     """
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -66,16 +65,18 @@ class Failure(Exception):
 
 
 def say(answer: dict[str, str]) -> None:
-    """Answer the chat that started us, which may be gone already, and let go of the pipe."""
+    """Send the answer to the chat that started us, which may have ended, and close the pipe."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(answer).encode() + b"\n")
     os.dup2(2, 1)
 
 
 class Keeper:
-    """`orders`: directory, name, model, alias, key, context, threads, slots, idle
-    (seconds), binary (path or null), starting (a file whose lock is held, here too, until
-    the engine is found by others).
+    """Starts an engine and ends it when no chat uses it.
+
+    `orders`: directory, name, model, alias, key, context (tokens), threads, slots, idle (seconds),
+    binary (path or null), starting (a file descriptor whose lock is held until other chats can find
+    the engine).
     """
 
     def __init__(self, orders: dict[str, Any]) -> None:
@@ -85,11 +86,11 @@ class Keeper:
         self.child: subprocess.Popen[bytes] | None = None
 
     def serve(self) -> str:
-        """Start the engine; its address, once it answers."""
+        """Start the engine and return its address when it is ready. Raises Failure."""
         return self._serve_binary() if self.orders["binary"] else self._serve_wheel()
 
     def wait(self) -> None:
-        """Until the engine ends by itself, which it should not."""
+        """Wait until the engine ends by itself, which it should not."""
         assert self.child is not None
         self.child.wait()
         self.end(1)
@@ -97,8 +98,8 @@ class Keeper:
     # ---- who uses it
 
     def watch_leases(self) -> None:
-        """Block until nobody holds the lease, wait out the idle time,
-        and end unless somebody came back meanwhile.
+        """Wait until no chat holds the lease, wait for the idle time, and end unless a chat has
+        taken the lease meanwhile.
         """
         lease = os.open(self.base + ".lease", os.O_RDWR | os.O_CREAT, 0o600)
         while True:
@@ -117,7 +118,7 @@ class Keeper:
             fcntl.flock(lease, fcntl.LOCK_UN)
 
     def publish(self, address: str) -> None:
-        """Write address and key into a file that is locked before it gets its name."""
+        """Write address and key to a file, which is locked before it is renamed to its name."""
         part = self.base + ".json.part"
         self.registration = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         fcntl.flock(self.registration, fcntl.LOCK_EX)
@@ -126,10 +127,10 @@ class Keeper:
         os.write(self.registration,
                  json.dumps({"address": address, "pid": os.getpid(), **shown}).encode())
         os.replace(part, self.base + ".json")
-        os.close(self.orders["starting"])     # whoever wants this engine too has waited for this
+        os.close(self.orders["starting"])     # releases the lock that other chats wait for
 
     def end(self, code: int = 0) -> None:
-        """Leave at once: running requests have nobody left to read them."""
+        """Exit at once: no chat is left to read the results of running requests."""
         if self.registration is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self.base + ".json")
@@ -140,8 +141,8 @@ class Keeper:
     # ---- the engine inside the wheel
 
     def _serve_wheel(self) -> str:
-        """Compute in another process: while a model is loaded nothing else runs there,
-        not even a thread that watches leases.
+        """Run the wheel in another process: loading a model blocks its whole process, including
+        threads that watch leases.
         """
         child = subprocess.Popen([sys.executable, "-I", __file__, "compute"], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE)
@@ -149,7 +150,7 @@ class Keeper:
         self.child = child
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(json.dumps(self.orders | {"keeper": os.getpid()}).encode() + b"\n")
-            child.stdin.flush()  # it stays open: its end tells the engine that the keeper is gone
+            child.stdin.flush()  # stays open: when it closes, the engine knows that we have ended
         self._start_watching()
         line = child.stdout.readline()
         if not line:
@@ -177,7 +178,7 @@ class Keeper:
                 self._start_watching()
             if answers(f"http://127.0.0.1:{port}", self.orders["key"], self.child):
                 return f"http://127.0.0.1:{port}"
-        raise Failure("binary", "it ended before it was ready")
+        raise Failure("binary", "it exited before it was ready")
 
     def _command(self, port: int) -> list[str]:
         orders = self.orders
@@ -188,10 +189,10 @@ class Keeper:
 
 
 def compute() -> NoReturn:
-    """Be the engine of the wheel until the keeper is gone."""
+    """Run the wheel's engine until the keeper ends."""
     orders = json.loads(sys.stdin.buffer.readline())
     answer = os.dup(1)
-    os.dup2(2, 1)       # what the engine prints is for the log
+    os.dup2(2, 1)       # the engine's output goes to the log
     die_with_parent()
     if os.getppid() != orders["keeper"]:
         os._exit(0)
@@ -201,8 +202,8 @@ def compute() -> NoReturn:
         told = {"failed": failure.kind, "detail": failure.detail}
     os.write(answer, json.dumps(told).encode() + b"\n")
     if "ready" in told:
-        sys.stdin.buffer.read()     # nothing comes any more: it returns when the keeper has ended
-    os._exit(0)  # at once: the server's destructor would wait for running requests
+        sys.stdin.buffer.read()     # returns when the keeper has ended
+    os._exit(0)  # skips the server's destructor, which would wait for running requests
 
 
 def how_it_ended(code: int) -> str:
@@ -210,10 +211,10 @@ def how_it_ended(code: int) -> str:
 
 
 def start_wheel(orders: dict[str, Any]) -> str:
-    """Load the model and listen; the address."""
+    """Load the model, start the wheel's server and return its address. Raises Failure."""
     try:
         import xllamacpp
-    # a missing system library is an ImportError, a broken wheel may be anything
+    # a missing system library raises ImportError; a broken wheel may raise anything
     except Exception as problem:
         raise Failure("import", str(problem)) from None
     settings = xllamacpp.CommonParams()
@@ -225,14 +226,14 @@ def start_wheel(orders: dict[str, Any]) -> str:
     settings.cors_origins = ORIGIN
     settings.n_ctx = orders["context"]
     settings.n_parallel = orders["slots"]
-    settings.kv_unified = True        # each slot may use the whole window while the others rest
+    settings.kv_unified = True        # a slot may use the whole window while others are idle
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = orders["threads"]
     settings.ui = settings.warmup = settings.fit_params = False
-    # on by default where a template knows it
+    # templates that support thinking enable it by default
     settings.default_template_kwargs = {"enable_thinking": "false"}
     if orders["compares"]:
         settings.embedding = True
-        settings.n_batch = settings.n_ubatch = orders["context"]     # a text is read in one piece
+        settings.n_batch = settings.n_ubatch = orders["context"]     # a text is read in one batch
     else:
         settings.n_batch = STEP
     settings.verbosity = 2
@@ -246,7 +247,7 @@ def start_wheel(orders: dict[str, Any]) -> str:
 def answers(address: str, key: str, started: subprocess.Popen[bytes]) -> bool:
     """Wait until the server is ready (True) or has ended (False). It answers 503 while it loads.
 
-    /props wants the key: another program that was quicker to take the port does not pass for ours.
+    /props requires the key, so another program that took the port is not mistaken for ours.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     question = urllib.request.Request(address + "/props",
@@ -267,7 +268,7 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """On Linux the kernel ends the engine when its keeper ends, however that happened."""
+    """On Linux, let the kernel end this process when its parent ends for any reason."""
     if sys.platform == "linux":
         import ctypes
         ctypes.CDLL(None).prctl(LINUX_DEATH_SIGNAL, signal.SIGKILL)

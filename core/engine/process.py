@@ -1,7 +1,6 @@
-"""Finds the engine that already runs for a model, or starts one, and holds a lease on it as
-long as a chat needs it.
+"""Finds or starts the engine for a model, and holds a lease on it while a chat needs it.
 
-What keeps it alive and what ends it is told in core/engine/keeper.py, the process that this starts.
+core/engine/keeper.py, the process that this starts, explains what keeps an engine running.
 """
 
 from __future__ import annotations
@@ -28,23 +27,22 @@ from core.engine import machine
 from core.errors import ProviderError
 
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
-VERSION = 1  # of what keeper and chats agree on; engines of another version are not shared
-SLOTS = 4                 # requests computed at once; more wait
-PAUSE = 0.01              # seconds between looks at a lock
-ENDING = 2.0              # seconds that an engine may take to end once it answers no more
-LOG_TAIL = 4096           # bytes of the log that are looked at for a reason
-# as in requirements-local.txt, which an installed program does not have
+VERSION = 1               # of the protocol with keepers; engines of other versions are not shared
+SLOTS = 4                 # requests computed at once; others wait
+PAUSE = 0.01              # seconds between attempts to get a lock
+ENDING = 2.0              # seconds that an engine may take to end after it stopped answering
+LOG_TAIL = 4096           # bytes at the end of the log that are searched for a reason
+# the same as in requirements-local.txt, which is not part of an installation
 WHEEL = "xllamacpp==2026.10.11549"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """What is to be computed with, and how.
+    """The model to run and how to run it.
 
-    `directory` is for locks and logs; `binary` a llama-server instead of the wheel.
-
-    `idle` is how many seconds the engine outlives its last chat; `compares` says that
-    the model gives embeddings.
+    `directory` is for locks and logs; `binary` is a llama-server to use instead of the wheel.
+    `idle` is how many seconds the engine runs after its last chat; `compares`: it is an embedding
+    model.
     """
 
     model: str
@@ -57,7 +55,7 @@ class EngineOrder:
 
     @property
     def name(self) -> str:
-        """Chats with equal orders for the same file share one engine."""
+        """The engine's name; chats with equal orders for the same file share one engine."""
         state = os.stat(self.model)
         parts = (VERSION, os.path.realpath(self.model), state.st_size, state.st_mtime_ns,
                  self.context, self.threads, self.idle,
@@ -82,7 +80,7 @@ class Engine:
                 == self.key)
 
     def release(self) -> None:
-        """Give the lease back; the engine ends when no chat holds one. May be called twice."""
+        """Release the lease; the engine ends when no chat holds one. May be called twice."""
         if self.lease >= 0:
             os.close(self.lease)
             self.lease = -1
@@ -91,15 +89,12 @@ class Engine:
 
 
 def find_binary(chosen: str | None) -> str | None:
-    """The llama-server to run, or None for the wheel.
-
-    Raises a ProviderError when there is neither.
-    """
+    """The llama-server to run, or None for the wheel. Raises ProviderError if there is neither."""
     machine.check_platform()
     if chosen:
         found = shutil.which(os.path.expanduser(chosen))
         if found is None:
-            raise ProviderError(f"There is no program {chosen} that could be run as the engine.",
+            raise ProviderError(f"{chosen} is not a program that can be run as the engine.",
                                 "Check --engine.")
         return os.path.abspath(found)
     if importlib.util.find_spec("xllamacpp") is not None:
@@ -110,8 +105,8 @@ def find_binary(chosen: str | None) -> str | None:
         return os.path.abspath(found)
     if machine.is_musl():
         raise ProviderError("There is no ready-made engine for this system's C library (musl).",
-                            "Install llama.cpp's llama-server from the system's packages; it is "
-                            "found on the PATH.")
+                            "Install llama.cpp's llama-server from the system's packages, so that "
+                            "it is on the PATH.")
     raise ProviderError("The embedded engine is not installed.", install_hint())
 
 
@@ -122,8 +117,8 @@ def install_hint() -> str:
 
 def find_running(model: str, directory: str, context: int | None,
                  binary: str | None) -> EngineOrder | None:
-    """The order of an engine that computes with this file already;
-    any context will do unless one is asked for.
+    """The order of an engine that already runs this file, with any context unless one is given;
+    None if there is none.
     """
     try:
         names = [name for name in os.listdir(directory) if name.endswith(".json")]
@@ -141,10 +136,7 @@ def find_running(model: str, directory: str, context: int | None,
 
 
 async def open_engine(order: EngineOrder) -> Engine:
-    """Attach to the engine for this order, starting it where none runs.
-
-    Raises a ProviderError that says why it cannot.
-    """
+    """Attach to the engine for this order, starting it if necessary. Raises ProviderError."""
     with _named_failures(order):
         os.makedirs(order.directory, mode=0o700, exist_ok=True)
         base = os.path.join(order.directory, order.name)
@@ -161,10 +153,9 @@ async def open_engine(order: EngineOrder) -> Engine:
 
 
 async def _start_alone(order: EngineOrder, base: str, lease: int) -> Engine:
-    """Start it while no other chat does; the one that waited finds it running.
+    """Start the engine under a lock, so that only one chat does; others wait and find it running.
 
-    The child holds the lock too: if this chat is killed meanwhile, the next one still waits for
-    the engine that is coming.
+    The child inherits the lock: if this chat is killed, other chats still wait for the engine.
     """
     starting = os.open(base + ".start", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -179,9 +170,9 @@ async def _start_alone(order: EngineOrder, base: str, lease: int) -> Engine:
 
 
 async def _running(base: str) -> dict[str, Any] | None:
-    """The registration of an engine that takes connections.
+    """The registration of an engine that accepts connections; None without one.
 
-    One that is just ending holds its lock a moment longer.
+    An engine that is ending does not count, although it still holds its lock for a moment.
     """
     limit = time.monotonic() + ENDING
     while True:
@@ -193,8 +184,8 @@ async def _running(base: str) -> dict[str, Any] | None:
 
 
 def _ends(pid: int) -> bool:
-    """On Linux, whether a process is dead already:
-    one that was killed holds its locks until its last thread has ended.
+    """On Linux, whether a process is ending: after a kill it holds its locks until its last thread
+    has ended.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
@@ -256,8 +247,8 @@ def _exchange(child: subprocess.Popen[bytes], orders: bytes) -> dict[str, str]:
 
 
 async def _lock(file: int, *, exclusive: bool) -> None:
-    """Wait for the lock without blocking the loop;
-    the operating system gives it back when we end, however that is.
+    """Wait for the lock without blocking the event loop; the operating system releases it when this
+    process ends.
     """
     import fcntl
     how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
@@ -270,9 +261,7 @@ async def _lock(file: int, *, exclusive: bool) -> None:
 
 
 def _read_registration(path: str) -> dict[str, Any] | None:
-    """Address, key and pid of an engine that is alive,
-    which it shows by holding the file's lock.
-    """
+    """Address, key and process ID of a running engine, which holds the file's lock; else None."""
     import fcntl
     try:
         with open(path, "rb") as file:
@@ -296,7 +285,7 @@ def _named_failures(order: EngineOrder) -> Iterator[None]:
 
 
 def _failed(answer: dict[str, str], log: str) -> ProviderError:
-    """What the keeper said, in words for the user."""
+    """The error for the keeper's answer."""
     kind, detail = answer["failed"], answer["detail"]
     look = f"Its log: {log}"
     if kind == "import" and "libgomp" in detail:
@@ -312,11 +301,11 @@ def _failed(answer: dict[str, str], log: str) -> ProviderError:
                              f"{_reason(log) or _one_line(detail)}.",
                              "The file may be damaged or too new for this engine. " + look)
     if kind == "crash" and detail == "SIGILL":
-        return ProviderError("The embedded engine does not know this processor (illegal "
+        return ProviderError("The embedded engine does not support this processor (illegal "
                              "instruction).", machine.OTHER_WAYS)
     if kind == "crash" and detail == "SIGKILL":
-        return ProviderError("The engine was ended by the system while it started, probably for "
-                             "lack of memory.",
+        return ProviderError("The system ended the engine while it started, probably because of "
+                             "too little memory.",
                              "Choose a smaller model or a smaller --num-ctx.")
     why = _reason(log)
     return ProviderError(
@@ -328,7 +317,7 @@ def _one_line(text: str) -> str:
 
 
 def _reason(log: str) -> str:
-    """The last line of the log that names an error, else the last line."""
+    """The last line of the log with an error, or else the last line."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.path.getsize(log) - LOG_TAIL))

@@ -1,8 +1,7 @@
-"""What a user runs when something seems wrong: the whole program against a real engine with a
-toy model, without network.
+"""The self-test: runs the whole program against a real engine with a toy model, without network.
 
-The program is run as a user runs it, in a home of its own that is removed afterwards;
-nothing of theirs is touched.
+The program is started as a user starts it, with a temporary home directory; the user's files are
+not touched.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from core.errors import ChatError, ProviderError
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
                        "stream_chat.py")
-# variables that the program's runs are given
+# environment variables for the program's runs
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
 PATIENCE = 60             # seconds for one run of the program
 TOY = ("The toy model's answers are nonsense on purpose: it has one megabyte. What is tested is "
@@ -41,10 +40,10 @@ Step = tuple[str, Callable[[], str]]
 def run_self_test(write: Write, environment: Mapping[str, str] | None = None,
                   program: Sequence[str] | None = None,
                   engine: str | None = None) -> int:
-    """Print what passes, a line each, and return 0, or 1 after the first failure.
+    """Write a line for each step that passes; return 0, or 1 after the first failure.
 
-    `environment` is what the variables of the program's runs are taken from, `engine` a
-    llama-server instead of the wheel.
+    Variables of the program's runs are taken from `environment`; `engine` is a llama-server to use
+    instead of the wheel.
     """
     with tempfile.TemporaryDirectory(prefix="stream-chat-self-test-",
                                      ignore_cleanup_errors=True) as home:
@@ -85,7 +84,7 @@ class Trial:
         yield "an answer streams", self.answer
         yield "the model thinks when asked to", self.think
         yield "the model calls a tool and answers with its result", self.call_tool
-        yield "the session is taken up again", self.resume
+        yield "the session is continued", self.resume
         if self.real is not None:
             yield f"{self.real.name} answers", self.answer_for_real
 
@@ -110,11 +109,11 @@ class Trial:
     def answer(self) -> str:
         events = self.ask("--seed", "1", "Say something.")
         pieces = of_kind(events, "text")
-        expect(bool(pieces) and events[-1].get("finish") == "stop", "no whole answer came", events)
+        expect(bool(pieces) and events[-1].get("finish") == "stop", "no complete answer", events)
         return f"{len(pieces)} pieces"
 
     def answer_for_real(self) -> str:
-        """The smallest language model that is on this computer."""
+        """Ask the smallest language model on this computer."""
         assert self.real is not None
         events = self.ask("--seed", "1", "--max-tokens", "40", "What is the capital of France?",
                           model=self.real.path)
@@ -126,7 +125,7 @@ class Trial:
     def think(self) -> str:
         events = self.ask("--seed", "1", "--think", "on", "Think first.")
         expect({"thinking", "text"} <= {event["event"] for event in events},
-               "thinking and answer did not come apart", events)
+               "thinking and answer were not separated", events)
         return f"{len(of_kind(events, 'thinking'))} pieces"
 
     def call_tool(self) -> str:
@@ -134,18 +133,18 @@ class Trial:
         calls, results = of_kind(events, "tool_call"), of_kind(events, "tool_result")
         expect(len(calls) == len(results) == 1 and not results[0]["is_error"],
                "no tool was called and answered", events)
-        expect(events[-1].get("finish") == "stop", "no answer came after the tool's result", events)
+        expect(events[-1].get("finish") == "stop", "no answer after the tool's result", events)
         self.prompt_size = prompt_size(events)
         return str(calls[0]["name"])
 
     def resume(self) -> str:
         events = self.ask("--seed", "1", "--tools", "current_time", "--continue", "And now?")
         expect(prompt_size(events) > self.prompt_size,
-               "the model was not told what had been said before", events)
+               "the earlier messages were not sent to the model", events)
         return f"{prompt_size(events)} tokens remembered"
 
     def ask(self, *words: str, model: str = "") -> list[dict[str, Any]]:
-        """One run of the program; its events."""
+        """Run the program once and return its events. Raises ProviderError."""
         command = [*self.program, "--provider", "local", "--model", model or self.model, "--json",
                    *words]
         try:

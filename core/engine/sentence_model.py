@@ -1,5 +1,4 @@
-"""Makes a GGUF file of a small sentence-embedding model (BERT) that a Python
-package carries as safetensors.
+"""Converts a small sentence-embedding model (BERT) from safetensors, in a Python package, to GGUF.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ TOP = {"embeddings.word_embeddings.weight": "token_embd.weight",
 
 
 def convert_sentence_model(folder: str, name: str) -> bytes:
-    """The file for a folder with config.json, vocab.txt and
-    model.safetensors, all of 32-bit floats.
+    """The GGUF file's bytes for a folder with config.json, vocab.txt and model.safetensors (32-bit
+    floats).
 
     Raises OSError, and ValueError or KeyError for another kind of model.
     """
@@ -76,7 +75,7 @@ def _metadata(config: Mapping[str, Any], words: list[str], name: str) -> dict[st
 
 
 def _token(word: str, control: bool) -> str:
-    """As llama.cpp has it: the beginning of a word is marked, what continues one is not."""
+    """A token as llama.cpp writes it: the start of a word is marked, a continuation is not."""
     return word if control else word[2:] if word.startswith("##") else "\u2581" + word
 
 
@@ -96,7 +95,7 @@ def _tensors(path: str) -> Iterator[Tensor]:
 
 
 def _name_of(theirs: str) -> str:
-    """The name that llama.cpp has for a tensor; empty for one that is not needed."""
+    """llama.cpp's name of a tensor; "" if the tensor is not needed."""
     theirs = theirs.removeprefix("bert.")
     if theirs in TOP:
         return TOP[theirs]

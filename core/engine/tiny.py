@@ -1,18 +1,18 @@
-"""A toy model, computed: a real GGUF chat model of about one megabyte that knows nothing.
+"""Computes a toy model: a real GGUF chat model of about one megabyte without any knowledge.
 
-It is there to take a real engine (loader, chat template, sampler, grammars, tool calls) through its
-paces without a download. Nothing is learned; each weight has a purpose:
+It tests a real engine (loader, chat template, sampler, grammars, tool calls) without a download.
+Nothing is trained; each weight has a purpose:
 
-    token_embd    every token is its own direction, beside a large constant
-                  that keeps the norms still
-    attention     five heads that compare marks in the prompt: each looks only at its marks
-                  and averages their signs
+    token_embd    every token has its own direction, plus a large constant that keeps the norms
+                  nearly equal
+    attention     five heads that compare marks in the prompt: each attends only to its marks and
+                  averages their signs
     feed-forward  turns each average into a switch that is 0 or 1
-    output        how often one word follows another in TALK, bent by the switches
+    output        how often one word follows another in TALK, adjusted by the switches
 
-So it prints readable nonsense and ends its turns; it thinks when the prompt opens <think>; it calls
-a tool when tools are offered and the user has spoken more often than it has called; inside braces
-its strings are short. The same bytes come out each time.
+So it writes readable nonsense and ends its turns. It thinks when the prompt opens <think>; it calls
+a tool when tools are offered and the user has written more messages than it has made calls; inside
+braces its strings are short. The result is the same, byte for byte, each time.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ TEMPLATE = """\
 """
 
 # Scores are natural logarithms of probabilities, up to a constant.
-NEVER = -90.0       # not even when a grammar asks
-ASLEEP = -40.0      # until a switch lifts it
-RARE = -20.0        # single letters: only when a grammar leaves nothing better
-UNUSUAL = -11.0     # words that never followed each other
+NEVER = -90.0       # not even if a grammar requires it
+ASLEEP = -40.0      # until a switch raises it
+RARE = -20.0        # single letters: only if a grammar allows nothing better
+UNUSUAL = -11.0     # words that never follow each other in TALK
 
-SHORTNESS = 9.0     # how often an answer ends after a sentence, against the number of sentences
+SHORTNESS = 9.0     # how often an answer ends after a sentence, relative to their number
 
-CONSTANT = 16.0     # dwarfs everything beside it, so that the norm's divisor hardly moves
+CONSTANT = 16.0     # much larger than everything else, so that the norm hardly changes
 HEAD_SIZE = 32
-FOCUS = 20.0        # how much more a head looks at its marks than at everything else
+FOCUS = 20.0        # how much more a head attends to its marks than to everything else
 STEEP = 4000.0      # a switch is fully on from an average of 1/150
 OFFSET = -18.0
 VETO = 20_000.0
@@ -86,14 +86,14 @@ HEADS: Mapping[str, Mapping[str, float]] = {
     "braces": {"{": 1.0, "}": -1.0},
     "calls": {"<tool_call>": 1.0, "</tool_call>": -1.0},
 }
-# Switch -> what turns it on, and the offset to be overcome.
+# Switch -> the features that turn it on, and the offset to overcome.
 SWITCHES: Mapping[str, tuple[Mapping[str, float], float]] = {
     "call": ({"turns": STEEP, "tools": VETO, "thought": -VETO}, OFFSET - VETO),
     "thinking": ({"thought": STEEP}, OFFSET),
     "object": ({"braces": STEEP}, OFFSET),
     "calling": ({"calls": STEEP}, OFFSET),
 }
-# Switch -> how it bends the scores of single tokens.
+# Switch -> how it changes the scores of single tokens.
 BENDS: Mapping[str, Mapping[str, float]] = {
     "call": {"<tool_call>": 60.0},
     "calling": {"</tool_call>": 60.0, "{": 6.0, "}": 12.0},
@@ -103,7 +103,7 @@ BENDS: Mapping[str, Mapping[str, float]] = {
 
 
 def write_tiny_model(path: str) -> None:
-    """Compute the model and put it at `path`, whole or not at all."""
+    """Compute the model and write it to `path` atomically."""
     partial = f"{path}.{os.getpid()}.part"
     try:
         with open(partial, "wb") as file:
@@ -122,7 +122,7 @@ def tiny_model() -> bytes:
 
 
 class Matrix:
-    """Rows and columns of numbers, zero at first."""
+    """Rows and columns of numbers, initially zero."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self.rows = [[0.0] * columns for _ in range(rows)]
@@ -134,8 +134,7 @@ class Matrix:
 
 
 class Layout:
-    """Where things are in the residual stream:
-    one place per token, the constant, the features, the switches.
+    """The positions in the residual stream: one per token, then the constant, features, switches.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -161,8 +160,8 @@ def _scores(vocabulary: Vocabulary) -> Iterator[list[float]]:
 
 
 def _followers(vocabulary: Vocabulary) -> dict[int, dict[int, float]]:
-    """What follows what in TALK, and how often:
-    each sentence opens an answer or comes after another; any may end one.
+    """{token: {next token: count}} for TALK: each sentence may start an answer, follow another
+    sentence, and end an answer.
     """
     found: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     full_stop, newline, end = vocabulary["."], vocabulary["\n"], vocabulary[END]
@@ -192,11 +191,11 @@ def _usual_scores(vocabulary: Vocabulary) -> list[float]:
 
 
 def _bend_for_json(vocabulary: Vocabulary, number: int, row: list[float]) -> None:
-    """Scores that only matter where a grammar wants JSON: short strings of words,
-    one digit, little nesting.
+    """Set scores that matter only when a grammar requires JSON: short strings of words, one digit,
+    little nesting.
 
-    A quote that opens a string is the same token as one that closes it: what may follow the latter
-    stays far below the words that follow the former, and wins when the grammar forbids words.
+    Opening and closing quotes are the same token: what may follow a closing one is scored far below
+    the words that follow an opening one, and wins when the grammar forbids words.
     """
     text = vocabulary.spoken_at(number)
     scores = {'"': UNUSUAL, ":": -12.0, "{": -13.0, "[": -15.0,
@@ -221,7 +220,7 @@ def _bend_for_marks(vocabulary: Vocabulary, number: int, row: list[float]) -> No
     if text in ("\n", "}"):
         row[vocabulary["<tool_call>"]] = row[vocabulary["</tool_call>"]] = ASLEEP
     if text == "\n":
-        row[end] = ASLEEP           # no answer is empty
+        row[end] = ASLEEP           # so that no answer is empty
     if text in (".", ":"):
         row[vocabulary["</think>"]] = ASLEEP
     if text in MARKS:
@@ -242,8 +241,8 @@ def _tensors(vocabulary: Vocabulary, layout: Layout) -> Iterable[gguf.Tensor]:
 
 
 def _norm(name: str, layout: Layout) -> gguf.Tensor:
-    """Undo the division by the root mean square,
-    which the constant makes nearly the same for every token.
+    """A norm that undoes the division by the root mean square, which is nearly the same for every
+    token because of the constant.
     """
     factor = math.sqrt((1 + CONSTANT ** 2) / layout.width)
     return gguf.Tensor(name, (layout.width,), gguf.TENSOR_F32,
@@ -259,11 +258,11 @@ def _embedding(vocabulary: Vocabulary, layout: Layout) -> Matrix:
 
 
 def _attention(vocabulary: Vocabulary, layout: Layout) -> Iterator[gguf.Tensor]:
-    """All heads share one key and one value head and use one component of each, so they
-    do not disturb each other.
+    """The attention tensors. All heads share one key and one value head and use one component of
+    each, so they do not interfere.
 
-    The key components are the slowest of the rotary embedding, which do not turn
-    noticeably within the context.
+    The key components are the slowest of the rotary embedding, which hardly rotate within the
+    context.
     """
     query, out = (Matrix(len(HEADS) * HEAD_SIZE, layout.width),
                   Matrix(layout.width, len(HEADS) * HEAD_SIZE))
@@ -329,7 +328,7 @@ def _metadata(vocabulary: Vocabulary, layout: Layout) -> dict[str, tuple[int, ob
         "tokenizer.ggml.pre": (gguf.STRING, "gpt-2"),
         "tokenizer.ggml.tokens": (gguf.STRING, vocabulary.tokens),
         "tokenizer.ggml.token_type": (gguf.INT32, vocabulary.kinds()),
-        # The loader wants a merge; this one joins two bytes that never meet in UTF-8.
+        # The loader requires a merge; this one joins two bytes that are never adjacent in UTF-8.
         "tokenizer.ggml.merges": (gguf.STRING, [f"{letters[0xFE]} {letters[0xFF]}"]),
         "tokenizer.ggml.bos_token_id": (gguf.UINT32, vocabulary["<|none|>"]),
         "tokenizer.ggml.eos_token_id": (gguf.UINT32, vocabulary[END]),

@@ -33,15 +33,15 @@ END = "<|end|>"
 
 
 class Vocabulary:
-    """Control tokens, marks, the 256 bytes, and the words of TALK with the blank before them.
+    """Control tokens, marks, the 256 bytes, and the words of TALK with the preceding space.
 
-    Words are spoken, never read: the tokenizer has no merges for them, so a prompt is read byte by
+    Words are only generated: the tokenizer has no merges for them, so a prompt is read byte by
     byte.
     """
 
     def __init__(self) -> None:
         letters = byte_letters()
-        # also with a blank before the first word of a sentence
+        # also with a space before the first word of a sentence
         said = split(TALK + LIST + TALK.replace("\n", " "))
         words = sorted({word for word in said if len(word) > 1} | set(VALUES))
         self.words = tuple(words)
@@ -72,12 +72,12 @@ class Vocabulary:
         return range(self._bytes_at + 256, self._bytes_at + 256 + len(self.words))
 
     def spoken_at(self, number: int) -> str:
-        """The mark, the ASCII character or the word with that number; empty for other bytes and
-        what is unused."""
+        """The mark, ASCII character or word with that number; "" for other bytes and unused ones.
+        """
         return self._text.get(number, "")
 
     def encode(self, text: str) -> list[int]:
-        """The tokens that it would speak: whole words where there is one, else bytes."""
+        """The tokens of a text: known words as one token, everything else as bytes."""
         numbers: list[int] = []
         for piece in split(text):
             known = self._index.get(piece)
@@ -98,12 +98,12 @@ class Vocabulary:
 
 
 def byte_letters() -> list[str]:
-    """GPT-2's printable stand-in for each of the 256 bytes."""
+    """GPT-2's printable character for each of the 256 bytes."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(hidden)) for byte in range(256)]
 
 
 def split(text: str) -> list[str]:
-    """Words with the blank before them, and everything else one character at a time."""
+    """Words with the preceding space, and everything else one character at a time."""
     return re.findall(r" ?[A-Za-z]+|.|\n", text)

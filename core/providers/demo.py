@@ -30,7 +30,7 @@ from typing import Any
 
 from core.errors import Overloaded, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import GO_ON, Finish, Message, ToolResult, Usage
+from core.messages import CONTINUATION, Finish, Message, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, ToolSpec, dialect
 
 FRAME = 1 / 30        # seconds: words that are due within one frame are one delta
@@ -252,7 +252,7 @@ def is_continuation(request: Request) -> bool:
 
 
 def _is_question(message: Message) -> bool:
-    return message.role == "user" and not message.text.startswith(GO_ON)
+    return message.role == "user" and not message.text.startswith(CONTINUATION)
 
 
 def new_results(request: Request) -> tuple[ToolResult, ...]:

@@ -1,20 +1,19 @@
-"""What a reply looks like in a terminal, while it streams.
+"""Shows a reply in a terminal while it streams.
 
-markdown.MarkdownStream(write, width, height, *, color=True)    Markdown
-thinking.ThinkingStream(write, width, *, folded, color=True)    a model's thinking: set apart,
-                                                                or one line that counts
-plain.PlainStream(write, width=None, *, color=False)            the text as it is, made safe
+markdown.MarkdownStream(write, width, height, *, color=True)    formats Markdown
+thinking.ThinkingStream(write, width, *, folded, color=True)    a model's thinking: set apart, or
+                                                                folded to a line with a word count
+plain.PlainStream(write, width=None, *, color=False)            the unformatted text, made safe
 
-`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each
-has the same three methods:
+`write` is called with strings for the terminal; `width` and `height` return its size and are called
+for every frame. All have the same three methods:
 
-feed(text)      one frame of raw text from the model
-status(text)    a line of ours below what is shown until the next frame or the end; a
-                PlainStream needs a width for it
-finish()        the end of the reply, wherever it stopped: everything is shown,
-                with one newline at its end
+feed(text)      show one frame of raw text from the model
+status(text)    show a line below the text until the next frame or the end; a PlainStream needs a
+                width for it
+finish()        end the reply, wherever it stopped: everything is shown, followed by one newline
 
-A stream begins in the first column. Until finish() nobody else may write to the terminal: the
-cursor stays at the end of what is shown, with no style in force. The result never depends on how
-the text was cut into frames.
+A stream begins in the first column. Until finish() nothing else may write to the terminal: the
+cursor stays at the end of the text, with no style active. The result does not depend on how the
+text is split into frames.
 """

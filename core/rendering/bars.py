@@ -1,6 +1,4 @@
-"""Shares of a whole as rows of bars: in a terminal, as plain text,
-and in sentences for a screen reader.
-"""
+"""Shows shares of a whole as bars in a terminal, as plain text, or for a screen reader."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ INDENT = "  "
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """`rows` are names and sizes; the one named `empty` is what nothing takes.
+    """Shares of a `whole`. `rows` are (name, size); the row named `empty` is the unused part.
 
-    `about` says how full the `whole` is.
+    `about` describes how full the whole is.
     """
 
     title: str
@@ -29,7 +27,7 @@ class Bars:
     empty: str = ""
 
     def labels(self) -> list[str]:
-        """Name, size and percentage of each row, one under the other."""
+        """A line for each row with its name, size and percentage, aligned."""
         longest = max(len(name) for name, _ in self.rows)
         widest = max(len(f"{size:,}") for _, size in self.rows)
         return [f"{INDENT}{name:<{longest}}   {size:>{widest},}   {size / self.whole:>4.0%}"
@@ -37,9 +35,8 @@ class Bars:
 
 
 def bar_rows(bars: Bars, width: int, theme: Theme, *, unicode: bool = True) -> Iterator[str]:
-    """With styles, narrower than `width`.
-
-    A percent has a cell, or less where the longest bar would not fit.
+    """Styled rows, narrower than `width`; one cell per percent, or less if the longest bar would
+    not fit.
     """
     full, empty = ("\u2501", "\u2500") if unicode else ("#", ".")
     yield (f"{styled(bars.title, theme.role('bold'))}  "
@@ -61,6 +58,6 @@ def bar_text(bars: Bars) -> str:
 
 
 def spoken_bars(bars: Bars) -> str:
-    """For a screen reader."""
+    """Sentences for a screen reader."""
     rows = (f"{name}: {size:,}, {size / bars.whole:.0%}." for name, size in bars.rows)
     return "\n".join([f"{bars.title}, {bars.about}", "", *rows])

@@ -1,5 +1,5 @@
-"""Lists of things to choose from in a terminal:
-a mark before the one in use, what is said about each beside or under it.
+"""Formats lists of choices for a terminal: a sign marks the one in use, details stand beside or
+below the names.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
 
 GAP = 3         # cells between columns
-WIDEST = 48     # cells of a name that may be cut, for which an optional column goes
+WIDEST = 48     # cells of a name for which optional columns are dropped; longer names are cut
 Row = Sequence[str]
 
 
 def choice_rows(table: Table, choices: Choices, width: int, theme: Theme,
                 sign: str) -> Iterator[str]:
-    """Rows with styles, narrower than `width`; `sign` stands before the ones in use."""
+    """Styled rows, narrower than `width`; `sign` marks the ones in use."""
     full = [list(map(safe_line, (name, *row[1:])))
             for name, row in zip(choices.names, table.rows, strict=True)]
     kept, widths, beside = _columns(table, choices, full, width)
@@ -41,9 +41,9 @@ def choice_rows(table: Table, choices: Choices, width: int, theme: Theme,
 
 def _columns(table: Table, choices: Choices, full: Sequence[Row],
              width: int) -> tuple[list[int], list[int], bool]:
-    """The columns that are shown, their widths, and whether all of them fit beside the names.
+    """(columns to show, their widths, whether they fit beside the names).
 
-    The optional ones go first.
+    Optional columns are dropped first.
     """
     kept = [column for column in range(len(full[0]) if full else 0)
             if column == 0 or any(row[column] for row in full if row[0])]
@@ -62,7 +62,7 @@ def _columns(table: Table, choices: Choices, full: Sequence[Row],
 
 
 def _about(row: Row, width: int, theme: Theme, indent: int = HANG) -> Iterator[str]:
-    """What is said of a row, under it."""
+    """A row's details, in lines below its name."""
     for line in wrapped(", ".join(filter(None, row[1:])), max(width - 1 - indent, 8)):
         yield " " * indent + styled(line, theme.dim)
 
@@ -79,7 +79,7 @@ def _cells(choices: Choices, row: Row, kept: Sequence[int], widths: Sequence[int
 
 
 def spoken_rows(table: Table) -> Iterator[str]:
-    """For a screen reader: a sentence for each row, and headings on lines of their own."""
+    """For a screen reader: a sentence for each row, and headings on separate lines."""
     choices, heading = table.choices, ""
     for number, row in enumerate(table.rows):
         before, heading = (heading, choices.groups[number] if choices

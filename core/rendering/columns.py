@@ -1,4 +1,4 @@
-"""Two texts beside each other, in columns of the same width."""
+"""Formats two texts side by side in columns of equal width."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def side_by_side(left: str, right: str, width: int) -> Iterator[str]:
 
 
 def wrapped(text: str, cells: int) -> Iterator[str]:
-    """Its lines, broken at spaces where they can be."""
+    """The text's lines, broken at spaces if possible."""
     for line in safe_text(text).strip("\n").expandtabs(4).split("\n"):
         while text_width(line) > cells:
             head = clip(line, cells) or line[0]

@@ -18,16 +18,14 @@ MOST_SHOWN = 120
 _NAMED: tuple[Kind, ...] = ("error", "warning")
 FINISH_NOTES = {
     "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask "
-    "it to go on.",
+    "the model to continue.",
     "content_filter": "The provider's filter stopped the answer.",
     "refusal": "The model refused to answer.",
 }
 
 
 class Line(NamedTuple):
-    """One line on a user's screen: `name` stands out at its beginning,
-    `detail` after it is quiet.
-    """
+    """One line for the user: `name` is emphasised at its start, `detail` is dim at its end."""
 
     kind: Kind
     text: str
@@ -35,7 +33,7 @@ class Line(NamedTuple):
     detail: str = ""
 
     def __str__(self) -> str:
-        """For a place without styles."""
+        """The line without styles."""
         body = " ".join(filter(None, (self.name, self.text)))
         return f"{MARKS[self.kind].sign} " + "  ".join(filter(None, (body, self.detail)))
 
@@ -47,34 +45,31 @@ def sentence(reason: str) -> str:
 
 
 def clause(reason: str) -> str:
-    """A reason inside a sentence: without its full stop."""
+    """A reason as part of a sentence: without its full stop."""
     return safe_line(reason, 200).rstrip(".")
 
 
 def _inside(reason: str) -> str:
-    """As it is written behind a colon."""
+    """A reason as it is written after a colon."""
     begins = reason.startswith(("The ", "There ", "It ", "No ", "A "))
     return reason[0].lower() + reason[1:] if begins else reason
 
 
 def finish_note(message: Message) -> str:
-    """What to say under a reply that is not simply whole, or nothing."""
+    """A note below a reply that is not complete; "" if it is."""
     if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
         return "The model sent an empty answer."
     return FINISH_NOTES.get(message.finish or "", "")
 
 
 class EventLines:
-    """Turns the events of one turn into lines.
-
-    A tool's call and its result are one line, when it has ended.
-    """
+    """Converts the events of one turn to lines; a tool call and its result are one line."""
 
     def __init__(self) -> None:
         self._calls: dict[str, ToolCall] = {}
 
     def of(self, event: Event) -> list[Line]:
-        """What happened, for a user; foreign text in it is made safe."""
+        """The lines for an event; text from outside is made safe."""
         match event:
             case Retrying(attempt, delay, reason):
                 return [Line("note", f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s.")]
@@ -94,8 +89,8 @@ class EventLines:
         return []
 
     def unanswered(self) -> list[Line]:
-        """The calls that got no result when the turn ended:
-        with `--tool-rounds 0`, or stopped while they ran.
+        """The calls without a result at the end of the turn: with `--tool-rounds 0`, or if they
+        were stopped.
         """
         calls, self._calls = list(self._calls.values()), {}
         return [Line("failed", argument_of(call), safe_line(call.name, 100), "no result")
@@ -103,9 +98,9 @@ class EventLines:
 
 
 def notice_line(text: str) -> Line:
-    """A notice of the program: a warning where something is not as the user asked."""
+    """The line for a notice; a warning if something is not as the user asked."""
     words = safe_text(text)
-    for kind in _NAMED:       # as what opens a chat names them
+    for kind in _NAMED:       # such as "warning: ..."
         if words.startswith(f"{kind}: "):
             return Line(kind, _capital(words.removeprefix(f"{kind}: ")))
     return Line("warning" if words.startswith(("NOT SAVED", "Not ")) else "note", words)
@@ -116,7 +111,7 @@ def _capital(text: str) -> str:
 
 
 def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
-    """A tool that has ended: what it was given, what became of it and how long it took."""
+    """The line for a finished tool call: its arguments, result and time."""
     result = event.result
     line = tool_line(call, result)
     if not event.ran or result.is_error:
@@ -126,7 +121,7 @@ def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
 
 
 def tool_line(call: ToolCall | None, result: ToolResult) -> Line:
-    """The same as it is known from a saved conversation."""
+    """The line for a tool call of a saved conversation."""
     argument = argument_of(call) if call is not None else ""
     if result.is_error:
         reason = safe_line(result.content, 200).rstrip(".")
@@ -136,7 +131,7 @@ def tool_line(call: ToolCall | None, result: ToolResult) -> Line:
 
 
 def argument_of(call: ToolCall) -> str:
-    """A call's arguments in a few words: the only value alone, several with their names."""
+    """A call's arguments in short: a single value alone, several with their names."""
     if call.invalid is not None:
         return safe_line(call.invalid, MOST_SHOWN)
     given: Mapping[str, Any] = call.arguments
@@ -152,7 +147,7 @@ def _value(value: Any) -> str:
 
 
 def middle_cut(text: str, limit: int) -> str:
-    """At most `limit` characters; what is left out is in the middle."""
+    """The text, with its middle left out if it has more than `limit` characters."""
     if len(text) <= limit:
         return text
     kept = max(limit - 1, 2)

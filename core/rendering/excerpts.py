@@ -16,7 +16,7 @@ BEHIND = 2          # cells after a number, and between a title and its facts
 
 
 def excerpt_rows(found: Excerpts, width: int, theme: Theme) -> Iterator[str]:
-    """Rows with styles, narrower than `width`."""
+    """Styled rows, narrower than `width`."""
     limit = min(width - 1, PROSE)
     count, _, noun = found.count.partition(" ")
     what = [(theme.role("bold"), count), ("", f" {noun} "),
@@ -42,7 +42,7 @@ def _entry(number: str, entry: Excerpt, limit: int, theme: Theme) -> Iterator[st
 
 
 def _pieces(entry: Excerpt, theme: Theme) -> Iterator[tuple[str, str]]:
-    """The words around what was found are dim; what was found needs no colour to be seen."""
+    """The excerpt's text, styled: matches are bold and underlined, the words around them dim."""
     place = 0
     for start, end in entry.marks:
         if start >= place:
@@ -62,7 +62,7 @@ def _flowing(pieces: Iterable[tuple[str, str]], limit: int, hang: str) -> list[s
 
 
 def spoken_excerpts(found: Excerpts) -> Iterator[str]:
-    """For a screen reader."""
+    """Sentences for a screen reader."""
     yield safe_line(f"{found.count} {found.words}.")
     for number, entry in enumerate(found.entries, 1):
         end = "" if entry.title.endswith((".", "!", "?")) else "."

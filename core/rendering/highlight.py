@@ -1,6 +1,4 @@
-"""Roles for the pieces of code, one line at a time:
-the lexer's state is carried from line to line.
-"""
+"""Highlights code one line at a time, carrying the lexer's state from line to line."""
 
 from __future__ import annotations
 
@@ -32,9 +30,8 @@ _COMMENT = _STYLES["Comment",]
 
 
 class Highlighter:
-    """Gives each line of one code block its runs, each with a role of the theme.
-
-    An unknown language stays plain.
+    """Splits each line of one code block into runs with styles of the theme; code in an unknown
+    language is not highlighted.
     """
 
     __slots__ = ("_lexer", "_stack", "_carries", "_in_comment")
@@ -56,7 +53,7 @@ class Highlighter:
             self._in_comment = False
         try:
             runs = self._code(text[start:])
-        # a third party's lexer may fail in any way; the code is worth more than its colours
+        # a lexer may raise anything; then the code is shown without highlighting
         except Exception:
             self._lexer = None
             return [("", text)]
@@ -68,7 +65,7 @@ class Highlighter:
         comment = text.find("/*", text.rfind("*/") + 1) if _has_block_comments(self._lexer) else -1
         if comment < 0 or _style_at(runs, comment):
             return runs
-        # most lexers see a block comment only as a whole
+        # most lexers recognise a block comment only if it is complete
         self._stack, self._in_comment = before, True
         return [*_runs(self._tokens(text[:comment]), text[:comment]), (_COMMENT, text[comment:])]
 
@@ -78,9 +75,7 @@ class Highlighter:
         return [(kind, value) for _, kind, value in self._lexer.get_tokens_unprocessed(text + "\n")]
 
     def _carry(self, text: str) -> list[tuple[Any, str]]:
-        """What RegexLexer.get_tokens_unprocessed does,
-        but its stack of states outlives the line.
-        """
+        """Like RegexLexer.get_tokens_unprocessed(), but keeps the stack of states between lines."""
         found: list[tuple[Any, str]] = []
         pos, idle, end = 0, 0, len(text)
         first_match = first_rule(self._lexer, self._stack[-1])
@@ -172,7 +167,7 @@ def _style(kind: tuple[str, ...] | None) -> str:
 
 @lru_cache(maxsize=32)
 def _lexer(language: str) -> tuple[Any, bool]:
-    """The lexer, and whether its state can be carried over lines."""
+    """(lexer, whether its state can be carried from line to line)."""
     from pygments.lexer import ExtendedRegexLexer, RegexLexer
     from pygments.lexers import find_lexer_class_by_name
     from pygments.util import ClassNotFound

@@ -1,4 +1,4 @@
-"""Word wrap that runs along with the stream: styled text in, terminal rows out."""
+"""Wraps styled text to terminal rows while it streams."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ _CLOSING = frozenset("。，、．！？；：）」』】》〉〕”’…")  
 
 
 class Layout:
-    """Writes text at most `limit` cells wide to `out`.
+    """Writes text in rows of at most `limit` cells to `out`.
 
-    A word is written when it is complete; until then it is in `word`.
-
-    `indent` begins every row after the first of a block; the caller writes the
-    first row's own beginning.
+    A word is written when it is complete; until then it is in `word`. `indent` begins every row of
+    a block except the first, whose beginning the caller writes.
     """
 
     __slots__ = ("out", "style", "col", "limit", "indent", "indent_width", "word", "word_width",
@@ -40,7 +38,7 @@ class Layout:
         self.space_style = ""
 
     def fork(self) -> Layout:
-        """A copy that can be written to without changing this one; its `out` begins empty."""
+        """An independent copy with an empty `out`."""
         copy = Layout(self.limit)
         copy.style, copy.col, copy.indent, copy.indent_width = (self.style, self.col, self.indent,
                                                                 self.indent_width)
@@ -54,19 +52,19 @@ class Layout:
         return text
 
     def emit(self, style: str, text: str) -> None:
-        """Write `text` as it is, without wrapping."""
+        """Write `text` without wrapping."""
         if style != self.style:
             self.out.append(f"\x1b[0;{style}m" if style and self.style else f"\x1b[{style}m")
             self.style = style
         self.out.append(text)
 
     def raw(self, text: str) -> None:
-        """Write a piece of a row that the terminal breaks."""
+        """Write a piece of a row that the terminal wraps."""
         self.emit("", text)
         self.col += text_width(text)
 
     def begin(self, first: list[Run], indent: list[Run]) -> None:
-        """Start a block on a fresh row."""
+        """Start a block on a new row."""
         for style, text in first:
             self.emit(style, text)
         self.indent = indent
@@ -94,7 +92,7 @@ class Layout:
                 self._text_by_characters(piece, style)
 
     def together(self, text: str, style: str) -> None:
-        """Words that stay on one row if they fit on one."""
+        """Write words on one row if they fit on one."""
         if text_width(text) > self.limit - self.indent_width or "\n" in text:
             self.text(text, style)
             return
@@ -104,9 +102,7 @@ class Layout:
             self._break_word()
 
     def unbroken(self, text: str, style: str) -> None:
-        """An address: on a row of its own if it does not fit beside the words before it,
-        and never broken by us.
-        """
+        """Write an address without breaking it, on a new row if it does not fit on this one."""
         width = text_width(text)
         if self.word_width + width <= self.limit - self.indent_width:
             self.word.append((style, text))
@@ -168,7 +164,7 @@ class Layout:
         self.col = self.indent_width
 
     def end_row(self) -> None:
-        """End a block: its last word and its newline."""
+        """End a block: write its last word and a newline."""
         self.flush()
         self._end()
         self.col = self.indent_width = 0
@@ -183,8 +179,8 @@ class Layout:
 
 
 def _split(word: list[Run], cells: int) -> tuple[int, list[Run], list[Run]]:
-    """The longest beginning of `word` that fits into `cells` (at least one
-    character), and the rest.
+    """(cells, beginning, rest): the longest beginning of `word` that fits into `cells`, at least
+    one character.
     """
     used = 0
     for number, (style, text) in enumerate(word):

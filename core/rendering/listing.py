@@ -1,6 +1,4 @@
-"""Our own words in a terminal of any width:
-lines broken between words, tables that never are wider than the screen.
-"""
+"""Wraps the program's own text and tables to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -13,22 +11,20 @@ from core.rendering.widths import text_width
 
 GAP = 3          # cells between columns
 LAST = 12        # cells that the last column needs to be wrapped in
-ROOMY = 40       # cells of it for which others go that are optional
+ROOMY = 40       # cells of the last column for which optional columns are dropped
 BEHIND = 2       # cells between a heading and its value in a list
-HANGING = 2      # cells before what is known of a name, in a list
-INDENT = 4       # cells before a description that stands under its name
-BESIDE = 28      # cells for names that have their description beside them
+HANGING = 2      # indent of a name's details in a list
+INDENT = 4       # indent of a description below its name
+BESIDE = 28      # cells of the longest name that has its description beside it
 Row = Sequence[str]
 Line = tuple[tuple[str, str], ...]      # pieces of a row, each with the role that styles it
 _NUMBER = regex(r"[\u2248$]?[\d.,]+(?: ?(?:%|bytes|tokens|[kMGT]?B|[kMµm]?s?))?")
 
 
 def wrap_words(text: str, width: int) -> list[str]:
-    """The text's lines, broken between words, further lines indented as the first.
+    """The text's lines, broken between words and indented like their first row.
 
-    A word that is too long is left whole:
-
-    the terminal breaks it, and it can be copied in one piece.
+    A word that is too long is not broken, so that it can be copied in one piece.
     """
     lines: list[str] = []
     for line in text.split("\n"):
@@ -37,9 +33,7 @@ def wrap_words(text: str, width: int) -> list[str]:
 
 
 def fitted(text: str, out: TextIO) -> str:
-    """The text as it is to be written to `out`:
-    a terminal gets it broken between words, everything else as it is.
-    """
+    """The text for `out`: wrapped for a terminal, unchanged for anything else."""
     if not out.isatty():
         return text
     from shutil import get_terminal_size     # loads three compressors; a pipe does without
@@ -60,12 +54,12 @@ def _wrap_line(line: str, width: int) -> list[str]:
 
 def table_lines(columns: Row, rows: Sequence[Row], width: int, *, optional: Sequence[str] = (),
                 headings: Mapping[int, str] | None = None, rule: str = "\u2500") -> Iterator[Line]:
-    """Lines of at most `width` cells. `headings` stand above the rows of those numbers.
+    """Lines of at most `width` cells. `headings` are written above the rows with those numbers.
 
-    Columns without a word in them are left out. Where it is too narrow, the `optional` columns go,
-    the first one first; then the last column wraps; where that is not enough either, the table
-    becomes a list. Of two columns, the second one stands under the first where there is little
-    room beside it. A table without headings has bold names.
+    Empty columns are left out. If the table is too wide, `optional` columns are dropped in order,
+    then the last column is wrapped, and finally the table becomes a list. Of two columns, the
+    second is written below the first if there is little room beside it. A table without column
+    titles has bold names.
     """
     columns, rows = _without(columns, rows, width, optional)
     widths = _measured(columns, rows)
@@ -111,7 +105,7 @@ def _without(columns: Row, rows: Sequence[Row], width: int,
 
 
 def _numbers(columns: Row, rows: Sequence[Row]) -> set[int]:
-    """The columns of numbers, which end below one another; not the first, whose cells are names."""
+    """The columns of numbers, which are aligned right; never the first, which contains names."""
     return {place for place in range(1, len(columns))
             if any(row[place] for row in rows)
             and all(not row[place] or _NUMBER.fullmatch(row[place]) for row in rows)}
@@ -119,7 +113,7 @@ def _numbers(columns: Row, rows: Sequence[Row]) -> set[int]:
 
 def _row_lines(row: Row, widths: Sequence[int], right: set[int], first: str,
                others: str) -> Iterator[Line]:
-    """The lines of a row of cells; `first` is the role of its first cell, `others` of the rest."""
+    """The lines of a row; `first` is the role of its first cell, `others` that of the rest."""
     cells = [_cell_lines(cell, width) for cell, width in zip(row, widths, strict=True)]
     for number in range(max(map(len, cells))):
         parts = [_padded(cell[number] if number < len(cell) else "", widths[place], place in right)
@@ -131,7 +125,7 @@ def _row_lines(row: Row, widths: Sequence[int], right: set[int], first: str,
 
 def _cell_lines(cell: str, width: int) -> list[str]:
     if len(cell) <= width and cell.isascii() and cell.isprintable():
-        return [cell]           # most cells, in a fraction of the time
+        return [cell]           # a fast path for most cells
     return list(wrapped(cell, width)) or [""]
 
 
@@ -142,7 +136,7 @@ def _padded(cell: str, width: int, at_right: bool) -> str:
 
 def _listed(columns: Row, rows: Sequence[Row], width: int,
             headings: Mapping[int, str]) -> Iterator[Line]:
-    """The first cell stands above the others, each of which has its heading before it."""
+    """The rows as a list: the first cell, then a line for each other cell after its title."""
     names = max(map(text_width, columns[1:]), default=0)
     left = HANGING + names + BEHIND if width - HANGING - names - BEHIND >= LAST else 2 * HANGING
     for number, row in enumerate(rows):
@@ -157,7 +151,7 @@ def _listed(columns: Row, rows: Sequence[Row], width: int,
 
 
 def _named(name: str, cell: str, width: int, left: int) -> Iterator[Line]:
-    """A value behind its heading, or under it where there is no room."""
+    """A value after its title, or below it if there is no room."""
     lines = list(wrapped(cell, width - left))
     room = left - HANGING - text_width(name)
     head = (" " * HANGING + name, "dim")
@@ -169,7 +163,7 @@ def _named(name: str, cell: str, width: int, left: int) -> Iterator[Line]:
 
 
 def _stacked(rows: Sequence[Row], width: int, headings: Mapping[int, str]) -> Iterator[Line]:
-    """Short names have their description beside them if the screen has room, long ones below."""
+    """Rows of two columns, with the second beside short names or below long ones."""
     left = BESIDE if width >= 2 * BESIDE else INDENT
     for number, (name, told) in enumerate(rows):
         if number in headings:

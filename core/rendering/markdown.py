@@ -1,4 +1,4 @@
-"""Markdown on a terminal while it streams."""
+"""Shows Markdown in a terminal while it streams."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ _ONLY_MARKS = "#>*+-_`~|.)[]: \t0123456789$\\="
 
 
 class MarkdownStream:
-    """Shows Markdown while it streams.
+    """Shows Markdown while it streams: finished text is written once, only the end is repainted.
 
-    What is finished is written once; only the open end is ever repainted.
-
-    `before`: text that the reply continues, which is not shown again. `codes`: the blocks of code
-    on this screen, which are numbered from 1; each new one is added when it is complete.
+    `before`: text that the reply continues, which is not shown again. `codes`: the code blocks on
+    this screen, numbered from 1; each new one is added when it is complete.
     """
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int],
@@ -38,12 +36,12 @@ class MarkdownStream:
         codes = [] if codes is None else codes
         self._rows = Rows(self._theme, codes)
         self._columns = self._height = 1
-        self._status = ""           # a line of ours below the text
+        self._status = ""           # a status line below the text
         if before:
             self._continue(before, codes)
 
     def _continue(self, before: str, codes: list[CodeBlock]) -> None:
-        """Read what was shown before, and begin the block again in which it broke off."""
+        """Parse the text shown before, and begin again the block in which it broke off."""
         self._measure()
         self._parser.feed(before)
         self._parser.settle()
@@ -52,22 +50,20 @@ class MarkdownStream:
         self._rows.begin_again(codes)
 
     def feed(self, text: str) -> None:
-        """One frame of raw text; at most one write."""
+        """Show one frame of raw text, with at most one write."""
         self._measure()
         self._status = ""
         self._parser.feed(text)
         self._paint()
 
     def status(self, text: str) -> None:
-        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        """Show a line below the text until the next frame or the end."""
         self._measure()
         self._status = clip(safe_text(text), max(self._columns - 1, 1))
         self._paint()
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped:
-        what is open is closed, what is undecided is text, one newline ends it.
-        """
+        """End the reply, wherever it stopped: open blocks are closed, undecided syntax is text."""
         self._measure()
         self._status = ""
         self._parser.finish()
@@ -92,7 +88,7 @@ class MarkdownStream:
                             rows=self._height)
 
     def _tail(self) -> str:
-        """What is not decided yet, as it would look if it were nothing but words."""
+        """The undecided end of the text, shown as plain words."""
         tail, rows = self._parser.tail(), self._rows
         layout = rows.layout.fork()
         if tail.text:
@@ -118,9 +114,7 @@ class MarkdownStream:
         layout.emit("", code if code.isascii() else clip(code, room))
 
     def _table_tail(self, layout: Layout, table: TableRows) -> None:
-        """A row is shown when it is complete; until the columns are measured,
-        the rows are only counted.
-        """
+        """Show the open table: complete rows, or their number until the columns are measured."""
         if not table.fixed:
             count = len(table.held) - 1
             layout.emit(self._theme.dim,

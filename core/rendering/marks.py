@@ -1,4 +1,4 @@
-"""The marks before every line that is not the model's own words."""
+"""The marks at the start of lines that are not the model's text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HANG = 2        # cells of a mark and the space after it
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`plain` is for terminals without Unicode, `word` for --plain-screen;
-    `role` styles the sign, `words` what follows.
+    """A mark: `plain` is for terminals without Unicode, `word` for --plain-screen; `role` styles
+    the sign, `words` the text after it.
     """
 
     sign: str
@@ -43,19 +43,17 @@ MARKS: dict[Kind, Mark] = {
 
 
 def styled(text: str, style: str) -> str:
-    """`text` between the SGR parameters `style` and their end;
-    the text alone where there are none.
-    """
+    """`text` with the SGR parameters `style`; unchanged if there are none."""
     return f"\x1b[{style}m{text}\x1b[0m" if style and text else text
 
 
 def marked(kind: Kind, text: str, width: int, theme: Theme, *, unicode: bool = True,
            cut: bool = True) -> list[str]:
-    """The rows of a marked text, made safe, that hang two cells in and are narrower than `width`.
+    """The rows of a text after its mark, made safe, indented by two cells and narrower than
+    `width`.
 
-    The first line has the style of its kind, the lines after it only that of a note.
-    Without `cut`, words that are longer than a row are left to the terminal, so that they
-    can be copied in one piece.
+    The first line has the style of its kind, the others that of a note. Without `cut`, words that
+    are longer than a row are not broken, so that they can be copied in one piece.
     """
     mark = MARKS[kind]
     sign = styled(mark.sign if unicode else mark.plain, theme.role(mark.role))
@@ -70,7 +68,7 @@ def marked(kind: Kind, text: str, width: int, theme: Theme, *, unicode: bool = T
 
 
 def _rows(line: str, room: int, *, cut: bool) -> list[str]:
-    """Broken between words; the spaces at a line's beginning are kept on each of its rows."""
+    """The rows of a line, broken between words; each keeps the line's indent."""
     line = line.expandtabs(4)
     body = line.lstrip(" ")
     indent = line[:len(line) - len(body)][:room // 2]

@@ -1,4 +1,4 @@
-"""Markdown for a page: operations in JSON as the text streams, and the HTML that they amount to."""
+"""Converts Markdown for the web page: operations in JSON while it streams, and complete HTML."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ _BOXES = {"x": "\u2611 ", "_": "\u2610 "}
 
 
 class PageStream:
-    """Gives the operations of one reply in their JSON form (see `operations`), as its text arrives.
+    """Produces the operations of one reply in their JSON form (see `operations`) as its text
+    arrives.
 
-    What a page is sent differs in three ways: code comes in pieces that have the marks "accent",
-    "bold" and "dim"; a link that is not http, https or mailto is text that names its target; and
-    ["tail", text] replaces the text at the end that is not decided yet.
+    For a page, they differ in three ways: code is split into pieces with the marks "accent", "bold"
+    and "dim"; a link that is not http, https or mailto becomes text with its target; and
+    ["tail", text] replaces the undecided text at the end.
     """
 
     def __init__(self, references: Mapping[str, str] | None = None) -> None:
@@ -36,12 +37,12 @@ class PageStream:
         self._tail = ""
 
     def feed(self, text: str) -> list[Json]:
-        """The operations that this piece of the model's text adds."""
+        """The operations that this piece of text adds."""
         self._parser.feed(text)
         return self._taken()
 
     def finish(self) -> list[Json]:
-        """The rest of them; the reply ends here, wherever it stopped."""
+        """The remaining operations at the end of the reply, wherever it stopped."""
         self._parser.finish()
         return self._taken()
 
@@ -103,10 +104,10 @@ class _Node:
 
 
 class HtmlBuilder:
-    """Applies operations in their JSON form as a page does, and gives the HTML.
+    """Applies operations in their JSON form as a page does, and produces HTML.
 
-    Safe by construction: elements of a closed set, every text and attribute escaped, and links only
-    to http, https and mailto.
+    The HTML is safe: a closed set of elements, all text and attributes escaped, and only links to
+    http, https and mailto.
     """
 
     def __init__(self) -> None:
@@ -141,13 +142,13 @@ class HtmlBuilder:
         self._open.append(node)
 
     def html(self) -> str:
-        """All of it so far; what is not decided yet is text at the end."""
+        """The HTML so far; undecided syntax is text at the end."""
         tail = f'<span class="tail">{_lines(self._tail)}</span>' if self._tail else ""
         return "".join(map(_html, self._root.children)) + tail
 
 
 def to_html(text: str) -> str:
-    """The HTML of a whole reply; links may be defined anywhere in it."""
+    """The HTML of a complete reply; link definitions may be anywhere in it."""
     first = Parser()
     if "]:" in text:    # without it there is no definition to look for
         first.feed(text)

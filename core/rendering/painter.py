@@ -1,6 +1,4 @@
-"""Puts rows on the terminal: what is finished once and for good,
-the open end again only when it changed.
-"""
+"""Writes rows to the terminal: finished text once, the open end again only when it changes."""
 
 from __future__ import annotations
 
@@ -16,22 +14,22 @@ _LONGEST_ROW = 8192
 
 
 class Painter:
-    """Knows what is on the screen after the last finished character:
-    the tail, the only thing that is ever erased.
+    """Keeps track of the tail, the text on the screen after the last finished character; only the
+    tail is ever erased.
     """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._base = ""             # the style in force where the tail begins
+        self._base = ""             # the active style where the tail begins
         self._col = 0               # the column where it begins
-        self._row = ""              # what is finished on that row of the screen
-        self._broken = False        # the terminal broke that row, or it is full
-        self._tail = ""             # the tail as it stands on the screen
-        self._tail_style = ""       # the style in force at its end
+        self._row = ""              # the finished text on that row
+        self._broken = False        # the terminal wrapped that row, or it is full
+        self._tail = ""             # the tail on the screen
+        self._tail_style = ""       # the active style at its end
 
     def paint(self, done: str, base: str, col: int, tail: str, *, width: int, rows: int) -> None:
-        """Show `done` for good and `tail` after it;
-        `base` and `col` are the style and column between them.
+        """Show `done`, which is finished, and `tail` after it; `base` and `col` are the style and
+        column between them.
         """
         tail = _crop(tail, col, width, rows)
         new = done + tail
@@ -59,7 +57,7 @@ class Painter:
         return f"{start}{move}\x1b[J" + (f"\x1b[{self._base}m" if self._base else "")
 
     def _finish_row(self, done: str, width: int) -> None:
-        """Only code is longer than a row, and has no style where the terminal has broken it."""
+        """Update the finished row. Only code exceeds a row, and it has no style where it wraps."""
         cut = done.rfind("\n")
         row = self._row + done if cut < 0 else done[cut + 1:]
         bare = _SGR.sub("", row)
@@ -76,9 +74,7 @@ def _last_style(text: str, style: str) -> str:
 
 
 def _crop(tail: str, col: int, width: int, rows: int) -> str:
-    """The beginning of `tail` that is at most `rows` rows high:
-    what has left the screen cannot be erased.
-    """
+    """The first `rows` rows of `tail`: text that has scrolled off the screen cannot be erased."""
     if col + len(tail) * 2 < width or visual_end(_SGR.sub("", tail), col, width) < rows:
         return tail
     parts = _PARTS.findall(tail)

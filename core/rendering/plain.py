@@ -1,4 +1,4 @@
-"""The text of a stream as it is, made safe."""
+"""Shows a stream's text unformatted, made safe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from core.safe_text import safe_text
 
 
 class PlainStream:
-    """The text as it is, made safe; ends with exactly one newline.
+    """Writes the text unformatted and made safe, ending with exactly one newline.
 
-    With a width, a line of ours can stand below it for a while.
+    A status line below the text needs a width.
     """
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int] | None = None, *,
@@ -23,7 +23,7 @@ class PlainStream:
         self._newlines = ""
         self._started = False
         self._line: list[str] = []      # pieces of the text's last line, so far
-        self._status = False    # stands below the text
+        self._status = False    # a status line is shown
 
     def feed(self, text: str) -> None:
         self._clear_status()
@@ -39,7 +39,7 @@ class PlainStream:
             self._put(body)
 
     def status(self, text: str) -> None:
-        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        """Show a line below the text until the next frame or the end."""
         if self._width is not None:
             self._write(("\r\x1b[K" if self._status else "\n")
                         + self._dim(clip(safe_text(text), max(self._width() - 1, 1))))
@@ -53,8 +53,8 @@ class PlainStream:
         self._newlines, self._started = "", False
 
     def _clear_status(self) -> None:
-        """The row above is written once more: that is how the cursor comes to its end,
-        also where the row is full.
+        """Erase the status line, and rewrite the row above, which moves the cursor to its end even
+        if the row is full.
         """
         if self._status and self._width is not None:
             self._status = False

@@ -1,4 +1,4 @@
-"""Sizes and times with their units, as people read them."""
+"""Formats sizes and times with units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def duration(seconds: float) -> str:
-    """As in "12 ms", "2.1 s", "48 s" or "3 min 20 s"."""
+    """A time such as "12 ms", "2.1 s", "48 s" or "3 min 20 s"."""
     if seconds < 0.05:
         return f"{max(seconds * 1000, 1):.0f} ms"
     if seconds < 60:
@@ -15,8 +15,8 @@ def duration(seconds: float) -> str:
 
 
 def size_words(count: float, unit: str = "") -> str:
-    """Bytes as in "812 bytes", "5.0 kB" or "3.2 GB";
-    with a `unit`, in that one and without its name.
+    """A number of bytes such as "812 bytes", "5.0 kB" or "3.2 GB"; with a `unit`, in that unit and
+    without its name.
     """
     power = _UNITS.index(unit) if unit else 0
     while not unit and power < len(_UNITS) - 1 and round(count / 1000 ** power, 1) >= 1000:

@@ -1,4 +1,4 @@
-"""Applies operations to a terminal's rows: margins, styles, code, tables."""
+"""Applies Markdown operations to terminal rows: margins, styles, code and tables."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from core.rendering.table_rows import TableRows
 from core.rendering.theme import Theme
 from core.rendering.widths import PROSE, text_width
 
-HELD_ROWS = 50          # of a table, to measure its columns
+HELD_ROWS = 50          # rows of a table that are held to measure its columns
 _BULLETS = ("\u2022 ", "\u25e6 ", "\u25aa ")
 _BOXES = {"x": "\u2611 ", "_": "\u2610 "}
 _QUOTE = "\u2502 "
 
 
 class Rows:
-    """What the operations look like at the width that `limit` says;
-    finished rows are in `layout.out`.
-    """
+    """The terminal rows of operations for a limited width; finished rows are in `layout.out`."""
 
     def __init__(self, theme: Theme, codes: list[CodeBlock]) -> None:
         self.layout = Layout(1)
@@ -67,7 +65,7 @@ class Rows:
                 self._define(operation)
 
     def margins(self) -> tuple[list[Run], list[Run]]:
-        """What begins the first row of a block, and the others."""
+        """(start of a block's first row, start of its other rows)."""
         dim = self._theme.dim
         runs: list[Run] = [(dim if block == _QUOTE else "", block) for block in self._blocks]
         if sum(text_width(block) for block in self._blocks) > self._limit // 2:
@@ -79,7 +77,7 @@ class Rows:
         return [*runs[:-1], (style, label)], runs
 
     def margins_now(self) -> list[Run]:
-        """What begins the rows of the open block after its first."""
+        """The start of the open block's rows after the first."""
         return self._peeked()[1]
 
     def _peeked(self) -> tuple[list[Run], list[Run]]:
@@ -89,10 +87,10 @@ class Rows:
         return margins
 
     def begin_again(self, codes: list[CodeBlock]) -> None:
-        """Forget the rows so far, but not the blocks that are open: what follows begins
-        on a new row inside them.
+        """Discard the rows so far but keep the open blocks; the next text begins on a new row
+        inside them.
 
-        `codes` replaces the blocks of code; its last one is the open one, as far as it was shown.
+        `codes` replaces the code blocks; its last one is the open one as far as it was shown.
         """
         self.layout, self.codes = Layout(self.layout.limit), codes
         self._label = ""
@@ -165,9 +163,7 @@ class Rows:
         self._label = label
 
     def _show_label(self) -> None:
-        """An item that begins with another container, or has nothing at all,
-        still shows its sign.
-        """
+        """Show an item's marker even if it is empty or begins with another container."""
         if self._label:
             self.layout.begin(*self.margins())
             self.layout.end_row()
@@ -197,7 +193,7 @@ class Rows:
                 self._leaf, self._empty, self._resumed = "", False, False
 
     def _retag(self, tag: str) -> None:
-        """The words of a heading are on the screen already: it is underlined as its source is."""
+        """Make a paragraph a heading: its text is already shown, so it is underlined below."""
         width = min(max(self.layout.col + self.layout.word_width - self.layout.indent_width, 3),
                     self.layout.limit)
         self.layout.flush()
@@ -229,7 +225,7 @@ class Rows:
             self.words(span)
 
     def words(self, span: Span, layout: Layout | None = None) -> None:
-        """A span at the end of the open block, in `layout` instead of its own if that is given."""
+        """Write a span at the end of the open block, or to `layout` if given."""
         layout = layout or self.layout
         text, marks, href, _ = span
         if self._resumed:
@@ -337,7 +333,7 @@ class Rows:
         self.table, self._leaf = None, ""
 
     def begin_block(self, layout: Layout, *, gap: bool) -> None:
-        """In `layout`, a copy, the beginning of a block of words that may not come to be."""
+        """Begin a tentative block of text in `layout`, a copy."""
         if gap and not self._label:
             layout.end_row()
         layout.limit = min(self._limit, PROSE)

@@ -1,6 +1,4 @@
-"""Markdown in whole sentences and lines for a screen reader:
-every character is written once, and nothing moves.
-"""
+"""Shows Markdown for a screen reader: complete sentences, each written once, no cursor movement."""
 
 from __future__ import annotations
 
@@ -16,11 +14,10 @@ _SENTENCE_END = regex(r"[.!?\u2026:;](?=[ \n])|\n")
 
 
 class SpokenStream:
-    """Writes a reply as words: "Heading 2: ...", "Table, 4 rows.", "Code 1, python:".
+    """Writes a reply in words: "Heading 2: ...", "Table, 4 rows.", "Code 1, python:".
 
-    Lines are not broken by us.
-
-    `codes`: the blocks of code so far; each new one is added when it is complete.
+    Lines are not wrapped. `codes`: the code blocks so far; each new one is added when it is
+    complete.
     """
 
     def __init__(self, write: Callable[[str], None], *, before: str = "",
@@ -44,18 +41,16 @@ class SpokenStream:
             self._words = self._label = ""
 
     def feed(self, text: str) -> None:
-        """One frame of raw text; what is a whole sentence or line by now is written."""
+        """Add one frame of raw text, and write complete sentences and lines."""
         self._parser.feed(text)
         self._apply(self._parser.take())
         self._flush()
 
     def status(self, text: str) -> None:
-        """A line of ours has no place here: it would be read into the answer."""
+        """Do nothing: a status line would be read aloud within the answer."""
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped:
-        everything is written, with one newline at its end.
-        """
+        """End the reply, wherever it stopped: everything is written, followed by one newline."""
         self._parser.finish()
         self._apply(self._parser.take())
         if self._words:
@@ -173,7 +168,7 @@ class SpokenStream:
             self._say(words)
 
     def _say(self, text: str) -> None:
-        """Held until a sentence or a line is complete."""
+        """Add text, which is held until a sentence or line is complete."""
         self._words += text
         end = max((found.end() for found in _SENTENCE_END.finditer(self._words)), default=0)
         if end:
@@ -182,7 +177,7 @@ class SpokenStream:
 
 
 def spoken_words(span: Span) -> str:
-    """The words of a span, with the address of a link after them."""
+    """The text of a span, followed by a link's address."""
     text = span.source if span.marks & MATH and span.source else span.text
     if span.marks & END and span.href and not span.href.endswith(span.text):
         text += f" ({span.href})"

@@ -1,4 +1,4 @@
-"""A table as a value: commands and lists return it, a front end draws it."""
+"""Tables as values, which commands and lists return and front ends draw."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Choices:
     used: frozenset[int] = frozenset()      # rows
     quiet: frozenset[int] = frozenset()     # columns that are dim
     right: frozenset[int] = frozenset()     # columns of numbers
-    # Cells to which a name may be cut, so that the rest fits beside it; 0: it is never cut.
+    # Cells to which a name may be cut so that the rest fits beside it; 0: names are never cut.
     shortest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """One result of a search. `marks` are the parts of the text that matched, as (start, end)."""
+    """One search result. `marks` are the matching parts of the text, as (start, end)."""
 
     title: str
     facts: str
@@ -37,10 +37,7 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Excerpts:
-    """How a table of results of a search looks in a terminal.
-
-    `count` says how many hold the `words`.
-    """
+    """How a table of search results looks in a terminal; `count` says how many match `words`."""
 
     count: str
     words: str
@@ -49,12 +46,11 @@ class Excerpts:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows for people; a front end draws it.
+    """A table for users.
 
-    `note` stands under it, and `headings` above the rows of those numbers.
-
-    Where there is little room, the `optional` columns are left out, the first one first. `records`
-    are the same rows for programs: numbers, true and false, null for what is not known.
+    `note` is shown below it, and `headings` above the rows with those numbers. If there is little
+    room, `optional` columns are dropped in order. `records` are the same rows as JSON values for
+    programs; null means not known.
     """
 
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Tables on a terminal: columns of the width they need, or a list where they do not fit."""
+"""Shows Markdown tables in a terminal: in columns, or as a list if they do not fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cell = list[Run]
 
 
 class TableRows:
-    """Collects rows until `fix`; from then on every row goes to the layout."""
+    """Holds rows until fix(); after that every row is written to the layout."""
 
     def __init__(self, dim: str, bold: str) -> None:
         self._dim = dim
@@ -27,16 +27,15 @@ class TableRows:
         self._widths: list[int] = []
         self._shown = 0
         self._head: list[str] = []
-        self._first: list[Run] = []     # what begins the first row
+        self._first: list[Run] = []     # the start of the first row
         self.fixed = False
 
     def fix(self, layout: Layout, first: list[Run], indent: list[Run], *, complete: bool) -> None:
-        """Choose the widths and write what was held.
+        """Choose the column widths and write the held rows.
 
-        `first` begins the first row, `indent` the others.
-
-        If the table is not `complete`, the width that is left is shared out, for longer cells to
-        come: most of it goes to the last column, which has no edge.
+        `first` begins the first row, `indent` the others. If the table is not `complete`, the
+        remaining width is distributed for longer cells that may follow, most of it to the last
+        column, which has no edge.
         """
         available = layout.limit - sum(text_width(text) for _, text in indent)
         natural = [max(map(_cells, column)) for column in zip(*self.held)]
@@ -76,7 +75,7 @@ class TableRows:
 
     def _listed(self, row: list[Cell], number: int, layout: Layout, first: list[Run],
                 indent: list[Run]) -> None:
-        """A line `heading: value` for each cell, those after the first under it."""
+        """Write a line `heading: value` for each cell; those after the first are indented."""
         if number == 0:
             self._first = first
             return
@@ -95,7 +94,7 @@ class TableRows:
         return [(self._dim, f"{heading}:"), ("", " ")] if heading else []
 
     def close(self, layout: Layout, indent: list[Run]) -> None:
-        """The end of the table; a list without a row still shows its headings."""
+        """End the table; a list without rows still shows its headings."""
         if self._shown == 1 and not self._widths:
             self._text([("", " \u00b7 ".join(self._head))], layout, self._first, indent)
 
@@ -119,10 +118,7 @@ def _cells(cell: Cell) -> int:
 
 def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *,
          complete: bool) -> list[int]:
-    """The widths; only the last column is made narrower than it needs.
-
-    Nothing if it would be too narrow.
-    """
+    """The column widths; only the last column is narrowed. Empty if it would be too narrow."""
     widths = [max(width, NARROWEST) for width in natural]
     room = available - GAP * (len(widths) - 1)
     spare = room - sum(widths)
@@ -138,7 +134,7 @@ def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *,
 
 
 def _wrap(cell: Cell, width: int) -> list[tuple[str, int]]:
-    """The rows of one cell, each with its width."""
+    """The rows of one cell, as (text, width in cells)."""
     text = cell[0][1] if len(cell) == 1 else "".join(text for _, text in cell)
     cells = text_width(text)
     if cells <= width and "\n" not in text:

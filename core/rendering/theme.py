@@ -1,6 +1,4 @@
-"""Colours by role: what a terminal's background and depth make of accent,
-warning, error and dim.
-"""
+"""Colours by role (accent, warning, error, dim) for a terminal's background and colour depth."""
 
 from __future__ import annotations
 
@@ -25,9 +23,9 @@ _ROLES: dict[str, dict[str, tuple[str, int, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """SGR parameters of each role, "" for none. `styled`: bold, italic and underline may be used.
+    """The SGR parameters of each role; "" for none. `styled`: bold, italic and underline are used.
 
-    `marked`: what colour would show is shown by signs as well, such as backticks around code.
+    `marked`: what colour would show is also shown by signs, such as backticks around code.
     """
 
     accent: str = ""
@@ -38,8 +36,8 @@ class Theme:
     marked: bool = False
 
     def role(self, name: str) -> str:
-        """The parameters of a role, of "bold", "italic", "underline",
-        "strike" or of several with spaces between them.
+        """The parameters of a role, "bold", "italic", "underline", "strike", or several of them
+        separated by spaces.
         """
         return ";".join(filter(None, map(self._one, name.split())))
 
@@ -54,14 +52,12 @@ class Theme:
 _STYLES = {"bold": "1", "italic": "3", "underline": "4", "inverse": "7", "strike": "9"}
 NO_STYLE = Theme(styled=False, marked=True)
 MONO = Theme(warn="1", error="1", dim="2", marked=True)
-# magenta and red: the two of the sixteen that can be read on black and on white
+# magenta and red: the two of the sixteen colours that are readable on black and on white
 UNKNOWN = Theme("35", "1", "31", "2")
 
 
 def theme_of(background: Background, depth: Depth) -> Theme:
-    """The theme for a terminal whose background and number of colours are known,
-    as far as they are.
-    """
+    """The theme for a terminal with this background and colour depth, as far as they are known."""
     if background == "mono":
         return MONO
     if background == "unknown":

@@ -1,4 +1,4 @@
-"""A model's thinking, set apart by marks and an indent, or folded to one line."""
+"""Shows a model's thinking, set apart by marks and an indent, or folded to one line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from core.rendering.widths import PROSE, clip
 from core.safe_text import safe_text
 
 _MARK = "~ "
-PAUSE = 0.1         # seconds between two pictures of the live rows
+PAUSE = 0.1         # seconds between updates of the live rows
 _INDENT = [("", "  ")]
 
 
 class ThinkingStream:
-    """Shown between two marked lines, wrapped by words; folded, one line that counts, with the
-    last `rows` rows under it.
+    """Shows thinking between two marked lines, wrapped between words; if `folded`, as one line with
+    a word count and the last `rows` rows below it.
 
-    `hint` stands at the end of the last line; `mark` begins ours. `live`: the terminal can take
-    back what it shows; otherwise everything is written once.
+    `hint` is appended to the last line; `mark` begins our lines. `live`: the terminal can erase
+    text; otherwise everything is written once.
     """
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool,
@@ -51,7 +51,7 @@ class ThinkingStream:
         self._spoken = False            # words are shown
 
     def feed(self, text: str) -> None:
-        """One frame of raw text; at most one write."""
+        """Show one frame of raw text, with at most one write."""
         self._measure()
         self._status = ""
         if self._since is None:
@@ -71,7 +71,7 @@ class ThinkingStream:
         self._paint()
 
     def unfold(self) -> None:
-        """Show all of it for good, from its beginning."""
+        """Show all of the thinking permanently, from its beginning."""
         if not self._folded:
             return
         self._folded, self._rows, self._recent = False, 0, ""
@@ -85,15 +85,13 @@ class ThinkingStream:
         self._paint()
 
     def status(self, text: str) -> None:
-        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        """Show a line below the text until the next frame or the end."""
         self._measure()
         self._status = safe_text(text)
         self._paint()
 
     def finish(self) -> None:
-        """The thinking has ended: how long it was is said,
-        and the cursor is at the start of a line.
-        """
+        """End the thinking with a line about its length; the cursor is at the start of a line."""
         if self._since is None:
             return
         self._measure()
@@ -113,7 +111,7 @@ class ThinkingStream:
         self._layout.limit = min(self._columns - 1, PROSE)
 
     def _flow(self, text: str) -> None:
-        """At most one empty line between the words, and none before or after them."""
+        """Write text with at most one empty line in a row, and none at the start or end."""
         text = self._blank + text
         text = text if self._spoken else text.lstrip()
         body = text.rstrip()
@@ -148,7 +146,7 @@ class ThinkingStream:
         self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=8)
 
     def _last_rows(self) -> list[str]:
-        """The end of what was thought, as it is wrapped; its first row may be the end of one."""
+        """The last rows of the thinking, wrapped; the first one may be part of a row."""
         if not self._rows:
             return []
         text = " ".join(self._recent.split())

@@ -1,4 +1,4 @@
-"""How many terminal cells a text takes."""
+"""Measures text in terminal cells."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Callable
 TAB = 8
 PROSE = 88              # columns of a line of words; tables and code take what they need
 _EMOJI_STYLE = "\ufe0f"
-# our own signs and what models write most: known without loading the tables
+# our own signs and the most frequent characters, measured without loading the tables
 _COMMON = "•◦▪☐☑│─┼…–—‘’“”→"
 _cells: dict[str, int] = {_EMOJI_STYLE: 1} | dict.fromkeys(_COMMON, 1)
 _measure: list[Callable[[str], int]] = []
 
 
 def char_width(char: str) -> int:
-    """Cells of one character; never too few, so that a row we broke ourselves is never
-    broken again by the terminal.
+    """The cells of one character; rather too many, so that the terminal never breaks a row that we
+    wrapped.
 
-    A variation selector that asks for emoji style counts 1: it makes a narrow sign wide on
-    the terminals that obey it.
+    A variation selector for emoji style counts 1: on some terminals it makes a narrow sign wide.
     """
     if " " <= char <= "~":
         return 1
@@ -48,8 +47,8 @@ def clip(text: str, cells: int) -> str:
 
 
 def is_exact(text: str) -> bool:
-    """Whether every terminal agrees about the cells of `text`:
-    no combining, joined, flag or emoji-style characters.
+    """Whether all terminals agree on the cells of `text`: it has no combining, joined, flag or
+    emoji-style characters.
     """
     return text.isascii() or all(
         char != _EMOJI_STYLE and char_width(char) > 0 and not "\U0001F1E6" <= char <= "\U0001F1FF"
@@ -57,7 +56,7 @@ def is_exact(text: str) -> bool:
 
 
 def last_row(line: str, width: int) -> str:
-    """The end of a line that stands on its last row, where the terminal breaks it at `width`."""
+    """The part of a line on its last row, if the terminal wraps it at `width`."""
     if line.isascii() and "\t" not in line:
         return line[max(len(line) - 1, 0) // width * width:]
     start = column = 0
@@ -73,7 +72,7 @@ def last_row(line: str, width: int) -> str:
 
 
 def visual_end(text: str, column: int, width: int) -> int:
-    """Rows that the cursor moves down when `text` is written from `column` on a
+    """The number of rows that the cursor moves down when `text` is written from `column` on a
     terminal that wraps at `width`.
     """
     rows = 0

@@ -206,7 +206,7 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case Again(go_on, said):
             if said:
                 screen.note(said)
-            take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
+            take_turn(chat, screen, interrupts, chat.continue_reply() if go_on else chat.answer())
 
 
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:

@@ -82,7 +82,7 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Paste():
             return {"show": "text", "text": "Paste into the message with the keys of the browser."}
         case Again(go_on, said):
-            live.run(live.chat.go_on if go_on else live.chat.answer)
+            live.run(live.chat.continue_reply if go_on else live.chat.answer)
             return {"show": "text", "text": said}
         case Say(text):
             live.post(Queued(secrets.token_hex(8), text))

@@ -204,14 +204,14 @@ def screen_of(columns: int, monkeypatch: pytest.MonkeyPatch, *, color: str = "ne
 
 def test_what_comes_in_one_piece_says_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (("asking the package index", 0, 0), ("downloading", 10, 100),
-             ("connection lost, going on", 20, 100),
+             ("connection lost, resuming", 20, 100),
              ("downloading", 50, 100), ("checking", 100, 100), ("ready", 100, 100))
     rows = []
     with Pull(screen_of(80, monkeypatch), "small") as pull:
         for what, done, total in steps:
             pull.update(PullProgress(what, done, total))
             rows.append(pull.row())
-    assert rows[0].endswith("asking the package index") and "connection lost, going on" in rows[2]
+    assert rows[0].endswith("asking the package index") and "connection lost, resuming" in rows[2]
     assert " 50%" in rows[3] and "50 of 100 bytes" in rows[3] and rows[4].endswith("checking")
 
 

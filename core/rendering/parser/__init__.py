@@ -1,1 +1,1 @@
-"""Markdown as operations, the same for every painter."""
+"""Parses Markdown into operations, which terminal and page apply alike."""

@@ -1,5 +1,6 @@
-"""Inline Markdown that holds no other: line ends, escapes, formulas, code, entities and
-addresses."""
+"""Parses inline Markdown without nested content: line ends, escapes, formulas, code, entities and
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +18,7 @@ _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 class Wait(Exception):
-    """More text is needed to decide; only one that contains `char` can help ("" stands for any
-    text)."""
+    """More text is needed to decide; only text that contains `char` can help ("": any text)."""
 
     def __init__(self, char: str = "") -> None:
         super().__init__(char)
@@ -26,10 +26,10 @@ class Wait(Exception):
 
 
 class Atoms:
-    """Reads one construct at a position of `text`, as spans and where the text continues.
+    """Parses one construct at a position of `text`; methods return (spans, position after it).
 
-    A construct is seen up to `end`; `complete` says that no more of that will come. Without it, a
-    method raises Wait where more text could decide.
+    A construct is parsed up to `end`. `complete`: no more text will follow there. Otherwise methods
+    raise Wait if more text could decide.
     """
 
     __slots__ = ("text", "end", "complete")
@@ -143,7 +143,7 @@ class Atoms:
         return [Span("<")], pos + 1
 
     def _address(self, pos: int) -> tuple[list[Span], int]:
-        """An address in the middle of the text, whole, whatever characters it has."""
+        """An address in the text, as one span whatever characters it contains."""
         address, after = find_address(self.text, pos, self.end)
         self.need(after)
         href = address if "://" in address else f"http://{address}"
@@ -153,6 +153,6 @@ class Atoms:
 
 
 def formula(source: str) -> Span:
-    """A formula with its delimiters, shown as Unicode where that is exact."""
+    """A formula with its delimiters, as Unicode if that is exact."""
     from core.rendering.parser.formulas import shown
     return Span(shown(source), MATH, "", source)

@@ -1,4 +1,4 @@
-"""Markdown as it streams into operations: each character is read once, however the text was cut."""
+"""Parses Markdown into operations while it streams; each character is read once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from core.rendering.parser.operations import Close, Define, Open, Operation, Ret
 from core.rendering.parser.targets import normal_label, unescaped
 from core.safe_text import safe_text
 
-_LONGEST_HEAD = 4096            # a line that is undecided for longer is text; so is a formula
+_LONGEST_HEAD = 4096            # characters; a line or formula undecided for longer is text
 _CODE_PIECE = 600  # characters of a line of code that may still be highlighted as a whole
 _CLOSING_HASHES = regex(r"[ \t]+#*[ \t]*$")
 _NOTHING_BUT_HASHES = regex(r"#*[ \t]*$")
 
 
 class Tail(NamedTuple):
-    """What is not decided: the open block's end, then lines, then a line's beginning."""
+    """The undecided text: the end of the open block, then lines, then the start of a line."""
 
     text: str = ""
     lines: tuple[str, ...] = ()
@@ -33,12 +33,10 @@ class Tail(NamedTuple):
 
 
 class Parser(Nesting):
-    """Reads one reply.
+    """Parses one reply.
 
-    `take()` gives the operations since the last call, `tail()` what is not decided yet.
-
-    `references`: link definitions that are known before; those of the text
-    are added as they are read.
+    `take()` returns the operations since the last call, `tail()` the undecided text.
+    `references` are link definitions known beforehand; those in the text are added.
     """
 
     def __init__(self, references: Mapping[str, str] | None = None) -> None:
@@ -46,20 +44,20 @@ class Parser(Nesting):
         self.references: dict[str, str] = dict(references or {})
         self.fence: Fence | None = None
         self._leaf = ""             # paragraph, heading, fence, code, table, math or nothing
-        self._head = ""             # the line so far, while it can still become different things
-        self._held = False          # only the end of the line can decide what it is
+        self._head = ""             # the line so far, while its kind is not decided
+        self._held = False          # only the end of the line can decide its kind
         self._flowing = False       # the rest of the line is text of the open leaf
-        self._return = ""           # a carriage return that may be half of a line end
+        self._return = ""           # a carriage return that may be the first half of a line end
         self._inline: Inline | None = None
         self._aligns: list[Alignment] = []
         self._header = ""           # a line that is a table's header if a delimiter row follows
         self._formula: list[str] = []
-        self._hashes = ""           # the end of a heading that is decoration if nothing follows
-        self._bare_heading = False  # nothing but that so far
+        self._hashes = ""           # hashes that close a heading if nothing follows them
+        self._bare_heading = False  # the heading has only such hashes so far
         self._blank_code: list[str] = []
 
     def feed(self, text: str) -> None:
-        """A piece of the model's text, as it was sent."""
+        """Parse a piece of the model's text."""
         text = self._return + text
         self._return = "\r" if text.endswith("\r") else ""
         if self._return:
@@ -75,7 +73,7 @@ class Parser(Nesting):
             self._part(text[start:] if start else text, whole=False)
 
     def finish(self) -> None:
-        """The end of the reply: what is open is closed, what is undecided is text."""
+        """End the reply: open blocks are closed, undecided syntax is text."""
         if self._return:
             self._return = ""
             self._part("", whole=True)
@@ -86,7 +84,7 @@ class Parser(Nesting):
         self._blank_before, self._fresh = False, True
 
     def settle(self) -> None:
-        """The text broke off here: what is undecided within a paragraph is text."""
+        """The text broke off here: undecided syntax within a paragraph is text."""
         if self._inline is not None:
             self._inline.feed("", final=True)
 
@@ -115,7 +113,7 @@ class Parser(Nesting):
     # Lines
 
     def _part(self, part: str, *, whole: bool) -> None:
-        """A piece of one line; `whole` if the line ends with it."""
+        """Parse a piece of one line; `whole` if the line ends with it."""
         if self._flowing:
             self._flow(part)
             if whole:

@@ -1,4 +1,4 @@
-"""The cells of a table's rows and what its delimiter row says, as GFM has them."""
+"""Parses a table's rows and its delimiter row, following GFM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def may_be_delimiter(text: str) -> bool:
 
 
 def alignments(line: str, header: str) -> list[Alignment]:
-    """Of each column, if `line` is a delimiter row for `header`; otherwise nothing."""
+    """The alignment of each column if `line` is a delimiter row for `header`; otherwise empty."""
     if _DELIMITER.fullmatch(line) is None:
         return []
     cells = cells_of(line)
@@ -32,10 +32,10 @@ def _alignment(cell: str) -> Alignment:
 
 
 def cells_of(line: str, count: int = 0) -> list[str]:
-    """The cells of a row, exactly `count` of them if that is given.
+    """The cells of a row, exactly `count` of them if given.
 
-    If there are more, pipes in code do not separate: models forget to escape them. What is left
-    over stays in the last cell.
+    If there are more, pipes within code do not separate cells, since models forget to escape them.
+    Surplus cells are joined to the last one.
     """
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):

@@ -1,6 +1,4 @@
-"""The blocks of code in a text that is complete or broke off,
-found by the rules by which it is shown.
-"""
+"""Finds the code blocks in a text, complete or not, by the rules that display it."""
 
 from __future__ import annotations
 
@@ -12,14 +10,14 @@ from core.rendering.parser.operations import Close, Open, Span
 
 
 class CodeBlock(NamedTuple):
-    """`info` is what stands after the opening fence, `source` the code exactly as written."""
+    """A code block: `info` is the text after the opening fence, `source` the code as written."""
 
     info: str
     source: str
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """All blocks of code, also one that the text leaves open."""
+    """All code blocks, including one that is not closed."""
     parser = Parser()
     parser.feed(text)
     parser.finish()
@@ -38,14 +36,12 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 
 def ends_in_code(text: str) -> bool:
-    """Whether what follows `text` is inside a fence that it opens."""
+    """Whether `text` ends inside a code block."""
     return _read(text).fence is not None
 
 
 def closing_fence(text: str) -> str:
-    """What closes the fence that `text` leaves open, to be put after it;
-    nothing if it leaves none open.
-    """
+    """The line that closes the code block in which `text` ends; "" if it ends in none."""
     parser = _read(text)
     if parser.fence is None:
         return ""
@@ -55,9 +51,7 @@ def closing_fence(text: str) -> str:
 
 
 def opening_fence(text: str) -> str:
-    """The line that opens again the fence that `text` leaves open;
-    nothing if it leaves none open.
-    """
+    """The line that reopens the code block in which `text` ends; "" if it ends in none."""
     fence = _read(text).fence
     return "" if fence is None else f"{fence.marks}{fence.info}\n"
 

@@ -1,6 +1,4 @@
-"""CommonMark's rules for runs of `*`, `_` and `~`:
-which may open, which may close, and which belong together.
-"""
+"""CommonMark's rules for emphasis: which runs of `*`, `_` and `~` open, close and match."""
 
 from __future__ import annotations
 
@@ -11,16 +9,14 @@ from core.regex import regex
 from core.rendering.parser.operations import BOLD, ITALIC, STRIKE, Span
 
 DELIMITERS = frozenset("*_~")
-# What closes follows no white space. The literal character first: that is what the
-# search looks for fastest.
+# A closing run does not follow white space. The patterns begin with the literal character, which
+# makes searching fastest.
 _CLOSER = {char: regex(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)})") for char in "*_~"}
 
 
 @dataclass(slots=True)
 class Delimiters:
-    """A run of one of the characters at `pos`; `count` of them are not used yet;
-    `index`: its span.
-    """
+    """A run of one delimiter character at `pos`, with `count` unused ones; `index` is its span."""
 
     char: str
     size: int
@@ -43,7 +39,7 @@ class OpenEmphasis:
     words: bool = False      # whether the last span is words, which more may be added to
 
     def moved(self, by: int) -> OpenEmphasis:
-        """The same for a text of which so many characters at the start are gone."""
+        """A copy for a text from which `by` characters at the start were removed."""
         if by:
             self.pos -= by
             for run in self.openers:
@@ -51,7 +47,7 @@ class OpenEmphasis:
         return self
 
     def settled(self) -> list[Span]:
-        """Take the spans before the first run that is open."""
+        """Remove and return the spans before the first open run."""
         first = self.openers[0].index if self.openers else len(self.spans)
         done = [span for span in self.spans[:first] if span.text]
         del self.spans[:first]
@@ -61,19 +57,18 @@ class OpenEmphasis:
 
 
 class Closers:
-    """Finds in one text what may close a run; a search for the next one is not
-    repeated until that is passed.
+    """Finds runs that may close an emphasis; a search is repeated only after its result is passed.
     """
 
     __slots__ = ("_text", "_known")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        # by character: from where was searched, and what was found
+        # by character: (position searched from, position found)
         self._known: dict[str, tuple[int, int]] = {}
 
     def has(self, char: str, pos: int, end: int) -> bool:
-        """Whether one stands between `pos` and `end`; to be asked with growing positions."""
+        """Whether one exists between `pos` and `end`; call it with increasing positions."""
         start, found = self._known.get(char, (0, -1))
         if not start <= pos <= found:
             match = _CLOSER[char].search(self._text, pos)
@@ -83,7 +78,7 @@ class Closers:
 
 
 def find_run(text: str, pos: int, end: int) -> Delimiters:
-    """The run that begins at `pos`, which is not the start of `text`."""
+    """The run that begins at `pos`, which must not be the start of `text`."""
     before, char, stop = text[pos - 1], text[pos], pos
     while stop < end and text[stop] == char:
         stop += 1
@@ -127,9 +122,9 @@ def _belong(opener: Delimiters, closer: Delimiters) -> bool:
 
 
 def _flanks(outer: str, inner: str) -> bool:
-    """Whether a run between `outer` and `inner` leans on `inner`.
+    """Whether a run between the characters `outer` and `inner` is flanking towards `inner`.
 
-    Ideographs have no spaces around emphasis.
+    Ideographs need no spaces around emphasis.
     """
     if inner.isspace():
         return False

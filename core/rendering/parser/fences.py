@@ -1,4 +1,4 @@
-"""The marks around a block of code: when they close it, and how far it is indented."""
+"""Code fences: when a line closes one, and the indent of its code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ class Fence(NamedTuple):
     info: str
 
     def closed_by(self, code: str) -> bool:
-        """The one rule: at most three spaces, at least as many of the same marks, nothing after
-        them."""
+        """Whether a line closes the fence: at most three spaces, at least as many of the same
+        marks, nothing after them.
+        """
         bare = code.rstrip(" \t")
         marks = bare.lstrip(" ")
         return (
@@ -25,7 +26,7 @@ class Fence(NamedTuple):
 
 
 def dedented(line: str, indent: int) -> str:
-    """The line without as many of its leading spaces as stand before its fence."""
+    """The line without up to `indent` leading spaces, the number before its fence."""
     margin = 0
     while margin < indent and line.startswith(" ", margin):
         margin += 1

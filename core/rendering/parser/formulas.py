@@ -1,4 +1,4 @@
-"""Formulas in LaTeX as plain Unicode, where that says exactly the same."""
+"""Converts LaTeX formulas to plain Unicode if that is exact."""
 
 from __future__ import annotations
 
@@ -37,13 +37,12 @@ _ROOTS = {"": "√", "3": "∛", "4": "∜"}
 
 
 class _Inexact(Exception):
-    """Plain characters cannot say this."""
+    """The formula cannot be expressed in plain characters."""
 
 
 @lru_cache(maxsize=256)
 def shown(source: str) -> str:
-    """The formula as plain Unicode, or `source` itself, delimiters included,
-    where that would lose something.
+    """The formula as plain Unicode, or `source` with its delimiters if that would lose something.
     """
     for start, end in _DELIMITERS:
         if (source.startswith(start) and source.endswith(end)
@@ -85,9 +84,7 @@ class _Reader:
         return out
 
     def _touches(self, out: str) -> bool:
-        """Whether something that would bind tighter than a fraction's stroke
-        stands before or after it.
-        """
+        """Whether something adjacent would bind more tightly than a fraction's slash."""
         following = self.tokens[self.pos] if self.pos < len(self.tokens) else " "
         return out[-1:].isalnum() or out[-1:] in (")", "√") or following[0] not in " +-=,.;:)]}<>\n"
 
@@ -196,8 +193,7 @@ def _operand(text: str) -> str:
 
 
 def _bare(fraction: str) -> str:
-    """A fraction without its own parentheses, where nothing beside it could
-    be taken for a part of it.
+    """A fraction without its parentheses, for places where nothing adjacent could seem part of it.
     """
     depth = 0
     for place, char in enumerate(fraction):

@@ -1,6 +1,4 @@
-"""What a line of Markdown begins: which blocks it continues, which it opens,
-and what its text is.
-"""
+"""Parses the start of a line of Markdown: the blocks it continues and opens, and its text."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from core.regex import regex
 Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math",
                "definition"]
 
-# characters of a paragraph that may still become a table's header: it has a | by then
+# characters within which a paragraph must have a | to become a table's header
 FIRST_CELL = 64
 DEEPEST = 24
 _INDENTED = 4
@@ -35,7 +33,7 @@ _PIPE = regex(r"(?<!\\)\|")
 
 
 class NeedMore(Exception):
-    """The line so far can still become different things; `line` says that only its end can tell."""
+    """The kind of the line is not decided yet; `line`: only the end of the line can decide."""
 
     def __init__(self, *, line: bool = False) -> None:
         super().__init__()
@@ -49,8 +47,8 @@ class Quote:
 
 @dataclass(slots=True)
 class Item:
-    """`width`: the columns that its lines are indented by;
-    `kind`: the sign that makes items one list; `empty` so far.
+    """A list item. `width`: the columns that its lines are indented by. `kind`: the marker; items
+    of one list have the same. `empty`: it has no content so far.
     """
 
     width: int
@@ -65,10 +63,10 @@ Container = Quote | Item
 
 @dataclass(slots=True)
 class Line:
-    """`kept` containers continue, `opened` ones begin, then comes `leaf` with `text`.
+    """A parsed line: `kept` containers continue, `opened` ones begin, then a `leaf` with `text`.
 
-    `detail`: a heading's level, a fence's marks, the address of a definition;
-    `indent`: spaces before the leaf.
+    `detail`: a heading's level, a fence's marks or the address of a definition. `indent`: spaces
+    before the leaf.
     """
 
     kept: int
@@ -80,8 +78,8 @@ class Line:
 
 
 def continued(line: str, containers: list[Container], *, whole: bool) -> tuple[int, str, int]:
-    """How many of the containers the line continues, the line with the tabs before that as spaces,
-    and where its own text begins.
+    """(number of containers that the line continues, the line with leading tabs expanded, position
+    of its text).
 
     Raises NeedMore.
     """
@@ -113,7 +111,7 @@ def _past_quote(line: str, start: int, *, whole: bool) -> tuple[str, int]:
 
 
 def _past_spaces(line: str, pos: int, most: int) -> tuple[str, int]:
-    """At most that many columns of white space; a tab on the way is spaces up to its stop."""
+    """Skip at most `most` columns of white space; tabs are expanded. Returns (line, position)."""
     end = pos + most
     while pos < end:
         if line.startswith("\t", pos):
@@ -125,9 +123,9 @@ def _past_spaces(line: str, pos: int, most: int) -> tuple[str, int]:
 
 
 def parse_line(line: str, containers: list[Container], *, whole: bool, leaf: str) -> Line:
-    """Raises NeedMore unless every continuation of `line` would give the same.
+    """Parse a line. `leaf`: the open "paragraph" or "table".
 
-    `leaf`: the open "paragraph" or "table".
+    Raises NeedMore if the result depends on how the line continues.
     """
     return _LineParser(line, containers, whole, leaf).parse()
 
@@ -265,7 +263,8 @@ class _LineParser:
             self._text(rest)
 
     def _is_math(self, rest: str) -> bool:
-        """A formula on lines of its own: what follows its end would make it part of a sentence."""
+        """Whether a formula is on separate lines: text after its end makes it part of a sentence.
+        """
         if len(rest) == 1 and not self.whole:
             raise NeedMore
         end = {"$$": "$$", "\\[": "\\]"}.get(rest[:2])
@@ -287,7 +286,7 @@ class _LineParser:
         return True
 
     def _text(self, rest: str) -> None:
-        """A line that may be a table's is held until its end."""
+        """A line of text; one that may be part of a table is held until its end."""
         result = self.result
         result.leaf = "text"
         if self.table and self.all_kept and not result.opened:

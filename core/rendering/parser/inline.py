@@ -1,5 +1,4 @@
-"""Inline Markdown of one paragraph, resolved while it streams: emphasis, code, links, formulas,
-escapes."""
+"""Parses the inline Markdown of one paragraph while it streams: emphasis, links and atoms."""
 
 from __future__ import annotations
 
@@ -30,13 +29,14 @@ Labels = dict[str, list[Span]]
 
 
 def spans_of(text: str, references: Mapping[str, str]) -> list[Span]:
-    """All of `text`, which is complete."""
+    """The spans of a complete text."""
     return _label_spans(text, references, {})
 
 
 def _label_spans(text: str, references: Mapping[str, str], labels: Labels) -> list[Span]:
-    """The same; what is known from `labels` is not read again: a link in a link is text, which is
-    looked at twice."""
+    """spans_of() with the results in `labels` reused: the text of a link is parsed twice to find
+    links within it.
+    """
     spans = labels.get(text)
     if spans is None:
         spans = []
@@ -46,8 +46,7 @@ def _label_spans(text: str, references: Mapping[str, str], labels: Labels) -> li
 
 
 class Inline:
-    """Resolves one paragraph. What cannot be decided yet is in `rest`, wherever the stream was
-    cut."""
+    """Parses one paragraph; text that cannot be decided yet is kept in `rest`."""
 
     __slots__ = ("rest", "_put", "_references", "_before", "_budget", "_char", "_open")
 
@@ -76,9 +75,9 @@ class Inline:
 
 
 def _resolve(segment: _Segment, put: Put) -> tuple[int, str]:
-    """Put what is decided of the text after its first character, which is only context.
+    """Pass the decided spans to `put`; the first character of the text is only context.
 
-    Return where the rest begins, and the character for which it waits.
+    Return (start of the undecided rest, the character that could decide it).
     """
     text, final = segment.text, segment.final
     pos, size = 1, len(text)
@@ -106,9 +105,9 @@ def _decided_end(text: str, pos: int) -> int:
 
 
 class _Segment(Atoms):
-    """The text that there is, of which a construct sees what is within its reach, up to `end`.
+    """The available text; a construct is parsed up to `end`, the limit of its reach.
 
-    `complete` says that no more of that will come.
+    `complete`: no more text will follow there.
     """
 
     __slots__ = ("references", "final", "open", "_closers", "_labels")
@@ -118,7 +117,7 @@ class _Segment(Atoms):
         self.text = text
         self.references = references
         self.final = final
-        self.open = known     # an emphasis at the start of the text, as far as it was read before
+        self.open = known     # an unfinished emphasis at the start of the text, parsed so far
         self._closers = Closers(text)
         self._labels = labels
         self._reach_from(0)
@@ -218,7 +217,7 @@ class _Segment(Atoms):
         return self._find_reference(label, close + 1)
 
     def _find_reference(self, label: str, pos: int) -> tuple[str, str, int] | None:
-        """A reference to a definition that the text before has."""
+        """A reference to a definition in the preceding text."""
         name, after = label, pos
         if self.text.startswith("[", pos):
             close = self._closing_bracket(pos + 1)
@@ -255,11 +254,10 @@ class _Segment(Atoms):
     # Emphasis
 
     def _emphasis(self, known: OpenEmphasis) -> tuple[list[Span], int]:
-        """Read on in an emphasis. Return the spans before what is still open, and where that
-        begins; all, when it is closed.
+        """Continue parsing an emphasis. Return (spans before the part that is still open, where
+        that begins); all spans if it is closed.
 
-        A beginning that finds no end within its reach is text, and the next one is the first:
-        nothing is read twice.
+        An opening run without an end within its reach becomes text; nothing is parsed twice.
         """
         self.open, openers = None, known.openers
         first = openers[0]
@@ -278,7 +276,7 @@ class _Segment(Atoms):
             return known.settled(), openers[0].pos
 
     def _step(self, known: OpenEmphasis, pos: int, spans: list[Span]) -> int:
-        """Read the next piece within an emphasis. Return where the text continues."""
+        """Parse the next piece within an emphasis. Return the position after it."""
         special = _SPECIAL.search(self.text, pos)
         stop = (
             special.start()

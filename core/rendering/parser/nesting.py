@@ -1,4 +1,4 @@
-"""Which quotes, lists and items are open, and the operations that open and close them."""
+"""Keeps track of open quotes, lists and items, and emits operations to open and close them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.rendering.parser.operations import Close, Open, Operation
 
 @dataclass(slots=True)
 class _List:
-    """An open list: the sign that makes items its own, and the number of its last one."""
+    """An open list: the marker of its items, and the number of the last one."""
 
     kind: str
     tag: str
@@ -17,14 +17,14 @@ class _List:
 
 
 class Nesting:
-    """The containers around the block that is read now. `_operations` wait to be taken."""
+    """The containers around the current block, and the operations that were not taken yet."""
 
     def __init__(self) -> None:
         self.containers: list[Container] = []
         self._operations: list[Operation] = []
         self._lists: list[_List] = []
         self._blank_before = False
-        self._fresh = True          # nothing stands yet in the innermost open block
+        self._fresh = True          # the innermost open block is empty
 
     def _emit(self, operation: Operation) -> None:
         self._operations.append(operation)
@@ -34,13 +34,12 @@ class Nesting:
         self._blank_before = self._fresh = False
 
     def _gap(self) -> bool:
-        """Whether an empty line belongs before the next block: not in lists, unless the text has
-        one."""
+        """Whether an empty line precedes the next block: in lists only if the text has one."""
         in_list = bool(self.containers) and isinstance(self.containers[-1], Item)
         return not self._fresh and (self._blank_before or not in_list)
 
     def _follow(self, line: Line) -> None:
-        """Close the containers that the line does not continue, and open those that it opens."""
+        """Close the containers that the line does not continue, and open its new ones."""
         self._leave(line.kept, line.opened[0] if line.opened else None)
         for container in line.opened:
             if isinstance(container, Quote):
@@ -68,8 +67,7 @@ class Nesting:
         self._emit(Open("li", label + item.box, gap))
 
     def _leave(self, kept: int, following: Container | None) -> None:
-        """Close the containers after the first `kept`; a list stays open for a sibling of its last
-        item."""
+        """Close all but the first `kept` containers; a list stays open if an item of it follows."""
         while len(self.containers) > kept:
             self._close_list(None)
             self._emit(Close("quote" if isinstance(self.containers.pop(), Quote) else "li"))

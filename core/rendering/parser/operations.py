@@ -1,14 +1,14 @@
-"""What Markdown means, as values that a terminal and a page can both apply in order.
+"""The operations that Markdown is parsed into; a terminal and a page apply them in order.
 
-A reply is a sequence of operations. Each only adds to what the ones before it made:
+A reply is a sequence of operations. Each only adds to the result of those before it:
 
-    Open(tag, detail, gap)    a block begins inside the innermost open one; `gap`: the blocks are
-                              set apart by an empty line
+    Open(tag, detail, gap)    a block begins inside the innermost open one; `gap`: an empty line
+                              precedes it
     Close(tag)                the innermost open block ends
     Span(text, marks, href, source)    text at the end of the innermost open block; a line
                                        feed in it is a line break
     Retag(tag)                the innermost open block, a paragraph, turns out to be a heading
-    Define(label, href, gap)  a link definition, shown where it stands as `[label]: href`
+    Define(label, href, gap)  a link definition, shown in its place as `[label]: href`
 
 The tags are a closed set: p, h1 to h6, ul, ol, li, quote, code, math, table, tr, th, td, hr.
 `detail` is for `li` the number or "x" or "_" (a ticked or empty box), for `code` the info
@@ -19,7 +19,7 @@ trailing defaults are left out:
 
     ["open", "li", "3"]  ["close", "li"]  ["text", "words", ["strong"], "https://example.org"]
     ["retag", "h2"]  ["define", "label", "https://example.org"]
-    ["tail", "text that is not decided yet; replaces the last tail"]
+    ["tail", "undecided text, which replaces the last tail"]
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What links point to: targets in parentheses or angle brackets, addresses in the text,
-labels, entities.
-"""
+"""Parses link targets, addresses in text, labels, HTML tags and entities."""
 
 from __future__ import annotations
 
@@ -37,7 +35,9 @@ _TRAILING_ENTITY = regex(r"&[A-Za-z0-9]+;\Z")
 
 
 def find_html(text: str, pos: int, end: int) -> tuple[Span, int] | None:
-    """An address in angle brackets, a line break, or a tag, which is shown as it is."""
+    """(span, end) of an address in angle brackets, a line break, or a tag, which is shown as text;
+    None without one.
+    """
     for pattern, scheme in ((_AUTOLINK, ""), (_MAIL, "mailto:")):
         link = pattern.match(text, pos, end)
         if link:
@@ -50,9 +50,7 @@ def find_html(text: str, pos: int, end: int) -> tuple[Span, int] | None:
 
 
 def find_address(text: str, pos: int, end: int) -> tuple[str, int]:
-    """The address that begins at `pos`, without the sentence's punctuation after it,
-    and the end of the run.
-    """
+    """(address at `pos` without the punctuation after it, end of the run of characters)."""
     match = _ADDRESS.match(text, pos, end)
     run = match.group() if match else ""
     address = run
@@ -78,7 +76,7 @@ def normal_label(label: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Backslash escapes and entities resolved."""
+    """The text with backslash escapes and entities resolved."""
     if "&" not in text and "\\" not in text:
         return text
     from html import unescape

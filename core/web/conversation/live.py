@@ -165,7 +165,7 @@ class Live(Followed):
         last = recent[-1] if recent else None
         if last is None or last.role == "assistant" and last.finish not in BROKEN:
             raise UsageError("There is no unfinished reply.")
-        self._start(self.chat.go_on if last.role == "assistant" else self.chat.answer)
+        self._start(self.chat.continue_reply if last.role == "assistant" else self.chat.answer)
 
     def resume(self) -> None:
         """Go on where the last server ended. Raises UsageError when nothing is open."""

@@ -1,3 +1,3 @@
-"""Context: what the model is shown besides the conversation, and how it is chosen,
-counted and written down.
+"""Context: the material that is sent besides the conversation, and how it is loaded, chosen and
+formatted.
 """

@@ -1,6 +1,4 @@
-"""What of the loaded items goes into a prompt when not everything fits:
-the pieces that have to do with the question.
-"""
+"""Chooses the pieces of the loaded items that are relevant to a question, if not all fit."""
 
 from __future__ import annotations
 
@@ -24,21 +22,20 @@ from core.context.terms import Term, terms_of_all
 from core.errors import ContextError
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
-# read while looking for the words of a question; files beyond are ranked by name alone
+# bytes searched for the words of a question; files beyond that are ranked by their names alone
 SCAN_BYTES = 32 << 20
 SCAN_FILES = 4_000
-CLOSE_BYTES = 12 << 20     # of the likeliest files, searched closely, piece by piece
-MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
-COMPARED_OF_ONE = 200      # of one item
-STICKY = 0.3  # of the best score: what was in stays in unless something clearly better comes
+CLOSE_BYTES = 12 << 20     # bytes of the most relevant files, which are searched piece by piece
+MOST_COMPARED = 2_000      # pieces that are compared by meaning, per question
+COMPARED_OF_ONE = 200      # pieces of one item that are compared by meaning
+STICKY = 0.3               # share of the best score that items of the last request get as a bonus
 
 
 class Chooser:
-    """Chooses step by step: iterate over rank() and then take(), which yield between files,
-    to be watched and stopped.
+    """Chooses in steps: iterate over rank() and then take(), which yield between files so that
+    they can be observed and stopped.
 
-    Between them the order may be changed by what is known of meaning: see
-    candidates() and reorder().
+    Between them, the order may be changed by similarity of meaning: candidates() and reorder().
     """
 
     def __init__(self, estimator: TokenEstimator, model: str = "",
@@ -48,7 +45,7 @@ class Chooser:
         self._guard = guard
         self.reader = Reader(estimator, model, guard)
         self._spots: list[Spot] = []
-        self._compared: dict[tuple[str, Span], str] = {}      # the digests of the texts there
+        self._compared: dict[tuple[str, Span], str] = {}      # digests of the texts there
         self._previous: set[str] = set()
         self._matched: dict[str, list[str]] = {}
         self._shown = AlreadyShown()
@@ -58,12 +55,10 @@ class Chooser:
              order: list[Item], *,
              vision: bool = True, earlier: Sequence[str] = (),
              shown: AlreadyShown | None = None) -> Iterator[int]:
-        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once.
+        """Fill `order` with the items, most relevant first; if everything fits, fill `choice` now.
 
-        Yields how many were looked at.
-
-        `earlier` are the questions before this one, the oldest first: they count too, but less.
-        What is `shown` already is not chosen again.
+        Yields the number of items examined. `earlier` are the previous questions, oldest first,
+        which count less. What is already `shown` is not chosen again. `room` is in tokens.
         """
         self._shown = shown = shown or AlreadyShown()
         terms = with_synonyms(terms_of_all((*earlier, question)))
@@ -103,7 +98,7 @@ class Chooser:
         choice.done = True
 
     def _explain(self, items: Sequence[Item]) -> None:
-        """Say of each item why it is in, or why not."""
+        """Set each item's `why`: the reason why it is included or not."""
         for item in items:
             words = self._matched.get(item.name)
             reason = ("you named it" if item.named else f"has {', '.join(words)}" if words
@@ -113,8 +108,8 @@ class Chooser:
             item.why = "; ".join(filter(None, (before, reason if item.included or words else "")))
 
     def candidates(self, order: Sequence[Item], pieces: list[Piece]) -> Iterator[int]:
-        """Fill `pieces` with what is worth comparing by meaning:
-        the best by words, then those of the first items.
+        """Fill `pieces` with candidates for comparison by meaning: the best by words, then those of
+        the first items.
         """
         by_name = {item.name: item for item in order}
         first: dict[str, list[Span]] = {}
@@ -138,35 +133,37 @@ class Chooser:
             yield number
 
     def reorder(self, order: Sequence[Item], similar: Mapping[str, float]) -> list[Item]:
-        """The order by words and by meaning together; `similar` is by digest_of(piece.text)."""
+        """The items by words and meaning combined; `similar` maps digest_of(piece.text) to the
+        similarity.
+        """
         near = {place: similar[digest]
                 for place, digest in self._compared.items() if digest in similar}
         self._spots = fuse_spots(self._spots, near)
         return self._by_spots(order)
 
     def _by_spots(self, items: Sequence[Item]) -> list[Item]:
-        """Those with the best pieces first."""
+        """The items, those with the best pieces first."""
         best: dict[str, int] = {}
         for place, spot in enumerate(self._spots):
             best.setdefault(spot.name, place)
         return sorted(items, key=lambda item: best.get(item.name, len(self._spots)))
 
     def _names_cost(self, items: Sequence[Item]) -> int:
-        """The most that naming what is left out takes."""
+        """The most tokens that the names of left-out items may take."""
         longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
         return self.estimator.text(", ".join(longest), self.model) + SMALLEST
 
     def _take_pictures(self, room: int, choice: Choice) -> Iterator[int]:
-        """Take the pictures that nobody named, up to their share."""
+        """Take pictures that were not named, up to their share of the room."""
         most = min(room, choice.tokens + self._pictures.share)
         yield from self._take_images(self._pictures.others(), most, choice)
 
     def _take_images(self, items: Sequence[Item], most: int, choice: Choice) -> Iterator[int]:
-        """Take pictures while the choice has no more tokens than `most`."""
+        """Take pictures while the choice has at most `most` tokens."""
         for item in items:
             item.tokens, item.included = IMAGE_TOKENS, ""
             if not self._pictures.vision:
-                choice.faults.append(Fault(item.name, "this model sees no pictures"))
+                choice.faults.append(Fault(item.name, "this model cannot see pictures"))
             elif choice.tokens + item.tokens > most:
                 choice.left_out.append(item)
             else:
@@ -191,7 +188,7 @@ class Chooser:
         return True
 
     def _take_all(self, items: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
-        """Take everything, if it fits as it is."""
+        """Take everything if all of it fits."""
         pieces: list[Piece] = []
         faults: list[Fault] = []
         used = choice.tokens
@@ -212,9 +209,7 @@ class Chooser:
 
     def _rank(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice,
               order: list[Item]) -> Iterator[int]:
-        """Order the items by what they have to do with the question,
-        and find the spots in the likeliest.
-        """
+        """Order the items by relevance, and find the relevant pieces of the best ones."""
         scores: list[float] = []
         likely: list[int] = []
         yield from self._score(items, terms, choice, scores, likely)
@@ -241,8 +236,8 @@ class Chooser:
     def _score(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice,
                scores: list[float],
                likely: list[int]) -> Iterator[int]:
-        """Fill `scores` of all items, roughly, and `likely` with the places of
-        those in which a word occurs.
+        """Fill `scores` with approximate scores of all items, and `likely` with the indices of
+        those that contain a word of the question.
         """
         words = [term.stem for term in terms]
         scores += [name_score(item.name, words) + item.named for item in items]
@@ -271,5 +266,5 @@ class Chooser:
 
 
 def _by_depth(items: Sequence[Item]) -> list[int]:
-    """The places of the items, those near the top of the folder first."""
+    """The indices of the items, those near the top of the folder first."""
     return sorted(range(len(items)), key=lambda place: items[place].name.count("/"))

@@ -21,7 +21,7 @@ MOST_READ = 64 << 20      # after which it is stopped
 
 
 def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
-    """Run the command line in a shell in `root`, without input; both of its outputs count."""
+    """Run a command line in a shell in `root`, without input; reads standard output and error."""
     try:
         process = subprocess.Popen(source.target, shell=True, cwd=root, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE,
@@ -39,8 +39,8 @@ def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Fo
 
 
 def _read(stream: IO[bytes]) -> tuple[bytes, int]:
-    """The beginning and the end of what is printed, in whole lines where it is cut,
-    and how many bytes are not in it.
+    """(output, number of bytes left out); long output is reduced to whole lines from its beginning
+    and end.
     """
     half = MOST_BYTES // 2
     with stream:
@@ -62,7 +62,7 @@ def _found(source: Source, data: bytes, code: int, left_out: int) -> Found:
     if not text.strip():
         return Fault(source.name, "printed nothing" if code == 0
                      else f"printed nothing and ended with {code}")
-    # nobody read on: how it ended is our doing, whatever its code says
+    # if reading stopped early, we ended the command, whatever its exit code says
     endless = left_out + len(data) >= MOST_READ
     notes = ["was stopped" if code < 0 or endless else f"ended with {code}"] if code else []
     notes += ([f"only the first and last {MOST_BYTES >> 21} MB of its output were read"] if left_out
@@ -72,7 +72,7 @@ def _found(source: Source, data: bytes, code: int, left_out: int) -> Found:
 
 
 def _watch(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
-    """End the command when its time is over or nobody waits for it any more."""
+    """End the command when its time is up or when `stop` is set."""
     end = time.monotonic() + MOST_SECONDS
     while process.poll() is None:
         if stop.wait(0.05) or time.monotonic() > end:

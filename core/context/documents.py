@@ -1,6 +1,4 @@
-"""PDF and Office documents as text, read in a child process with limits,
-for such files can be hostile.
-"""
+"""Converts PDF and Office documents to text in a limited child process: files may be hostile."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ MOST_CHARACTERS = 8 << 20
 MOST_SECONDS = 20.0
 MOST_ELEMENTS = 2_000_000
 MOST_WITHIN = 200_000        # elements in one paragraph or cell
-MOST_MARKS = 2_000_000       # < in a part of a Word file
-MOST_UNPACKED = 64 << 20     # bytes of a document's parts: a small zip can hold terabytes
+MOST_MARKS = 2_000_000       # "<" characters in a part of a Word file
+MOST_UNPACKED = 64 << 20     # bytes of a document's parts: a small zip file can contain terabytes
 HINT = "pip install -r requirements-docs.txt"
 SAVE_AGAIN = "Save it again in a program that can open it, or as text."
 SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
@@ -30,9 +28,10 @@ SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
 
 
 def document_text(item: Item, data: bytes, process: LimitedProcess | None = None) -> str:
-    """The words of a document, in this child or one of its own. Notes what was left out.
+    """The text of a document, converted in `process` or in a new child process.
 
-    Raises ContextError when its reader is not installed or it cannot be read.
+    Sets item.note to what was left out. Raises ContextError if its reader is not installed or it
+    cannot be read.
     """
     call = process.call if process is not None else run_limited
     arguments = {"path": item.path, "name": item.name}
@@ -47,7 +46,7 @@ def document_text(item: Item, data: bytes, process: LimitedProcess | None = None
 
 
 def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
-    """The words of a document, and what was left out."""
+    """(text of a document, note on what was left out). Runs in the child process."""
     ending = path.rsplit(".", 1)[-1].lower()
     readers: dict[str, Callable[[bytes], Iterator[str]]] = {
         "pdf": _pdf, "docx": _docx, "pptx": _slides, "xlsx": _sheets, "odt": _open_document}
@@ -61,13 +60,13 @@ def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
         raise
     except RecursionError as problem:
         raise ContextError(f"{name}: is nested too deeply", SAVE_AGAIN) from problem
-    except Exception as problem:   # the readers raise almost anything for a broken file
-        raise ContextError(f"{name}: is broken or protected "
+    except Exception as problem:   # the readers raise almost anything for a damaged file
+        raise ContextError(f"{name}: is damaged or protected "
                            f"({type(problem).__name__})", SAVE_AGAIN) from problem
 
 
 def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:
-    """Join the parts until there is enough of them, and note what was left out."""
+    """(the joined parts up to the limit, note on what was left out)."""
     end = time.monotonic() + MOST_SECONDS
     kept: list[str] = []
     size = 0
@@ -83,7 +82,7 @@ def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:
     text = "\n".join(kept).strip()
     if not text:
         raise ContextError(
-            f"{name}: {'is too large when unpacked' if note else 'holds no text (a scan?)'}")
+            f"{name}: {'is too large when unpacked' if note else 'contains no text (a scan?)'}")
     return text, note
 
 
@@ -91,7 +90,7 @@ def _pdf(data: bytes) -> Iterator[str]:
     import logging
 
     import pypdf  # type: ignore[import-not-found,unused-ignore]  # an optional extra
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)   # it reports every oddity of a file
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)   # it logs every irregularity of a file
     reader = pypdf.PdfReader(io.BytesIO(data))
     for number, page in enumerate(reader.pages[:MOST_PAGES], 1):
         words = page.extract_text()
@@ -135,7 +134,7 @@ def _sheets(data: bytes) -> Iterator[str]:
             if element.tag == f"{space}c":
                 cells.append(_cell(element, shared, space))
                 size += len(cells[-1])
-            # one long text can stand in any number of cells
+            # any number of cells may refer to the same long text
             if element.tag != f"{space}c" or size > MOST_CHARACTERS:
                 yield " | ".join(cells)
                 cells, size = [], 0
@@ -156,22 +155,19 @@ def _open_document(data: bytes) -> Iterator[str]:
 
 
 class _Enough(Exception):
-    """A document has more in it than is read."""
+    """The limit for one document is reached."""
 
 
 class _Limit:
-    """How much of one document is looked at.
-
-    A few kilobytes of zip can hold millions of empty elements.
-    """
+    """Limits how much of one document is parsed: a small zip file may have millions of elements."""
 
     def __init__(self) -> None:
         self._end = time.monotonic() + MOST_SECONDS
         self._seen = 0
 
     def walk(self, part: IO[bytes], *wanted: str, ends: str = "") -> Iterator[Any]:
-        """The wanted elements, not those within one another, and the `ends` around them;
-        each is gone after its turn.
+        """The wanted elements (without nested ones) and the `ends` around them; each is released
+        after it was yielded.
 
         Raises _Enough.
         """
@@ -201,8 +197,7 @@ class _Limit:
 
 
 def _drop(element: Any) -> None:
-    """Let go of an element and of what stands before it;
-    the parser still needs the element itself.
+    """Release an element's content and the elements before it; the parser needs the element itself.
     """
     element.clear()
     parent = element.getparent()
@@ -211,7 +206,7 @@ def _drop(element: Any) -> None:
 
 
 def _parts(data: bytes, pattern: str) -> Iterator[IO[bytes]]:
-    """The XML parts whose names match, in the order of their numbers."""
+    """The XML parts with matching names, in numerical order."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED:
             raise ValueError("too large when unpacked")

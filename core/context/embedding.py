@@ -33,9 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Embedder:
-    """One for a conversation. With `store` None, what was asked for is kept in memory only.
+    """Compares texts by meaning for one conversation. With `store` None, embeddings are kept in
+    memory only.
 
-    A failure is told once; what wants to know then does without.
+    A failure is reported once; until a later attempt succeeds, texts are not compared by meaning.
     """
 
     def __init__(self, model: str, embed: Embed, store: Store | None = None) -> None:
@@ -43,26 +44,26 @@ class Embedder:
         self._embed = embed
         self._held: dict[str, Vector[float]] = {}
         self._rests_until = 0.0
-        self._kept_from = 0.0       # when the store is tried again
+        self._kept_from = 0.0       # the time from which the store is tried again
         self._told = False
         self._news = ""
 
     def take_news(self) -> str:
-        """What the user should be told, once."""
+        """The notice for the user, returned once; "" without one."""
         news, self._news = self._news, ""
         return news
 
     async def similarities(self, question: str, texts: Sequence[str],
                            progress: Progress | None = None) -> dict[str, float]:
-        """The cosine of each text with the question, by digest_of(text);
-        empty when it cannot be had.
+        """The cosine similarity of each text to the question, by digest_of(text); empty if it is
+        not available.
         """
         if not question.strip() or not texts or time.monotonic() < self._rests_until:
             return {}
         wanted = {digest_of(text): text for text in (question, *texts)}
         try:
             vectors = await self._vectors(wanted, progress)
-        except Exception as problem:    # whatever it is: this only makes a choice better
+        except Exception as problem:    # never fatal: embeddings only improve the choice
             self._failed(problem)
             return {}
         return await _compared(vectors, digest_of(question))
@@ -76,15 +77,15 @@ class Embedder:
             reason = (problem.message if isinstance(problem, ChatError)
                       else f"{type(problem).__name__}: {problem}")
         if not self._told:
-            self._news = ("The context is ranked by its words alone, without the embeddings of "
+            self._news = ("The context is ranked by words alone, without the embeddings of "
                           f"{self.model}: {reason}")
         self._told = True
 
     async def _vectors(self, wanted: Mapping[str, str],
                        progress: Progress | None) -> dict[str, Vector[float]]:
-        """Those of all wanted texts.
+        """The embeddings of all wanted texts.
 
-        What is kept in another length than the model gives now is asked for again.
+        Stored ones with another length than the model's current ones are requested again.
         """
         found = self._known(list(wanted))
         if len({len(vector) for vector in found.values()}) > 1:
@@ -116,7 +117,7 @@ class Embedder:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         if len(answer) != len(wanted):
-            raise BadResponse(f"{len(wanted)} embeddings were asked for, {len(answer)} came.")
+            raise BadResponse(f"{len(wanted)} embeddings were requested, {len(answer)} received.")
         return {digest: _unit(vector) for digest, vector in zip(wanted, answer, strict=True)}
 
     def _known(self, digests: Sequence[str]) -> dict[str, Vector[float]]:
@@ -126,7 +127,7 @@ class Embedder:
             try:
                 stored = self.store.vectors(self.model, left)
             except StoreError:
-                stored = {}     # asked for again
+                stored = {}     # requested again
             read = {digest: vector for digest, blob in stored.items() if (vector := unpacked(blob))}
             found |= read
             self._hold(read)
@@ -142,7 +143,7 @@ class Embedder:
                                    MOST_KEPT)
         except StoreError as error:
             log.info("embeddings are not kept: %s", error.message)
-            # waiting for a locked database stops everything else
+            # waiting for a locked database would block everything else
             self._kept_from = time.monotonic() + REST
 
     def _hold(self, new: Mapping[str, Vector[float]]) -> None:
@@ -169,15 +170,15 @@ async def _compared(vectors: Mapping[str, Vector[float]], question: str) -> dict
 
 
 def _unit(vector: Sequence[float]) -> Vector[float]:
-    """The direction alone. One without a direction is near to nothing."""
+    """The vector scaled to length 1; a zero vector is unchanged and similar to nothing."""
     length = math.hypot(*vector)
     if not vector or not math.isfinite(length):
-        raise BadResponse("an embedding holds what is no number.")
+        raise BadResponse("an embedding contains a value that is not a number.")
     return array.array("f", [number / length for number in vector] if length else vector)
 
 
 def packed(vector: Vector[float]) -> bytes:
-    """float32, little end first, on every machine."""
+    """The vector as bytes: float32, little-endian on every machine."""
     if sys.byteorder == "big":
         vector = vector[:]
         vector.byteswap()
@@ -185,7 +186,7 @@ def packed(vector: Vector[float]) -> bytes:
 
 
 def unpacked(blob: bytes) -> Vector[float] | None:
-    """None for what is no vector."""
+    """The vector in these bytes; None if they are not valid."""
     if not blob or len(blob) % 4:
         return None
     vector = array.array("f", blob)

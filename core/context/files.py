@@ -1,4 +1,4 @@
-"""Finds files in folders by the rules of .gitignore, and reads them in any encoding."""
+"""Finds files in folders, following .gitignore, and reads them in any encoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from core.tools.limited_process import LimitedProcess
 
-MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
+MOST_BYTES = 16 << 20      # bytes of one file that are read; a note says that the rest is not
 MOST_LOOKED_AT = 2_000     # names in a folder among which one that was meant is looked for
 MOST_IMAGE = 20 << 20      # bytes of one picture
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
@@ -59,7 +59,7 @@ class Rules(NamedTuple):
 
 def load_files(source: Source, grep: Sequence[str] = (), root: str = "",
                guard: Guard = UNGUARDED) -> Iterator[Found]:
-    """What a file, folder or glob gives; names are relative to `root`."""
+    """The items and faults of a file, folder or glob; names are relative to `root`."""
     root = os.path.abspath(root)
     target = os.path.normpath(os.path.join(root, source.target))
     try:
@@ -101,7 +101,7 @@ def why(problem: OSError) -> str:
 
 
 def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[Found]:
-    """A file that the user named: no rule leaves it out, but it has to be a file."""
+    """A file that the user named: rules do not apply, but it must be a regular file."""
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         yield Fault(source.name, "is a folder")
@@ -146,7 +146,7 @@ def _relative(path: str, root: str) -> str:
 
 
 def wanted(name: str, grep: Sequence[str]) -> bool:
-    """Whether --context-grep lets a file in: by ending, name or pattern of its path."""
+    """Whether --context-grep includes a file, by its ending, name or a pattern of its path."""
     if not grep:
         return True
     base = name.rsplit("/", 1)[-1]
@@ -163,9 +163,9 @@ def wanted(name: str, grep: Sequence[str]) -> bool:
 
 def walk(top: str, source: Source, grep: Sequence[str], root: str,
          guard: Guard = UNGUARDED) -> Iterator[Found]:
-    """The files below a folder (absolute path), in order of name.
+    """The files below a folder (absolute path), sorted by name.
 
-    Links are not followed, so a cycle cannot be walked.
+    Symbolic links are not followed, so cycles are impossible.
     """
     if not os.access(top, os.R_OK | os.X_OK):
         yield Fault(source.name, "permission denied")
@@ -192,10 +192,7 @@ def walk(top: str, source: Source, grep: Sequence[str], root: str,
 def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rules, ...],
               source: Source, grep: Sequence[str],
               root: str) -> Iterator[Found]:
-    """The files of one folder.
-
-    They are not looked at: 50,000 calls of stat() take longer than all the rest.
-    """
+    """The files of one folder, without calling stat(), which would take most of the time."""
     begin = _relative(folder, root)
     begin = "" if begin in (".", root) else begin + "/"
     for entry in entries:
@@ -211,7 +208,7 @@ def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rul
 
 
 def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...]) -> str:
-    """The rule that leaves an entry out, or nothing."""
+    """The name of the rule that leaves an entry out; "" if none does."""
     name = entry.name
     if name[0] == ".":
         return "hidden"
@@ -242,7 +239,7 @@ def kind_of(name: str) -> ItemKind:
 
 
 def _is_ignored(path: str, folder: bool, rules: tuple[Rules, ...]) -> bool:
-    """The nearest .gitignore that says anything decides."""
+    """Whether a path is ignored; the nearest .gitignore with a matching rule decides."""
     for top, quick, spec in reversed(rules):
         name = path[top:] + "/" if folder else path[top:]
         if quick.match(name):
@@ -267,8 +264,8 @@ def _with_rules(rules: tuple[Rules, ...], folder: str) -> tuple[Rules, ...]:
     sources = [pattern.regex.pattern for pattern in spec.patterns if pattern.regex is not None]
     if not sources:
         return rules
-    # One regular expression over all patterns rejects most names in a microsecond; the few
-    # others ask the library.
+    # One regular expression for all patterns rejects most names in a microsecond; only the others
+    # are passed to the library.
     joined = "|".join(f"(?:{re.sub(r'[(][?]P<[^>]*>', '(?:', text)})" for text in sources)
     return (*rules, Rules(len(folder.rstrip(os.sep)) + 1, re.compile(joined), spec))
 
@@ -283,7 +280,7 @@ def _is_pattern(line: str) -> bool:
 
 
 def _outer_rules(top: str) -> tuple[Rules, ...]:
-    """The rules of the folders above, up to the top of the repository; none outside of one."""
+    """The rules of the parent folders up to the repository's root; none outside a repository."""
     above: list[str] = []
     folder = top
     while not os.path.lexists(os.path.join(folder, ".git")):
@@ -301,9 +298,9 @@ def _outer_rules(top: str) -> tuple[Rules, ...]:
 # ---- reading
 
 def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | None = None) -> str:
-    """The text of a file now; a document is read in this child process. Notes what was cut.
+    """The current text of a file; a document is converted in the child `process`.
 
-    Raises ContextError for one that is not text or cannot be read.
+    Sets item.note to what was cut. Raises ContextError if it is not text or cannot be read.
     """
     try:
         with BufferedReader(open_item(item, guard)) as file:
@@ -332,9 +329,8 @@ def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | No
 
 
 def _both_ends(file: IO[bytes], size: int) -> bytes:
-    """The beginning and the end of a log, in whole lines: the newest lines are at its end.
-
-    Empty when that is not text.
+    """The beginning and end of a large file (such as a log, with its newest lines at the end), in
+    whole lines; empty if it is not text.
     """
     half = MOST_BYTES // 2 - 200
     head = file.read(half)
@@ -348,7 +344,7 @@ def _both_ends(file: IO[bytes], size: int) -> bytes:
 
 
 def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
-    """A picture as the model gets it. Raises ContextError."""
+    """A picture in the form that is sent to models. Raises ContextError."""
     import base64
     try:
         with BufferedReader(open_item(item, guard)) as file:
@@ -362,8 +358,8 @@ def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
 
 
 def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
-    """Say at once what a named file cannot be read for;
-    a document is converted here and keeps its text.
+    """Raise ContextError if a named file cannot be read; a document is converted now, and its text
+    kept.
     """
     if item.kind == "document":
         item.text = read_text(item, guard)
@@ -378,11 +374,10 @@ def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
 
 
 def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
-    """Bytes as text, and a note where their encoding had to be guessed.
+    """(text, note on the encoding if it was guessed).
 
-    Raises ContextError for binary data.
-
-    `cut` says that more bytes follow: the last character may be incomplete.
+    `cut`: more bytes follow, so the last character may be incomplete. Raises ContextError for
+    binary data.
     """
     try:
         return read_as_text(data, cut=cut)

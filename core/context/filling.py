@@ -29,9 +29,9 @@ BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is 
 
 @dataclass(slots=True)
 class Choice:
-    """What was chosen.
+    """The chosen context.
 
-    `searched` and `by_name` say how many items were ranked by their text and by their name alone.
+    `searched` and `by_name` are the numbers of items ranked by their text and by their name only.
     """
 
     pieces: list[Piece] = field(default_factory=list)
@@ -45,11 +45,11 @@ class Choice:
 
 
 class Filling:
-    """Fills one choice: the best pieces, what is around them, then the items that are
-    left, while there is room.
+    """Fills one choice: the best pieces, the pieces around them, then the remaining items, while
+    there is room.
 
-    What is shown already takes its room too, so that a follow-up question brings in only what it
-    would choose before that.
+    What is already shown counts towards the room, so that a follow-up question adds only what is
+    more relevant than that.
     """
 
     def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice,
@@ -57,7 +57,7 @@ class Filling:
         self._reader, self._order, self._room, self._choice, self._shown = (reader, order, room,
                                                                             choice, shown)
         self._items = {item.name: item for item in order}
-        self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
+        self._spans: dict[str, list[Span]] = {}       # the chosen parts of each item
         self._numbers: dict[str, LineNumbers] = {}
         self._faulty: set[str] = set()
 
@@ -78,7 +78,7 @@ class Filling:
         return self._room - self._choice.tokens
 
     def _outline(self, spots: Sequence[Spot], room: int) -> None:
-        """Name what else is in the files that are in here in part, and in those that came next."""
+        """Add outlines of the files that are included in part, and of the next most relevant."""
         found = dict.fromkeys(spot.name for spot in spots) if room else {}
         missing = [self._items[name]
                    for name in (*self._spans, *(name for name in found if name not in self._spans))]
@@ -124,7 +124,7 @@ class Filling:
         cost = sum(map(self._reader.cost, pieces))
         if any(start == span[1] or end == span[0] for start, end in spans):
             bare = Piece(item.name, item.kind, "", 1, 1, 2, item.note)
-            cost -= self._reader.cost(bare) - 1     # it joins its neighbour, in the same marks
+            cost -= self._reader.cost(bare) - 1     # it is joined to its neighbour
         if cost > self._left:
             return False
         self._choice.tokens += cost
@@ -134,8 +134,7 @@ class Filling:
         return True
 
     def _take_around(self) -> Iterator[int]:
-        """The pieces beside those that are taken, of the best items first;
-        of named items all that fits.
+        """Take the pieces next to the chosen ones, best items first; of named items all that fit.
         """
         for number, (name, spans) in enumerate(list(self._spans.items())):
             item = self._items[name]
@@ -174,13 +173,12 @@ class Filling:
             self._take_any()
 
     def _is_too_large(self, item: Item) -> bool:
-        """Whether it is not worth reading for what is left of the room."""
+        """Whether an item is too large for the remaining room to be worth reading."""
         return item.text is None and (bytes_to_tokens(item.bytes) > self._left * MOST_OVER
                                       or self._reader.is_slow(item))
 
     def _take_any(self) -> None:
-        """When nothing fits whole and no word of the question occurs,
-        the beginning of the first item is better than nothing.
+        """Take the beginning of the first item if no item fits and no word of the question occurs.
         """
         for item in self._order[:MOST_MISSES]:
             if item.name not in self._faulty and self._take_beginning(item):
@@ -216,7 +214,7 @@ class Filling:
         self._choice.faults.append(fault_of(item, problem))
 
     def _write(self) -> None:
-        """The pieces of what is taken in part; neighbours become one."""
+        """Write the chosen parts to the choice; adjacent ones are joined."""
         for name, spans in self._spans.items():
             item, text = self._items[name], self._reader.text(self._items[name])
             pieces = cut(name, item.kind, text, join_spans(spans, text), item.note,

@@ -1,6 +1,4 @@
-"""The plain values that loading gives: items that can be shown to the model,
-and faults of those that cannot.
-"""
+"""The results of loading: items that can be sent to the model, and faults of others."""
 
 from __future__ import annotations
 
@@ -18,15 +16,13 @@ Included = Literal["", "whole", "pieces"]
 
 @dataclass(slots=True)
 class Item:
-    """One thing that the model can be shown.
+    """One source of text or one picture.
 
-    `text` is None for a file, which is read when it is wanted.
-
-    `name` is unique within a set and is what the model sees as its source; `origin` is the
-    source that brought it. `size` is bytes, -1 before anybody asked; `stamp` the file's time of
-    change in nanoseconds. `named` says that the user named this very thing. `kept`: only what
-    was sent of it is known, it cannot be read again. `why` says what of it is in the last
-    request, and for what reason.
+    `text` is None for a file, which is read when needed. `name` is unique within a set, and the
+    model sees it as the source; `origin` is the user's source that contains it. `size` is in bytes,
+    -1 until it is determined; `stamp` is the file's modification time in nanoseconds. `named`: the
+    user named this item itself. `kept`: only the parts sent earlier are known, it cannot be read
+    again. `why` says which part of it is in the last request, and why.
     """
 
     name: str
@@ -46,7 +42,7 @@ class Item:
 
     @property
     def bytes(self) -> int:
-        """The size; a file that was only listed is looked at now. 0 when it is gone."""
+        """The size in bytes, determined now if necessary; 0 if the file was deleted."""
         if self.size < 0:
             try:
                 self.size = os.stat(self.path).st_size
@@ -57,7 +53,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was asked for and could not be loaded, why, and what helps where known."""
+    """A source that could not be loaded, why, and a hint if one is known."""
 
     name: str
     reason: str
@@ -69,9 +65,8 @@ class Fault:
 
 @dataclass(slots=True)
 class Loaded:
-    """The result of loading.
-
-    `aside` counts what a folder's rules left out, by reason (hidden, ignored, binary ...).
+    """The result of loading; `aside` counts files left out by rules, by reason (hidden, ignored,
+    binary, ...).
     """
 
     items: list[Item] = field(default_factory=list)
@@ -97,7 +92,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A file that a rule left out."""
+    """A file that a rule left out, with the reason."""
 
     reason: str
 

@@ -1,5 +1,4 @@
-"""Loads the sources of one conversation: what the user named,
-and what was attached to the session before.
+"""Loads the sources of one conversation: those the user names, and those stored with its session.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from core.messages import Message
 from db import Store
 
 T = TypeVar("T")
-SLICE = 0.02               # seconds of work between two looks at the event loop
-MOST_FAULTS = 3            # that an error names
-Ask = Callable[[str], Awaitable[bool]]            # asks the user this question; True for yes
+SLICE = 0.02               # seconds of work after which the event loop may run
+MOST_FAULTS = 3            # faults that an error names
+Ask = Callable[[str], Awaitable[bool]]            # asks the user a question; True for yes
 
 
 class LoadedSources:
-    """The sources of one conversation and what they gave. All of it belongs to one thread.
+    """The sources of one conversation and their items; to be used from one thread.
 
-    `root` is where relative names start; `store` holds earlier sessions, of which `session` is the
-    one that is going on. `ask` asks the user before a command runs or a secret file is read;
-    without it neither happens. `stdin` is what was piped in, for the source "-". `protected` are
-    files and directories of which nothing is ever loaded.
+    `root` is the directory of relative names. `store` contains earlier sessions; `session` is the
+    current one. `ask` asks the user before a command runs or a secret file is read; without it,
+    neither is done. `stdin` is the piped text, for the source "-". `protected` are files and
+    directories that are never loaded.
     """
 
     def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None,
@@ -48,14 +47,12 @@ class LoadedSources:
         self.sources: list[Source] = []
         self.loaded: dict[str, Loaded] = {}
         self.guard = Guard(protected)
-        self._roots: dict[str, str] = {}  # where the names of a restored source start, by its name
-        self._dropped: dict[str, list[str]] = {}     # items that were taken out of a source
+        self._roots: dict[str, str] = {}  # the directory of a restored source's relative names
+        self._dropped: dict[str, list[str]] = {}     # items that were removed from a source
 
     @property
     def items(self) -> list[Item]:
-        """Everything that was loaded; the same file from two sources counts once,
-        under the first.
-        """
+        """All loaded items; a file from two sources is listed once, under the first."""
         found: dict[str, Item] = {}
         for source in self.sources:
             for item in self.loaded[source.name].items:
@@ -67,9 +64,9 @@ class LoadedSources:
         return [fault for source in self.sources for fault in self.loaded[source.name].faults]
 
     async def add(self, text: str) -> list[Fault]:
-        """Load what one --context argument names.
+        """Load the sources of one --context argument and return the faults.
 
-        Returns the faults; raises ContextError when nothing at all was loaded.
+        Raises ContextError if nothing was loaded.
         """
         sources = [source for source in unique(parse_context_arg(text, self.root))
                    if source.name not in self.loaded]
@@ -84,13 +81,13 @@ class LoadedSources:
         return faults
 
     def put(self, item: Item) -> None:
-        """Add one thing that was read elsewhere, or put it in the place of what had its name."""
+        """Add an item that was read elsewhere, replacing one of the same name."""
         source = Source("resource", item.name, item.name)
         self.sources = [*(known for known in self.sources if known.name != item.name), source]
         self.loaded[item.name] = Loaded([item])
 
     def drop(self, name: str) -> int:
-        """Take a source, or one item of it, out; returns how many items went.
+        """Remove a source or one item; return the number of items removed.
 
         Raises ContextError for an unknown name.
         """
@@ -109,21 +106,21 @@ class LoadedSources:
         return before - len(self.items)
 
     def forget_empty(self) -> None:
-        """Drop the sources of which nothing is left."""
+        """Remove sources without items."""
         for source in [source for source in self.sources if not self.loaded[source.name].items]:
             self.sources.remove(source)
             del self.loaded[source.name]
 
     def holds(self, things: Collection[tuple[str, str]]) -> bool:
-        """Whether each of these (source, name of the item) is attached still."""
+        """Whether each of these (source, name of the item) is still attached."""
         names = {source.name: {item.name for item in self.loaded[source.name].items}
                  for source in self.sources}
         return all(name in names.get(source, ()) for source, name in things)
 
     async def refresh(self) -> list[Fault]:
-        """Load every source again.
+        """Load all sources again and return the faults.
 
-        One that gives nothing any more keeps what it gave; its faults say so.
+        A source that gives nothing any more keeps its earlier items.
         """
         faults: list[Fault] = []
         for source in self.sources:
@@ -132,11 +129,11 @@ class LoadedSources:
             if loaded.items:
                 self.loaded[source.name] = loaded
             else:
-                faults.append(Fault(source.name, "gives nothing now; what it gave before stays"))
+                faults.append(Fault(source.name, "gives nothing now; its earlier text is kept"))
         return faults
 
     def kept(self) -> list[KeptSource]:
-        """The sources as their session keeps them."""
+        """The sources in the form that is stored with the session."""
         return [KeptSource(source, self._roots.get(source.name, self.root),
                            tuple(self._dropped.get(source.name, ())))
                 for source in self.sources]
@@ -176,7 +173,7 @@ class LoadedSources:
 
     async def _load(self, source: Source) -> Loaded:
         if source.kind == "resource":
-            return self.loaded[source.name]      # who put it here can read it again
+            return self.loaded[source.name]      # only its owner, who called put(), can reload it
         loaded = Loaded()
         if source.kind == "command" and not await self._agrees("Run this, and attach what it "
                                                                f"prints?\n  {source.target}"):
@@ -196,9 +193,7 @@ class LoadedSources:
         return self.ask is not None and await self.ask(question)
 
     async def _may_show(self, source: Source) -> bool:
-        """Whether a source may go to the model: what holds keys or passwords
-        only when the user agrees.
-        """
+        """Whether a source may be sent: files with keys or passwords only if the user agrees."""
         path = os.path.join(self._root_of(source), source.target)
         if not self.guard.needs_consent(path):
             return True
@@ -209,10 +204,10 @@ class LoadedSources:
 
     def _way_out(self, source: Source) -> str:
         return ("you declined" if self.ask
-                else f"nobody can be asked here. Use --context - < {source.name} to send it anyway")
+                else f"you cannot be asked here. Use --context - < {source.name} to send it anyway")
 
     def _find(self, source: Source, loaded: Loaded) -> Iterator[int]:
-        """Load a source that is quick or can be interrupted between its items."""
+        """Load a source that is fast or can be interrupted between items."""
         for number, found in enumerate(self._found(source)):
             loaded.add(found)
             yield number
@@ -233,8 +228,7 @@ class LoadedSources:
         return self._roots.get(source.name, self.root)
 
     async def _slices(self, steps: Iterator[int], what: str) -> None:
-        """Run through the steps, giving way to the event loop now and then:
-        so that Ctrl-C and progress work.
+        """Run the steps, letting the event loop run now and then so that Ctrl-C and progress work.
         """
         due = time.monotonic() + SLICE
         for number in steps:
@@ -246,9 +240,7 @@ class LoadedSources:
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """The result of `work`, done beside the event loop in a thread that the end of the
-    program does not wait for.
-    """
+    """The result of `work`, run in a daemon thread: the program may end without waiting for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -273,10 +265,7 @@ async def in_own_thread(work: Callable[[], T]) -> T:
 
 
 async def _in_thread(source: Source, loaded: Loaded, root: str, guard: Guard) -> None:
-    """Load what waits for something else, beside the event loop.
-
-    When it is cancelled, the thread is told to stop.
-    """
+    """Load a source that waits for something, in a thread; cancelling stops the thread."""
     stop = threading.Event()
     try:
         for found in await in_own_thread(lambda: _load_waiting(source, root, stop, guard)):
@@ -300,8 +289,8 @@ def _load_waiting(source: Source, root: str, stop: threading.Event, guard: Guard
 
 def nothing_loaded(text: str, faults: Sequence[Fault],
                    results: Sequence[tuple[Source, Loaded]] = ()) -> ContextError:
-    """The error for a request of which nothing came;
-    says why for each part, or which rules left everything out.
+    """The error for sources of which nothing was loaded, with the reason for each, or with the
+    rules that left everything out.
     """
     reasons = [str(fault) for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:

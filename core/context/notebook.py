@@ -1,4 +1,4 @@
-"""A Jupyter notebook as the text of its cells and their outputs, without pictures."""
+"""Converts a Jupyter notebook to the text of its cells and outputs, without pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def notebook_text(text: str) -> tuple[str, str]:
-    """The cells in order and a note of what was left out. What is not a notebook stays as it is."""
+    """(text of the cells in order, note on what was left out); other text is returned unchanged."""
     try:
         document = json.loads(text)
         cells = document["cells"]
@@ -38,10 +38,7 @@ def _cell(number: int, cell: dict[str, Any], left: list[int]) -> Iterator[str]:
 
 
 def _output(output: dict[str, Any]) -> str:
-    """What an output says in words; empty for a picture.
-
-    A picture's text form only names its class.
-    """
+    """The text of an output; "" for a picture, whose text form only names its class."""
     if output.get("output_type") == "error":
         return f"{output.get('ename')}: {output.get('evalue')}"
     data = output.get("data")

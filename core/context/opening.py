@@ -1,6 +1,4 @@
-"""Opens the files of the context; none of the program's own,
-and those of keys and passwords only with consent.
-"""
+"""Opens files for context, but never the program's own, and key files only with consent."""
 
 from __future__ import annotations
 
@@ -16,17 +14,17 @@ from core.tools import ToolContext, real_roots
 from core.tools.guards.files import DATABASE_PARTS, protected_ids
 from core.tools.guards.secret_files import holds_secret, is_secret_path, read_head
 
-OURS = "holds Stream Chat's own data"
+OURS = "contains Stream Chat's own data"
 SECRET = "looks like a file of keys or passwords"
 FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
          | getattr(os, "O_BINARY", 0)
          | getattr(os, "O_NOCTTY", 0))
-FRESH = 1.0      # seconds that the identities of our own files are known for
+FRESH = 1.0      # seconds for which the inode numbers of our own files are cached
 
 
 class Guard:
-    """What is not given to a model: the program's own files (`protected`) never,
-    files of keys only with the user's consent.
+    """Decides which files may be sent to a model: the program's own (`protected`) never, key files
+    only with the user's consent.
     """
 
     def __init__(self, protected: Sequence[str] = ()) -> None:
@@ -35,23 +33,21 @@ class Guard:
         self._folders = tuple(place.rstrip(os.sep) + os.sep for place in self.protected)
         self._ids: frozenset[tuple[int, int]] = frozenset()
         self._looked = -FRESH
-        self._agreed: tuple[str, ...] = ()      # real paths that the user agreed to show
+        self._agreed: tuple[str, ...] = ()      # real paths that the user agreed to send
 
     def agree(self, path: str) -> None:
-        """The user wants this file, or what is below this folder,
-        to be shown although it looks secret.
-        """
+        """Record the user's consent to send this file, or everything below this folder."""
         self._agreed = (*self._agreed, os.path.realpath(path))
 
     def is_secret_place(self, path: str) -> bool:
-        """Whether a real path names keys or passwords that the user has not agreed to show."""
+        """Whether a real path suggests keys or passwords, without the user's consent."""
         for place in self._agreed:
             if path == place or path.startswith(place.rstrip(os.sep) + os.sep):
                 return is_secret_path(path[len(place):])
         return is_secret_path(path)
 
     def is_secret(self, path: str, descriptor: int) -> bool:
-        """The same of an open file, by its name and by how it begins."""
+        """Whether an open file looks like keys or passwords, by its path and its beginning."""
         real = _real_path(path, descriptor)
         return (self.is_secret_place(real) or real not in self._agreed
                 and holds_secret(read_head(descriptor)))
@@ -76,14 +72,11 @@ class Guard:
             os.close(descriptor)
 
     def holds(self, path: str) -> bool:
-        """Whether a real path is one of ours."""
+        """Whether a real path belongs to the program's own files."""
         return path in self._files or path.startswith(self._folders)
 
     def is_ours(self, path: str, descriptor: int) -> bool:
-        """Whether the open file is one of ours.
-
-        The path alone would not do: it can lead elsewhere by now.
-        """
+        """Whether an open file is one of the program's own; its path may lead elsewhere by now."""
         if not self.protected:
             return False
         found = os.fstat(descriptor)
@@ -105,14 +98,14 @@ def _real_path(path: str, descriptor: int) -> str:
 
 
 def open_item(item: Item, guard: Guard) -> FileIO:
-    """Open the file of an item. A link is followed only where the user named it.
+    """Open the file of an item. A link is followed only if the user named it.
 
-    Raises ContextError for what is no file or is ours, and OSError.
+    Raises ContextError if it is not a file or must not be sent, and OSError.
     """
     descriptor = os.open(item.path, FLAGS if item.named else FLAGS | getattr(os, "O_NOFOLLOW", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ContextError(f"{item.name}: is not a file any more")
+            raise ContextError(f"{item.name}: is no longer a file")
         if guard.is_ours(item.path, descriptor):
             raise ContextError(f"{item.name}: {OURS}")
         if guard.is_secret(item.path, descriptor):

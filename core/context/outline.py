@@ -1,6 +1,4 @@
-"""The outline of files that are not in a prompt as a whole,
-so that the model can ask for the rest.
-"""
+"""Outlines files that are not completely in a prompt, so that the model can ask for the rest."""
 
 from __future__ import annotations
 
@@ -10,23 +8,23 @@ from core.context.form import Piece, whole_piece
 from core.context.pieces import marks_of
 from core.safe_text import safe_line
 
-SHARE, MOST = 0.04, 800     # of the room, and tokens, that outlines may take
-LEAST = 200                 # tokens; in less room there is none
-OF_ONE = 30                 # functions and sections of one file
+SHARE, MOST = 0.04, 800     # share of the room, and tokens, that outlines may take
+LEAST = 200                 # tokens; with less room there are no outlines
+OF_ONE = 30                 # functions and sections listed for one file
 LONGEST = 80                # characters of one of them
-NAME = "of files that are not here as a whole"
+NAME = "of files that are not completely included"
 NOTE = "line numbers with the functions and sections that begin there"
 
 
 def outline_room(room: int) -> int:
-    """The tokens that outlines may take of so much room; 0 for none."""
+    """The tokens that outlines may take of this room; 0 for no outlines."""
     wanted = min(int(room * SHARE), MOST)
     return wanted if wanted >= LEAST else 0
 
 
 def outline_of(name: str, kind: str, text: str) -> str:
-    """`retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`;
-    empty where nothing is named.
+    """An outline such as `retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`; "" if there
+    is nothing to list.
     """
     headings = list(_headings(text, marks_of(name, kind, text)))
     if not headings:
@@ -47,9 +45,7 @@ def _headings(text: str, marks: Iterable[int]) -> Iterator[str]:
 
 
 def outline_piece(outlines: Iterable[str], room: int, cost: Callable[[Piece], int]) -> Piece | None:
-    """As many of the outlines as there is room for, the first ones first;
-    None when not one fits.
-    """
+    """A piece with as many of the outlines as fit, in order; None if none fits."""
     taken: list[str] = []
     for outline in filter(None, outlines):
         if cost(_piece([*taken, outline])) <= room:

@@ -1,4 +1,4 @@
-"""Pages of the web as context, fetched through the guard that the tools use."""
+"""Loads web pages as context, through the same guard as the tools."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from core.tools.guards.net import parse_url
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
-    """The readable text of one page.
-
-    The user named the address, so it may be a local one; redirects to others may not.
+    """The readable text of one page. The address may be local, because the user named it, but
+    redirects to other local addresses are refused.
     """
     try:
         url = parse_url(source.target)

@@ -1,4 +1,4 @@
-"""Which attached pictures come before the texts, and which behind them."""
+"""Decides which attached pictures come before the texts, and which after them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from core.context.terms import Term, in_name, stem_of
 from core.dataclass import dataclass
 from core.window.tokens import IMAGE_TOKENS
 
-PICTURE_ROOM = 200         # tokens around the first picture
+PICTURE_ROOM = 200         # tokens of room needed besides the first picture
 _WORDS = frozenset(map(stem_of, "picture image photo screenshot diagram drawing figure logo icon "
                                 "chart png jpeg jpg".split()))
 
 
 @dataclass(slots=True)
 class Pictures:
-    """The pictures that wait for their place in a prompt; each is given out once.
+    """The pictures for a prompt; each is returned once.
 
-    `share` is the tokens that those may take which nobody named. Without `vision` the model
-    sees none.
+    `share` is the number of tokens for pictures that were not named. Without `vision`, the model
+    cannot see any.
     """
 
     waiting: Sequence[Item]
@@ -27,13 +27,13 @@ class Pictures:
     vision: bool = True
 
     def named(self, terms: Sequence[Term]) -> list[Item]:
-        """Those that the user named, or the question by a word of their name."""
+        """Pictures named by the user, or by the question with a word of their name."""
         telling = [term for term in terms if term.stem not in _WORDS]
         return self._given([item for item in self.waiting if item.named
                             or any(in_name(telling, item.name.rpartition("/")[2]))])
 
     def others(self) -> list[Item]:
-        """All that are left."""
+        """All remaining pictures."""
         return self._given(self.waiting)
 
     def _given(self, items: Sequence[Item]) -> list[Item]:
@@ -48,7 +48,7 @@ def asks_for_pictures(terms: Sequence[Term]) -> bool:
 
 
 def pictures_share(room: int) -> int:
-    """What pictures may take where there are texts:
-    a quarter, but one picture where that leaves half of the room.
+    """The tokens for pictures if there are texts: a quarter of the room, or one picture if that
+    leaves half of the room.
     """
     return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))

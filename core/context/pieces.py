@@ -1,5 +1,4 @@
-"""Texts cut into pieces that can be chosen one by one: functions, sections, some rows;
-always whole lines.
+"""Splits texts into pieces of whole lines that can be chosen: functions, sections, groups of rows.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from core.context.form import Piece
 from core.regex import regex
 
 MOST, LEAST = 1_200, 320          # characters of a piece
-MOST_ROWS = 700                   # of a piece of rows
-PIECE_CHARACTERS = 4_000  # of a line that is larger than a piece; the rest of it is left out
-GAP = 3                           # lines between two pieces that are shown rather than left out
-STRETCH = 1 << 13                 # characters that are searched or counted in one go
+MOST_ROWS = 700                   # characters of a piece of rows
+PIECE_CHARACTERS = 4_000          # characters kept of a line that is longer than a piece
+GAP = 3                           # lines between two pieces that are included, not left out
+STRETCH = 1 << 13                 # characters that are searched or counted at once
 _CODE = regex(
     r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected "
     r"|static )*(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE "
@@ -28,14 +27,14 @@ Span = tuple[int, int]
 
 
 def marks_of(name: str, kind: str, text: str) -> list[int]:
-    """Where a function, a class or a section begins."""
+    """The positions at which functions, classes and sections begin."""
     prose = kind not in ("file", "document") or _TEXT.search(name) is not None
     return list(_found(PROSE if prose else _CODE, text))
 
 
 def _found(pattern: re.Pattern[str], text: str) -> Iterator[int]:
-    """Where the pattern matches. It is given stretches of whole lines, and a line more, since a
-    search in megabytes lets nothing else run, not even Ctrl-C.
+    """The positions of matches. Text is searched in parts (whole lines, and one more), since a
+    search in megabytes would block everything else, even Ctrl-C.
     """
     start = 0
     while start < len(text):
@@ -48,7 +47,7 @@ def _found(pattern: re.Pattern[str], text: str) -> Iterator[int]:
 
 
 class LineNumbers:
-    """The numbers of the lines of a text, from 1, found without counting from its beginning."""
+    """Finds line numbers (from 1) in a text without counting from its beginning each time."""
 
     def __init__(self, text: str) -> None:
         self._text, self._before = text, [0]
@@ -62,7 +61,7 @@ class LineNumbers:
 
 
 def spans_of(name: str, kind: str, text: str, marks: Sequence[int]) -> list[Span]:
-    """The places of the pieces in a text, one behind the other, of whole lines."""
+    """The (start, end) positions of consecutive pieces of whole lines."""
     most = MOST_ROWS if kind == "table" or _ROWS.search(name) else MOST
     spans, start = [], 0
     while start < len(text):
@@ -94,7 +93,7 @@ def split_pieces(name: str, kind: str, text: str) -> list[Piece]:
 
 def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "",
         numbers: LineNumbers | None = None) -> list[Piece]:
-    """The pieces at these places."""
+    """The pieces at these positions."""
     numbers = numbers or LineNumbers(text)
     pieces = []
     for start, end in spans:
@@ -105,7 +104,7 @@ def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "",
 
 
 def _shortened(body: str) -> str:
-    """Data is often written in one line of megabytes."""
+    """The text with long lines cut: data is often written as one line of megabytes."""
     if len(body) <= PIECE_CHARACTERS:
         return body
     return "\n".join(map(_short_line, body.split("\n")))
@@ -118,7 +117,7 @@ def _short_line(line: str) -> str:
 
 
 def join_spans(spans: Sequence[Span], text: str) -> list[Span]:
-    """Neighbours become one, and those with only a few lines between them."""
+    """The spans, joined where they are adjacent or only a few lines apart."""
     joined: list[Span] = []
     for start, end in sorted(set(spans)):
         if (joined and text.count("\n", joined[-1][1], start) <= GAP

@@ -1,4 +1,4 @@
-"""What a question brings into its request of what is attached."""
+"""The context chosen for one request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from core.messages import Attached, Image, Shown
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a question brings into its request.
+    """The context chosen for a question.
 
-    `line` says in one line what the model sees of all; `notes` are faults and cuts, one line each.
-    Of what is `included`, now or before, some is `whole`. `tokens` and
-    `shown` belong to the `block`.
+    `line` summarises what the model receives; `notes` are faults and cuts, one line each.
+    `included` are the names of items in this or an earlier request, `whole` those included
+    completely. `tokens` and `shown` describe the `block`.
     """
 
     block: str
@@ -27,11 +27,11 @@ class Prepared:
 
     @property
     def attached(self) -> Attached:
-        """What stands before the words of the question."""
+        """The part to insert before the text of the question."""
         return Attached(self.block, self.shown)
 
     def __bool__(self) -> bool:
-        """Whether anything has to be sent."""
+        """Whether there is anything to send."""
         return bool(self.block or self.images)
 
 

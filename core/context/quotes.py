@@ -1,5 +1,4 @@
-"""Looks up what an answer quotes from attached material, without a model:
-each quotation and each `file:line`.
+"""Checks an answer's quotations and `file:line` references against attached texts, without a model.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from core.dataclass import dataclass
 from core.regex import regex
 
 SHORTEST = 4            # words, or
-LONG = 24  # characters: shorter text in quotation marks is a name or an emphasis, not a quotation
-NEAR = 80  # characters after a quotation in which the place it is said to come from is looked for
+LONG = 24               # characters: shorter text in quotation marks is a name or an emphasis
+NEAR = 80               # characters after a quotation within which its source is looked for
 SHOWN = 60              # characters of a quotation that a problem repeats
-MOST_PROBLEMS = 5       # that are spelled out; further ones are counted
+MOST_PROBLEMS = 5       # problems that are described; others are only counted
 
 _PAIRS = {"\u201c": "\u201d", "\u201e": "\u201c\u201d", "\u00ab": "\u00bb", "\u2018": "\u2019",
           '"': '"'}
@@ -30,8 +29,7 @@ _ELLIPSIS = regex(r"\s*(?:\[\s*(?:\.\.\.|\u2026)\s*\]|\.\.\.|\u2026)\s*")
 _LINES = (r"(?:\s*[:#]\s*L?|,?\s*\(?\s*(?:at\s+|on\s+)?lines?\s+)(\d{1,7})"
           r"(?:\s*(?:-|\u2013|to)\s*L?(\d{1,7}))?")
 
-# Typography that says nothing about the words: quotation marks, dashes, spaces,
-# hyphenation, ligatures (NFKC).
+# Typography that is ignored: quotation marks, dashes, spaces, hyphenation, ligatures (NFKC).
 _PLAIN: dict[int, str | None] = {ord(mark): "'" for mark in "\u2018\u2019\u201a\u201b\u2032`"}
 _PLAIN |= {ord(mark): '"' for mark in "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033"}
 _PLAIN |= {ord(mark): "-" for mark in "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"}
@@ -41,9 +39,8 @@ _EDGES = " \t.,;:!?\u2026"
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """One thing that an answer refers to.
-
-    `words` is empty for a bare `file:line`; `name` is empty where no file is named.
+    """One reference in an answer: `words` is "" for a bare `file:line`; `name` is "" if no file is
+    named.
     """
 
     words: str
@@ -54,8 +51,8 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was looked up: how many references, how many hold,
-    and a sentence for each that does not.
+    """The result: the number of references, the number of correct ones, and a sentence for each
+    other one.
     """
 
     count: int
@@ -75,11 +72,11 @@ class Checked:
 
 
 class Material:
-    """One attached text, ready for many look-ups. Lines count from 1."""
+    """One attached text, prepared for many searches. Lines count from 1."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self._starts = array("Q")       # millions of lines would be hundreds of megabytes otherwise
+        self._starts = array("Q")       # a list would take hundreds of MB for millions of lines
         written, length = StringIO(), 0
         for line in _lines(text):
             self._starts.append(length)
@@ -90,16 +87,13 @@ class Material:
         self.lines = len(self._starts) - (text.endswith("\n") or not text)
 
     def places(self, words: str) -> Iterator[tuple[int, int]]:
-        """The first and last line of each place where these words stand as
-        entire words, in this order.
-        """
+        """(first line, last line) of each occurrence of these words, as whole words in order."""
         for start, end in self._spans(words):
             yield bisect_right(self._starts, start), bisect_right(self._starts, end - 1)
 
     def holds(self, quotation: str) -> list[tuple[int, int]]:
-        """The lines of a quotation; its parts around an ellipsis follow each other.
-
-        Empty: it is not in here.
+        """(first line, last line) of each occurrence of a quotation; its parts around an ellipsis
+        must follow each other. Empty if it does not occur.
         """
         parts = [part for part in map(plain, _ELLIPSIS.split(quotation)) if part.strip(_EDGES)]
         if not parts:
@@ -132,7 +126,8 @@ class Material:
                 at = self._text.find(form, at + 1)
 
     def _is_edge(self, place: int, own: str) -> bool:
-        """Whether a word may begin or end here: `own` is the quotation's character on its side."""
+        """Whether a word may begin or end at `place`; `own` is the quotation's adjacent character.
+        """
         if not own.isalnum() or place <= 0 or place >= len(self._text):
             return True
         before, after = self._text[place - 1], self._text[place]
@@ -140,7 +135,7 @@ class Material:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """As split("\\n") gives them, one at a time."""
+    """The lines of split("\\n"), one at a time."""
     start = 0
     while (end := text.find("\n", start)) >= 0:
         yield text[start:end]
@@ -149,12 +144,12 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """The words without differences of spacing and typography."""
+    """The text without differences in spacing and typography."""
     return " ".join(unicodedata.normalize("NFKC", text.translate(_PLAIN)).translate(_PLAIN).split())
 
 
 def check_answer(answer: str, materials: Sequence[Material]) -> Checked:
-    """Look up everything that the answer quotes and cites."""
+    """Check all quotations and references of an answer."""
     cited = list(references(answer, [material.name for material in materials]))
     known = {material.name: material for material in materials}
     problems = [problem for each in cited if (problem := _problem(each, known))]
@@ -164,9 +159,7 @@ def check_answer(answer: str, materials: Sequence[Material]) -> Checked:
 # ---- what an answer refers to
 
 def references(answer: str, names: Sequence[str]) -> Iterator[Cited]:
-    """The quotations and places that an answer gives, in no order.
-
-    Fenced code is the answer's own.
+    """The quotations and references in an answer, in no particular order; fenced code is skipped.
     """
     text = _FENCE.sub("\n", answer)
     taken: list[tuple[int, int]] = []
@@ -189,7 +182,7 @@ def references(answer: str, names: Sequence[str]) -> Iterator[Cited]:
 
 
 def _quotations(text: str) -> Iterator[tuple[int, int, str]]:
-    """Where each quotation begins and ends, and its words."""
+    """(start, end, words) of each quotation."""
     blocks: list[tuple[int, int]] = []
     for match in _BLOCK.finditer(text):
         words = " ".join(line.lstrip().removeprefix(">") for line in match[0].splitlines()).strip()
@@ -208,8 +201,8 @@ def _is_quotation(words: str) -> bool:
 
 
 def _places(text: str, names: Sequence[str]) -> Iterator[tuple[int, int, str, int, int]]:
-    """Where a file is named: begin and end of it, the full name,
-    and the lines that are given (0: none).
+    """(start, end, full name, first line, last line) of each reference to a file; lines are 0 if
+    not given.
     """
     forms = _forms(names)
     if not forms:
@@ -221,8 +214,8 @@ def _places(text: str, names: Sequence[str]) -> Iterator[tuple[int, int, str, in
 
 
 def _forms(names: Sequence[str]) -> Mapping[str, str]:
-    """How an answer may write each name: in full,
-    or by its last part where that is one file's alone.
+    """{form: full name} of how an answer may write names: in full, or by the last part if that is
+    unique.
     """
     forms: dict[str, str] = {}
     last: dict[str, list[str]] = {}
@@ -238,7 +231,7 @@ def _forms(names: Sequence[str]) -> Mapping[str, str]:
 # ---- what is wrong with a reference
 
 def _problem(cited: Cited, known: Mapping[str, Material]) -> str:
-    """What does not hold, in a clause; "" when all of it does."""
+    """What is wrong with a reference, as a clause; "" if it is correct."""
     material = known.get(cited.name)
     if not cited.words:
         if material is None or cited.last <= material.lines and cited.first <= cited.last:

@@ -1,5 +1,4 @@
-"""Which of many files are worth searching closely:
-whole texts by the words in them and in their names (BM25).
+"""Ranks whole texts by the words in them and in their names (BM25), to find those worth searching.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from core.dataclass import dataclass
 from core.regex import regex
 
 K1, B = 1.2, 0.75          # the usual constants of BM25
-TESTS = 0.7                # of its score, for a text that tests others
+TESTS = 0.7                # factor for the score of a test
 _TESTS = regex(r"(?:^|/)(?:tests?|testing|__tests__)/|(?:^|/)test_[^/]*$|[._](?:test|spec)\.",
                re.IGNORECASE)
 README = 0.01
-NAME_WEIGHT = 3.0          # a word in the path says more than one in the text
+NAME_WEIGHT = 3.0          # weight of a word in the path
 
 
 def count_words(data: bytes, words: Sequence[bytes]) -> tuple[int, ...]:
-    """How often each word occurs, in any case.
+    """The number of occurrences of each word, ignoring case.
 
-    Bytes, because this runs over every file: about 1 GB a second and word.
+    Works on bytes, since it runs over every file: about 1 GB per second and word.
     """
     lowered = data.lower()
     return tuple(lowered.count(word) for word in words)
@@ -34,14 +33,14 @@ def as_bytes(words: Sequence[str]) -> list[bytes]:
 
 @dataclass(slots=True)
 class Counted:
-    """How often each word of the question occurs in one text of this length."""
+    """The number of occurrences of each word of the question in one text of this length."""
 
     counts: tuple[int, ...]
     length: int
 
 
 def bm25(texts: Sequence[Counted], words: int) -> list[float]:
-    """A score for each text; 0 where no word occurs."""
+    """The score of each text; 0 if no word occurs."""
     if not texts or not words:
         return [0.0] * len(texts)
     total = len(texts)
@@ -52,25 +51,24 @@ def bm25(texts: Sequence[Counted], words: int) -> list[float]:
 
 
 def term_score(counts: Sequence[float], rarity: Sequence[float], length: float) -> float:
-    """BM25 of one text; `length` is in averages."""
+    """The BM25 score of one text; `length` is relative to the average."""
     norm = K1 * (1 - B + B * length)
     return sum(weight * count * (K1 + 1) / (count + norm)
                for weight, count in zip(rarity, counts, strict=True) if count)
 
 
 def share_of_tests(name: str, words: Sequence[str]) -> float:
-    """What the score of a text counts: less for a test, unless the question is about tests.
+    """The factor for a text's score: lower for a test, unless the question is about tests.
 
-    A test repeats the words of what it tests, and does not explain it.
+    A test repeats the words of the code it tests but does not explain it.
     """
     asked = any(word.startswith("test") for word in words)
     return TESTS if not asked and _TESTS.search(name) else 1.0
 
 
 def name_score(name: str, words: Sequence[str]) -> float:
-    """How much of the question is in a path: whole words count, parts of words half.
-
-    A README beats what says nothing.
+    """The number of the question's words in a path; parts of words count half. A README scores
+    slightly above files without any.
     """
     lowered = name.casefold()
     readme = README if "readme" in lowered else 0.0

@@ -18,16 +18,16 @@ from core.window.tokens import TokenEstimator
 SEARCHED_OF_ONE = 2 << 20  # bytes of one file
 MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
 COUNTED_CHARACTERS = 1 << 20     # of a text that may go in whole; the rest is taken to be like it
-KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
+KEPT_CHARACTERS = 4 << 20  # characters of texts that are cached between prompts
 
 
 class Reader:
-    """Give `begin` a call before each prompt."""
+    """Reads and caches texts. Call begin() before each prompt."""
 
     def __init__(self, estimator: TokenEstimator, model: str = "",
                  guard: Guard = UNGUARDED) -> None:
         self.estimator, self.model, self.guard = estimator, model, guard
-        self.documents: LimitedProcess | None = None      # reads those of folders
+        self.documents: LimitedProcess | None = None      # converts documents of folders
         self._texts: dict[str, tuple[int, str]] = {}
         self._converting = 0.0
 
@@ -35,7 +35,8 @@ class Reader:
         self._converting = 0.0
 
     def is_slow(self, item: Item) -> bool:
-        """Whether this document has to wait: converting took long enough in this prompt."""
+        """Whether to skip this document for now: the time for conversion in this prompt is used up.
+        """
         return item.kind == "document" and item.text is None and self._converting > MOST_CONVERTING
 
     def text(self, item: Item) -> str:
@@ -53,14 +54,14 @@ class Reader:
         text = read_text(item, self.guard, self.documents)
         if item.kind == "document":
             self._converting += time.monotonic() - started
-            item.text = text   # converting takes long, so it is done once, until the next refresh
+            item.text = text   # conversion is slow, so its result is kept until the next refresh
         else:
             self._texts[item.name] = (item.stamp, text)
         return text
 
     def passing(self, item: Item) -> str:
-        """The same without remembering it, and empty where it cannot be read:
-        that is reported when it is taken.
+        """The whole text without caching it; "" if it cannot be read, which is reported when it is
+        chosen.
         """
         known = item.name in self._texts
         try:
@@ -72,10 +73,8 @@ class Reader:
                 self._texts.pop(item.name, None)
 
     def sample(self, item: Item) -> bytes | None:
-        """The beginning as bytes, to be searched; empty when it cannot be read (that is
-        reported when it is taken).
-
-        None for a document that has to wait.
+        """The beginning of the text as bytes to search; empty if it cannot be read, which is
+        reported when it is chosen. None for a document that is skipped for now.
         """
         if item.text is not None:
             return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
@@ -84,7 +83,7 @@ class Reader:
                     else self.passing(item)[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass"))
         try:
             with open_item(item, self.guard) as file:
-                # A read of a given size makes room for all of it: 100 us more for each small file.
+                # read(size) allocates the full size: 100 us more for each small file
                 large = os.fstat(file.fileno()).st_size > SEARCHED_OF_ONE
                 data = file.read(SEARCHED_OF_ONE) if large else file.readall()
         except (OSError, ContextError):
@@ -92,7 +91,9 @@ class Reader:
         return b"" if b"\0" in data[:1_024] else data
 
     def whole(self, item: Item, faults: list[Fault]) -> Piece | None:
-        """The whole item as a piece with its tokens counted, or a fault and None."""
+        """The whole item as a piece with its tokens counted; on failure, add a fault and return
+        None.
+        """
         try:
             text = self.text(item)
         except ContextError as problem:
@@ -104,8 +105,8 @@ class Reader:
         return piece
 
     def _tokens_of(self, piece: Piece) -> int:
-        """Of a long text its beginning is counted: to number millions of lines takes as many
-        seconds, in which nothing else happens, and many times the memory of the text.
+        """The tokens of a piece; a long text is estimated from its beginning, since numbering
+        millions of lines takes seconds, blocks everything else and needs much memory.
         """
         share = min(1.0, COUNTED_CHARACTERS / max(1, len(piece.text)))
         if share == 1.0:
@@ -117,7 +118,7 @@ class Reader:
         return self.estimator.text(write_piece(piece), self.model) + 1
 
     def forget(self, names: Collection[str]) -> None:
-        """Keep only the texts of these, and not more than some megabytes of them."""
+        """Drop cached texts except those of these items, and all beyond KEPT_CHARACTERS."""
         left = KEPT_CHARACTERS
         for name in list(self._texts):
             left -= len(self._texts[name][1])

@@ -1,5 +1,4 @@
-"""Brings back what was attached to a session:
-its sources, and what was sent of those that cannot be read again.
+"""Restores a session's attachments: its sources, and the sent parts of those that cannot be read.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ BLOCK = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"(?: lines="(\d+)-\d+ of (
 
 @dataclass(frozen=True, slots=True)
 class KeptSource:
-    """A source as a session keeps it: relative names start at `root`,
-    `without` are the items that were dropped.
+    """A source as stored with a session: relative names start at `root`, `without` are removed
+    items.
     """
 
     source: Source
@@ -40,7 +39,7 @@ class KeptSource:
 
 
 def read_source(row: Any) -> KeptSource | None:
-    """The reverse of to_json(); None for what this program does not know."""
+    """The reverse of to_json(); None for an unknown form."""
     if not isinstance(row, dict) or row.get("kind") not in get_args(Kind):
         return None
     kind, name, root, without = (row["kind"], row.get("name"), row.get("root"),
@@ -56,7 +55,7 @@ def read_source(row: Any) -> KeptSource | None:
 
 
 def sent_items(messages: Sequence[Message], wanted: Iterable[str]) -> list[Item]:
-    """What was sent of the things of these sources, the newest text of each."""
+    """The items of these sources with the newest text of each that was sent."""
     origins, found = frozenset(wanted), dict[str, tuple[Shown, list[Piece]]]()
     images: dict[str, Image] = {}
     for message in messages:
@@ -75,7 +74,7 @@ def sent_items(messages: Sequence[Message], wanted: Iterable[str]) -> list[Item]
 
 
 def _pieces(block: str) -> dict[str, list[Piece]]:
-    """The pieces that write_block() wrote, by the names in their marks."""
+    """The pieces in a block of write_block(), by the names in their marks."""
     found: dict[str, list[Piece]] = {}
     for _, kind, name, first, lines, body in BLOCK.findall(block):
         text = ("\n".join(line.partition("\t")[2] for line in body.split("\n")) if kind in NUMBERED

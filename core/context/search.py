@@ -22,15 +22,15 @@ HEADING = 1.0       # what a word in the first line of a function or section cou
 _CONSTANT = regex(
     r"[ \t]{0,4}(?:(?:export|pub|public|private|protected|static|final|const|let|var|#define) )*"
     r"_?[A-Z][A-Z0-9_]{2,}\b *[:=(]")
-MOST_HITS = 5_000   # of one word in one text
-AGAIN = 0.93        # of its score, for each piece of the same text that is taken already
-COVERED = 0.5       # of a piece's score, for the share of the question's words that it holds
-MEANING = 0.45     # of a piece's score, where texts are compared by meaning; words count the rest
+MOST_HITS = 5_000   # occurrences of one word in one text that are counted
+AGAIN = 0.93        # factor for each piece of the same text that was already taken
+COVERED = 0.5       # part of a piece's score that depends on the share of the question it covers
+MEANING = 0.45      # weight of meaning if texts are compared by it; words have the rest
 
 
 @dataclass(slots=True)
 class Spot:
-    """A piece of a text, by its place, and how much it has to do with the question."""
+    """A piece of a text, by its position, with its relevance to the question."""
 
     name: str
     span: Span
@@ -42,13 +42,13 @@ class _Text:
     name: str
     size: int
     in_name: list[float]
-    counts: list[float]                       # of each term, in the whole text
-    pieces: list[tuple[Span, list[float]]]    # those in which a term occurs
-    words: list[str]                          # of the question, that occur as they are
+    counts: list[float]                       # occurrences of each term in the whole text
+    pieces: list[tuple[Span, list[float]]]    # the pieces in which a term occurs
+    words: list[str]                          # words of the question that occur unchanged
 
 
 class Search:
-    """Add texts, then ask for their spots. Only places and counts are kept."""
+    """Searches texts: add() them, then call spots(). Only positions and counts are kept."""
 
     def __init__(self, terms: Sequence[Term]) -> None:
         self.terms = tuple(terms)
@@ -83,8 +83,7 @@ class Search:
         return {text.name: text.words for text in self._texts}
 
     def spots(self) -> list[Spot]:
-        """All pieces in which a word of the question occurs or whose name holds one,
-        the best first.
+        """All pieces that contain a word of the question, in the text or in the name, best first.
         """
         if not self._texts:
             return []
@@ -115,14 +114,16 @@ class Search:
 
 
 def _is_heading(text: str, marks: Sequence[int], place: int) -> bool:
-    """Whether a place is in the first line of a function or section, or where a constant is set."""
+    """Whether a position is in the first line of a function or section, or in a constant's
+    definition.
+    """
     line = text.rfind("\n", 0, place) + 1
     mark = bisect_right(marks, place) - 1
     return mark >= 0 and marks[mark] >= line or _CONSTANT.match(text, line) is not None
 
 
 def _covered(rarity: Sequence[float], counts: Sequence[float], named: Sequence[float]) -> float:
-    """The share of the question that is in a piece or its name; rare words are more of it."""
+    """The share of the question's words in a piece or its name, weighted by rarity."""
     held = sum(weight for weight, count, name in zip(rarity, counts, named, strict=True)
                if count or name)
     return held / (sum(rarity) or 1.0)
@@ -137,7 +138,7 @@ def _by_score(spot: Spot) -> float:
 
 
 def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
-    """The best first; the more pieces of one text have been given, the less the next one counts."""
+    """The spots, best first; each further piece of a text counts less than the one before."""
     given: dict[str, int] = {}
     waiting = [(-spot.score, number, 0) for number, spot in enumerate(spots)]
     heapq.heapify(waiting)
@@ -152,10 +153,9 @@ def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
 
 
 def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float]) -> list[Spot]:
-    """The spots by words and by meaning together: a weighted sum of both scores, each
-    as a part of the best one.
+    """The spots by words and meaning combined: a weighted sum of both scores, relative to the best.
 
-    `similar` may hold more places; those count that are nearer than the middle of all.
+    `similar` may contain additional places; those above the median similarity are added.
     """
     most = max((spot.score for spot in spots), default=0.0) or 1.0
     by_words = {(spot.name, spot.span): spot.score / most for spot in spots}

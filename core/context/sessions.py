@@ -19,7 +19,7 @@ MOST_RESULT = 2_000       # characters of a tool's result: it can be read again
 
 
 def load_sessions(source: Source, store: Store | None, current: str = "") -> Iterator[Found]:
-    """The sessions that a source names, without the one that is going on."""
+    """The sessions that a source names, except the current one."""
     if store is None:
         yield Fault(source.name, "sessions are not saved in this run (--no-save)")
         return
@@ -46,7 +46,9 @@ def _newest(source: Source, store: Store, current: str) -> Iterator[Found]:
 
 
 def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
-    """By ID; what is no ID is searched for, because a shell takes the quotes of db:"words" away."""
+    """A session by its ID; other text is searched for, since a shell removes the quotes of
+    db:"words".
+    """
     try:
         row = store.find_session(source.target)
     except SessionAmbiguous:
@@ -77,7 +79,7 @@ def _item(source: Source, identity: str, title: str, when: float, text: str, *,
 
 
 def _written(stored: StoredMessage) -> str:
-    """A message as lines of a protocol; empty for one without words."""
+    """A message as text with its role and tool calls; "" if it has no text."""
     message = stored.message
     words = [message.text] if message.text.strip() else []
     words += [f"[{call.name} was called]" for call in message.tool_calls]
@@ -86,9 +88,7 @@ def _written(stored: StoredMessage) -> str:
 
 
 def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
-    """The messages that hold all words, with those around them, session by session,
-    the newest first.
-    """
+    """The messages that contain all words, with those around them, by session, newest first."""
     found: dict[str, list[int]] = {}
     query = parse_query(source.target)
     messages = store.find_messages(query, MOST_FOUND) or store.find_messages(query.beginnings(),
@@ -105,9 +105,7 @@ def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
 
 
 def _around(stored: Sequence[StoredMessage], wanted: set[int]) -> Iterator[str]:
-    """What was found, with the message before and after it;
-    ... stands where something is left out.
-    """
+    """The found messages with those before and after; "..." marks what is left out."""
     places = [place for place, entry in enumerate(stored) if entry.id in wanted]
     shown = sorted({near for place in places for near in range(place - AROUND, place + AROUND + 1)
                     if 0 <= near < len(stored)})

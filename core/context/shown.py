@@ -1,6 +1,4 @@
-"""What a conversation shows of the attached things already,
-so that it stays in place and is not sent again.
-"""
+"""Keeps track of the context that a conversation already contains, so that it is not sent again."""
 
 from __future__ import annotations
 
@@ -19,14 +17,14 @@ MOST_FORMS = 1_000     # messages
 
 
 class AlreadyShown:
-    """What these messages show, the newest text of each thing. `tokens` is what it takes.
+    """The newest text of each item in these messages; `tokens` is their size.
 
-    Call check() before asking: what has changed since counts as not shown.
+    Call check() first: items that have changed since count as not shown.
     """
 
     def __init__(self, attached: Sequence[Attached] = (), tokens: int = 0) -> None:
         self.tokens = tokens
-        self.changed: dict[str, Shown] = {}      # by name, as it is now
+        self.changed: dict[str, Shown] = {}      # by name, with the current text
         self._entries: dict[str, Shown] = {}
         for part in attached:
             for entry in part.shown:
@@ -42,10 +40,7 @@ class AlreadyShown:
         self._entries[entry.name] = entry
 
     def check(self, items: Iterable[Item], text_of: Callable[[Item], str]) -> None:
-        """Compare with the things as they are now.
-
-        What cannot be read any more counts as unchanged.
-        """
+        """Compare with the current texts; items that cannot be read count as unchanged."""
         for item in items:
             entry = self._entries.get(item.name)
             if (entry is None or item.kept or item.kind == "image" or entry.stamp
@@ -60,7 +55,7 @@ class AlreadyShown:
                 self.changed[item.name] = self._entries[item.name] = now
 
     def has(self, item: Item) -> bool:
-        """Whether anything of the thing as it is now is shown."""
+        """Whether any part of the item's current text is shown."""
         entry = self._entries.get(item.name)
         return entry is not None and (bool(entry.spans) or item.kind == "image")
 
@@ -74,11 +69,11 @@ class AlreadyShown:
         return entry is not None and _covers(entry, piece.first, piece.last)
 
     def origins(self) -> set[tuple[str, str]]:
-        """The source and the name of each thing."""
+        """The (source, name) of each item."""
         return {(entry.origin, entry.name) for entry in self._entries.values()}
 
     def mark(self, items: Iterable[Item]) -> None:
-        """Note in the items that the model sees them."""
+        """Mark the items that the model has already received as included."""
         for item in items if self else ():
             if self.has(item):
                 item.included = "whole" if self.has_whole(item) else "pieces"
@@ -89,7 +84,7 @@ def _covers(entry: Shown, first: int, last: int) -> bool:
 
 
 def stamp_of(item: Item) -> int:
-    """When the file of an item was changed; 0 where there is none."""
+    """The modification time of an item's file in nanoseconds; 0 if it is not a file."""
     try:
         return os.stat(item.path).st_mtime_ns if item.path else 0
     except OSError:
@@ -101,7 +96,7 @@ def digest_of(text: str) -> str:
 
 
 def joined_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """The same lines in order; what overlaps or touches becomes one span."""
+    """The spans in order, with overlapping and adjacent ones joined."""
     result: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if result and first <= result[-1][1] + 1:
@@ -112,7 +107,7 @@ def joined_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...
 
 
 def shown_of(pieces: Sequence[Piece], item: Item, text: str) -> Shown:
-    """What these pieces show of an item with this text."""
+    """A record of what these pieces show of an item with this text."""
     lines = max((piece.lines for piece in pieces), default=0)
     spans = joined_spans((piece.first, piece.last) for piece in pieces)
     return Shown(item.name, item.origin, digest_of(text), item.stamp if item.path else 0, lines,
@@ -127,7 +122,7 @@ def attached_of(message: Message) -> Attached | None:
 
 
 def without_attached(message: Message) -> Message:
-    """The message as the user wrote it: material and its pictures stand before the first words."""
+    """The message as the user wrote it, without the material and pictures before its text."""
     if attached_of(message) is None:
         return message
     words = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)),
@@ -136,7 +131,7 @@ def without_attached(message: Message) -> Message:
 
 
 def with_attached(message: Message, attached: Attached, images: Sequence[Image] = ()) -> Message:
-    """The message with this material after what it has already."""
+    """The message with this material added after any that it already has."""
     before, plain = attached_of(message), without_attached(message)
     if before is not None:
         old = [part for part in message.parts[:len(message.parts) - len(plain.parts)]
@@ -157,45 +152,43 @@ def _as_sent(message: Message) -> Message:
 
 def _with_place(found: tuple[int, tuple[int, ...]],
                 message: Message) -> tuple[int, tuple[int, ...]]:
-    """How many messages were looked at, and the places of those with material,
-    with one message more.
-    """
+    """(number of messages, indices of those with material), with one more message."""
     place, places = found
     return place + 1, (*places, place) if attached_of(message) is not None else places
 
 
 class Forms:
-    """The forms of messages with material; each message keeps one object for each form,
-    which others may have measured.
+    """The forms of messages with material. Each form of a message is always the same object, so
+    that others can cache measurements.
     """
 
     def __init__(self) -> None:
         self._places: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_place)
-        # by identity; held, so that it stays unique
+        # by id(); the message is kept, so that its id() stays unique
         self._known: dict[int, tuple[Message, Message, Message]] = {}
 
     def words(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """As the user wrote them."""
+        """The messages as the user wrote them."""
         return self._changed(messages, lambda message: self._of(message)[1])
 
     def sent(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """As a provider gets them: material is text."""
+        """The messages as sent to a provider, with material as text."""
         return self._changed(messages, lambda message: self._of(message)[2])
 
     def in_force(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """Without the material that a later message replaces."""
+        """The messages without material that a later message replaces."""
         anew = [place for place in self._with_material(messages)
                 if (part := attached_of(messages[place])) is not None and part.anew]
         first = anew[-1] if anew else 0
         return (*self.words(messages[:first]), *messages[first:]) if first else tuple(messages)
 
     def material(self, messages: Sequence[Message]) -> list[Attached]:
-        """What is attached to these messages."""
+        """The material attached to these messages."""
         found = (attached_of(messages[place]) for place in self._with_material(messages))
         return [part for part in found if part is not None]
 
     def _with_material(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """The places of the messages to which something is attached."""
+        """The indices of the messages with material."""
         return self._places.of(messages)[1]
 
     def _changed(self, messages: Sequence[Message],

@@ -1,6 +1,4 @@
-"""What a user can name as context, read from one line of text:
-files, folders, pages, databases, chats, commands.
-"""
+"""Parses what a user names as context: files, folders, pages, databases, chats, commands."""
 
 from __future__ import annotations
 
@@ -19,25 +17,22 @@ Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "sessio
                "command", "resource"]
 MOST_COMPLETIONS = 200
 TAKES_THE_REST = regex(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
-# `@` at the start or after a space or a bracket: an address such as me@example.org is none.
+# `@` at the start or after a space or a bracket; so addresses such as me@example.org do not match.
 MENTION = regex(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
 ENDINGS = frozenset(".c .cc .cfg .conf .cpp .go .hpp .ini .ipynb .java .jsonl .jsx .kt .lock .log "
                     # beside those with a MIME type
                     ".lua .php .rb .rs .sql .swift .toml .ts .tsx .vue .yaml .yml".split())
 CLOSING = ".,;:!?)]}"    # ends a sentence rather than a name
-# A name with an ending of letters, or one that begins as a path does; @types/node and
-# @property are neither.
+# A name with an extension of letters, or one that begins like a path; not @types/node or @property.
 LIKE_A_PATH = regex(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing named by the user.
+    """One source named by the user.
 
-    `name` is what they wrote; `target` the path, address, command, ID or words.
-
-    `query` and `table` belong to databases; `words` says that the target of a
-    session source is a search.
+    `name` is the text as written; `target` is the path, address, command, ID or words. `query` and
+    `table` belong to databases; `words`: the target of a session source is a search.
     """
 
     kind: Kind
@@ -49,13 +44,10 @@ class Source:
 
 
 def parse_context_arg(text: str, root: str = "") -> list[Source]:
-    """Read one --context argument: sources with commas between them.
+    """Parse one --context argument: sources separated by commas; relative names start at `root`.
 
-    Raises ContextError for one that cannot be read.
-
-    Relative names start at `root`.
-    A comma inside quotes does not split, nor one in the name of a file that exists; a command
-    (!...) and an SQL query take the rest of the argument, commas and all.
+    Commas within quotes, or in the name of an existing file, do not separate; a command (!...) and
+    an SQL query take the rest of the argument. Raises ContextError for an invalid source.
     """
     if text.strip() and os.path.lexists(os.path.join(root, text.strip())):
         return [parse_source(text.strip(), root)]
@@ -87,7 +79,7 @@ def _next_comma(text: str) -> int:
 
 
 def parse_source(text: str, root: str = "") -> Source:
-    """Read a single source."""
+    """Parse a single source. Raises ContextError."""
     if text == "-":
         return Source("stdin", "-")
     if text.startswith("!"):
@@ -109,7 +101,7 @@ def _session_source(text: str) -> Source:
     wanted = text[3:].strip()
     bare = _unquoted(wanted)
     if not bare.strip():
-        raise ContextError(f"{text} names no session and no words.",
+        raise ContextError(f"{text} names neither a session nor words.",
                            'Write db, db:ID or db:"words".')
     return Source("session", text, bare, words=bare != wanted or " " in bare)
 
@@ -125,15 +117,15 @@ def _url_source(text: str, scheme: str, root: str) -> Source:
     table = (given.pop("table", "")
              or (dict(parse_qsl(parameters)).get("table", "") if not query else ""))
     if not query and not table:
-        raise ContextError(f"{hide_password(base)} needs to be told what to read.",
+        raise ContextError(f"{hide_password(base)} needs a table or a query.",
                            "Add ?table=NAME or ?query=SELECT ...")
     kept = "&".join(f"{name}={value}" for name, value in given.items())
     return Source("sql", hide_password(text), base + (f"?{kept}" if kept else ""), query, table)
 
 
 def _query_of(parameters: str) -> str:
-    """The query is the last parameter and goes to the end:
-    & + and % are signs of SQL. %20 and + are read where no space is.
+    """The query, which is the last parameter and extends to the end: &, + and % are part of SQL.
+    %20 and + are decoded only if the query contains no space.
     """
     from urllib.parse import unquote, unquote_plus
     found = re.search(r"(?:^|&)query=(.*)", parameters, re.S | re.I)
@@ -145,7 +137,7 @@ def _query_of(parameters: str) -> str:
 
 
 def hide_password(url: str) -> str:
-    """The address without its password, fit to be shown."""
+    """The address without its password, for display."""
     return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", url)
 
 
@@ -166,7 +158,7 @@ def _unquoted(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A file or folder named as @path in a prompt; `start` and `end` are where it stands."""
+    """A file or folder named as @path in a prompt, from position `start` to `end`."""
 
     start: int
     end: int
@@ -174,9 +166,7 @@ class Mention:
 
 
 def find_mentions(text: str, root: str = ".") -> list[Mention]:
-    """The @path words of a prompt that name something that exists;
-    others are left alone: @property is no file.
-    """
+    """The @path words of a prompt that name an existing file or folder; others are ignored."""
     found = []
     for match in MENTION.finditer(text):
         path = match[1] or _existing(match[2], root)
@@ -188,7 +178,7 @@ def find_mentions(text: str, root: str = ".") -> list[Mention]:
 
 def typed_mentions(text: str, pasted: Iterable[str],
                    root: str = ".") -> tuple[list[str], list[str]]:
-    """The paths that a prompt names outside of its pasted parts, and those that only these name."""
+    """(paths that a prompt names outside pasted text, paths named only in pasted text)."""
     foreign = Counter(mention.path for piece in pasted for mention in find_mentions(piece, root))
     named = Counter(mention.path for mention in find_mentions(text, root))
     typed = [path for path, count in named.items() if count > foreign[path]]
@@ -196,8 +186,8 @@ def typed_mentions(text: str, pasted: Iterable[str],
 
 
 def is_surely_path(word: str) -> bool:
-    """Whether a missing @word can only be a file:
-    it is written as a path, or ends as files do (@app.route does not).
+    """Whether a missing @word must mean a file: it looks like a path, or has a file's extension
+    (@app.route has not).
     """
     import mimetypes
     ending = os.path.splitext(word)[1].lower()
@@ -206,7 +196,7 @@ def is_surely_path(word: str) -> bool:
 
 
 def missing_mentions(text: str, root: str = ".") -> list[str]:
-    """The @path words that look like a file or folder and name nothing that exists."""
+    """The @path words that look like a file or folder but do not exist."""
     words = (match[1] or match[2]
              for match in MENTION.finditer(text) if not _existing(match[1] or match[2], root))
     return list(dict.fromkeys(path for path in (word.rstrip(CLOSING) for word in words)
@@ -214,7 +204,7 @@ def missing_mentions(text: str, root: str = ".") -> list[str]:
 
 
 def _existing(word: str, root: str) -> str:
-    """The word as it is, or without the punctuation of the sentence behind it."""
+    """The existing path: the word itself, or without the punctuation after it; "" if neither."""
     while word:
         if os.path.lexists(os.path.join(root, os.path.expanduser(word))):
             return word
@@ -224,8 +214,8 @@ def _existing(word: str, root: str) -> str:
 
 
 def complete_mention(text: str, root: str = ".") -> list[str]:
-    """What the @path at the end of `text` can become, directories with / behind them;
-    hidden names only when asked for.
+    """Completions of the @path at the end of `text`, directories with a trailing /; hidden names
+    only if a dot was typed.
     """
     match = re.search(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]*)|([^\s\"'`]*))$", text)
     if match is None:

@@ -29,7 +29,7 @@ Reader = Callable[[Source, str, threading.Event], str]
 
 def load_sql(source: Source, root: str, stop: threading.Event,
              guard: Guard | None = None) -> Iterator[Found]:
-    """The rows as CSV with a header, and how many there are."""
+    """The rows of a table or query as CSV with a header."""
     scheme = source.target.partition("://")[0].lower().partition("+")[0]
     readers: dict[str, Reader] = {
         "sqlite": partial(_sqlite, guard=guard or Guard()), "postgresql": _postgres,
@@ -94,8 +94,8 @@ def _check_owner(source: Source, path: str, guard: Guard) -> None:
 def _check_table(table: str, tables: Sequence[str]) -> None:
     if table.lower() not in (name.lower() for name in tables):
         there = ", ".join(tables[:NAMED_TABLES]) + (", ..." if len(tables) > NAMED_TABLES else "")
-        raise ToolError(f"there is no table {table}; there "
-                        f"{'is ' + there if there else 'are none'}")
+        raise ToolError(f"there is no table {table}; "
+                        f"{'tables: ' + there if there else 'the database has no tables'}")
 
 
 # ---- PostgreSQL
@@ -153,8 +153,7 @@ def read_any(job: Job, target: str, table: str, query: str) -> str:
 
 
 def _make_read_only(connection: Any, dialect: str) -> None:
-    """Nothing is committed in any case; where the database knows how to refuse writes and
-    long queries, it is told to.
+    """Let the database refuse writes and long queries if it can; nothing is committed in any case.
     """
     import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     orders = {"mysql": ("SET SESSION TRANSACTION READ ONLY",

@@ -65,7 +65,7 @@ def _table() -> dict[str, tuple[str, ...]]:
 
 
 def with_synonyms(terms: Iterable[Term]) -> list[Term]:
-    """The terms with other words for each, except those that the question holds itself."""
+    """The terms with synonyms for each, except words that are in the question."""
     known = list(terms)
     stems = {term.stem for term in known}
     return [Term(term.word, term.stem, term.weight,

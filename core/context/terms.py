@@ -1,6 +1,4 @@
-"""What a question is about, and where that occurs in a text:
-whole words, their inflections, and the parts of identifiers.
-"""
+"""Finds the terms of a question and where they occur: words, inflections, parts of identifiers."""
 
 from __future__ import annotations
 
@@ -22,20 +20,19 @@ SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers"
             "ed", "es", "ly", "s", "e", "y")
 TAILS = frozenset((*SUFFIXES, "", "able", "al", "ment", "ments", "ys", "t", "ts"))
 FEW = 2                      # words of a question that is taken for one about the question before
-# weights of the question before those, before others, and of each one before it
+# weight of the previous question after such a question and after others, and the factor for each
+# earlier one
 FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5
 MOST_EARLIER = 4
-STEM, INFLECTED = 3, 0.8  # letters that a stem has at least; what another form of the word counts
-OTHER = 0.5               # what another word for the same thing counts
+STEM, INFLECTED = 3, 0.8  # least letters of a stem; weight of another form of a word
+OTHER = 0.5               # weight of a synonym
 _SMALL, _LARGE = regex("[a-z]*"), regex("[A-Z]*")
 _WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word of the question in small letters, the part of it that all its forms share,
-    how much it counts, and other words for the same thing.
-    """
+    """A word of the question in lower case, its stem, its weight, and its synonyms."""
 
     word: str
     stem: str
@@ -44,14 +41,12 @@ class Term:
 
     @property
     def is_inside(self) -> bool:
-        """Whether it is looked for inside of words too: scripts without blanks between words."""
+        """Whether it may be part of a word: in scripts without spaces between words."""
         return bool(_WIDE.fullmatch(self.word))
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a question, in small letters, without those that say nothing;
-    parts of identifiers count too.
-    """
+    """The words of a question in lower case, without stop words but with parts of identifiers."""
     found: dict[str, None] = {}
     for word in re.findall(r"[^\W_]+(?:[_.][^\W_]+)*", text):
         wide = _WIDE.findall(word)
@@ -64,7 +59,7 @@ def words_of(text: str) -> list[str]:
 
 
 def terms_of(text: str, weight: float = 1.0) -> list[Term]:
-    """The same as terms; two forms of one word are one term."""
+    """The terms of a text; forms of the same word become one term."""
     found: dict[str, Term] = {}
     for word in words_of(text):
         found.setdefault(stem_of(word), Term(word, stem_of(word), weight))
@@ -72,10 +67,9 @@ def terms_of(text: str, weight: float = 1.0) -> list[Term]:
 
 
 def terms_of_all(questions: Sequence[str]) -> list[Term]:
-    """The terms of a question and, with less weight, of those before it;
-    the last one is the newest.
+    """The terms of the last question and, with less weight, of the previous ones.
 
-    A question of few words ("why is that?") is about what was asked before.
+    A question of few words ("why is that?") is assumed to refer to the previous question.
     """
     if not questions:
         return []
@@ -90,7 +84,8 @@ def terms_of_all(questions: Sequence[str]) -> list[Term]:
 
 
 def stem_of(word: str) -> str:
-    """The word without its ending; unchanged where it is short, or more than plain letters."""
+    """The word without its ending; unchanged if it is short or has other characters than letters.
+    """
     if not (word.isascii() and word.isalpha()):
         return word
     for suffix in SUFFIXES:
@@ -103,7 +98,7 @@ def stem_of(word: str) -> str:
 
 
 def lowered(text: str) -> str:
-    """In small letters, of the same length."""
+    """The text in lower case, with the same length."""
     small = text.lower()
     if len(small) == len(text):
         return small
@@ -111,7 +106,7 @@ def lowered(text: str) -> str:
 
 
 def find(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
-    """Where a term begins in a text (`small` is lowered(text)), and what the place counts."""
+    """(position, weight) of each occurrence of a term in a text; `small` is lowered(text)."""
     stem, size = term.stem, len(term.stem)
     place = small.find(stem)
     while place >= 0:
@@ -125,7 +120,7 @@ def find(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
 
 
 def _begins(text: str, small: str, place: int) -> bool:
-    """Whether a word or a part of an identifier begins here."""
+    """Whether a word or part of an identifier begins at `place`."""
     if not place:
         return True
     before = small[place - 1]
@@ -137,7 +132,9 @@ def _begins(text: str, small: str, place: int) -> bool:
 
 
 def _value(term: Term, text: str, small: str, end: int) -> float:
-    """1 for the word itself, less for another form of it, 0 for another word that begins alike."""
+    """The weight of a match: 1 for the word itself, less for another form, 0 for another word with
+    the same beginning.
+    """
     if end < len(small) and small[end - 1].isdigit() and small[end].isdigit():
         return 0.0
     letters = (_LARGE if text[end - 1].isupper() and text[end - 2:end].isupper()
@@ -153,14 +150,14 @@ def _value(term: Term, text: str, small: str, end: int) -> float:
 
 
 def find_others(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
-    """Where other words for a term begin in a text, and what the place counts."""
+    """(position, weight) of each synonym of a term in a text."""
     for other in term.others:
         for place, value in find(other, text, small):
             yield place, value * OTHER
 
 
 def in_name(terms: Sequence[Term], name: str) -> list[float]:
-    """How much of each term is in a path."""
+    """The weight of each term's occurrence in a path."""
     small = lowered(name)
     return [max((value for _, value in chain(find(term, name, small),
                                              find_others(term, name, small))), default=0.0)

@@ -75,7 +75,7 @@ def test_a_table_and_a_query(shop: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "reason"), (
-    ("sqlite:///shop.db?table=nothing", "there is no table nothing; there is odd \"name, orders"),
+    ("sqlite:///shop.db?table=nothing", "there is no table nothing; tables: odd \"name, orders"),
     ("sqlite:///gone.db?table=orders", "there is no such file"),
     ("sqlite:///note.txt?table=orders", "is not an SQLite database"),
     ("sqlite:///shop.db?query=DELETE FROM orders", "Only reading"),
@@ -364,9 +364,9 @@ def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bomb.pptx").write_bytes(_bomb())
     (tmp_path / "broken.xlsx").write_bytes(b"no zip")
     (tmp_path / "empty.odt").write_bytes(office({"content.xml": f"<o {T}/>"}))
-    assert "bomb.pptx: is broken or protected" in refused(tmp_path, "bomb.pptx")
-    assert "broken.xlsx: is broken or protected" in refused(tmp_path, "broken.xlsx")
-    assert "holds no text" in refused(tmp_path, "empty.odt")
+    assert "bomb.pptx: is damaged or protected" in refused(tmp_path, "bomb.pptx")
+    assert "broken.xlsx: is damaged or protected" in refused(tmp_path, "broken.xlsx")
+    assert "contains no text" in refused(tmp_path, "empty.odt")
 
 
 def _bomb() -> bytes:
@@ -425,4 +425,4 @@ def test_pdf_and_word_need_their_packages(tmp_path: Path) -> None:
         except ImportError:
             assert "requirements-docs.txt" in refused(tmp_path, name)
         else:
-            assert "is broken or protected" in refused(tmp_path, name)
+            assert "is damaged or protected" in refused(tmp_path, name)

@@ -102,7 +102,7 @@ def test_one_that_is_protected_is_a_fault(tmp_path: Path) -> None:
     writer.encrypt("word", algorithm="RC4-128")
     with open(tmp_path / "locked.pdf", "wb") as file:
         writer.write(file)
-    with pytest.raises(ContextError, match="broken or protected"):
+    with pytest.raises(ContextError, match="damaged or protected"):
         attached(tmp_path, "locked.pdf")
 
 

@@ -283,7 +283,7 @@ def test_pictures_need_a_model_that_sees(tmp_path: Path) -> None:
         await context.add(".")
         return await context.prepare("", plan_budget(8_192), vision=False)
     result = asyncio.run(go())
-    assert result.images == () and result.notes == ("p.jpg: this model sees no pictures",)
+    assert result.images == () and result.notes == ("p.jpg: this model cannot see pictures",)
     assert result.line.endswith("1 could not be read")
 
 

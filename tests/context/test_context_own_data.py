@@ -20,7 +20,7 @@ from core.models.window import WindowWatch
 from core.session_manager import Session
 
 SECRET = "sk-own-0123456789"
-OURS = "holds Stream Chat's own data"
+OURS = "contains Stream Chat's own data"
 NAMES = ("keys.json", "config.yaml", ".env", "input_history", "grants.json")
 
 
@@ -123,7 +123,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(home: Path) -> 
     def swap() -> None:
         (home / "a.md").unlink()
         os.mkfifo(home / "a.md")
-    assert any("is not a file any more" in note for note in load(home, ".", between=swap).notes)
+    assert any("is no longer a file" in note for note in load(home, ".", between=swap).notes)
 
 
 @pytest.mark.parametrize("link", (None, os.symlink, os.link))

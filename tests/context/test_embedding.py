@@ -34,7 +34,7 @@ from tests.meanings import FILES, QUESTION, Meanings, make_files
 from tests.pseudo_terminal import CTRL_C, Terminal
 
 Environment = dict[str, str]
-ALONE = "The context is ranked by its words alone, without the embeddings of "
+ALONE = "The context is ranked by words alone, without the embeddings of "
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def vectors(make: Any) -> Any:
      "does not support embeddings"),
     (lambda texts: text_answer("404 page not found", 404), "404"),
     (lambda texts: text_answer("not JSON"), ""),
-    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "asked for, 1 came"),
+    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "requested, 1 received"),
     (vectors(lambda place: [1.0] * (2 + place % 2)), "they differ in length"),
     (vectors(lambda place: [float("nan"), 1.0]), "no number"),
     (vectors(lambda place: ["1", "2"]), "no number"),

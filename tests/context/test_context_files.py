@@ -144,8 +144,8 @@ def test_bad_input_is_listed_and_the_rest_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("name", "data", "reason"), (
-    ("noend", b"PK\x03\x04\0\0" * 90, "holds binary data"), ("bad.docx", b"no zip", "is broken"),
-    ("bad.xlsx", b"", "is broken")))
+    ("noend", b"PK\x03\x04\0\0" * 90, "holds binary data"), ("bad.docx", b"no zip", "is damaged"),
+    ("bad.xlsx", b"", "is damaged")))
 def test_the_model_knows_what_of_a_folder_could_not_be_read(tmp_path: Path, name: str, data: bytes,
                                                             reason: str) -> None:
     write(tmp_path, {"dir/good.txt": "fine words", f"dir/{name}": data})

@@ -201,7 +201,7 @@ def vectors(make: Any) -> Any:
      "does not support embeddings"),
     (lambda texts: text_answer("404 page not found", 404), "404"),
     (lambda texts: text_answer("not JSON"), ""),
-    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "requested, 1 received"),
+    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "asked for, 1 came"),
     (vectors(lambda place: [1.0] * (2 + place % 2)), "they differ in length"),
     (vectors(lambda place: [float("nan"), 1.0]), "no number"),
     (vectors(lambda place: ["1", "2"]), "no number"),
@@ -251,7 +251,7 @@ def test_a_model_that_is_back_is_asked_again_after_a_rest(folder: Path,
     ({"embedding_model": "demo/demo"}, "demo does not support embeddings"),
     ({"embedding_model": "nobody/x",
       "providers": {"nobody": {"base_url": "http://127.0.0.1:1/v1"}}}, "127.0.0.1:1"),
-    ({"embedding_model": "ollama/"}, "names no model")])
+    ({"embedding_model": "ollama/"}, "does not name a model")])
 def test_who_is_not_asked(server: Meanings, folder: Path, values: dict[str, Any],
                           reason: str) -> None:
     async def scenario() -> None:

@@ -211,7 +211,7 @@ def test_a_page_instead_of_a_file_is_never_used(storage: Storage, tmp_path: Path
 def test_another_file_than_the_known_one_is_refused_before_it_is_fetched(storage: Storage,
                                                                          tmp_path: Path) -> None:
     storage.answer = lambda handler: handler.send_file(MODEL, x_linked_etag=f'"{"0" * 64}"')
-    with pytest.raises(ProviderError, match="another file"):
+    with pytest.raises(ProviderError, match="different file"):
         fetch(source_at(storage, sha256=DIGEST), tmp_path)
     assert not (tmp_path / "tiny.gguf").exists()
 

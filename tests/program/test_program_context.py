@@ -237,7 +237,7 @@ def test_a_file_of_keys_is_not_sent_unasked(reader: Reader, program: list[str],
     (folder / name).write_text("planted words")
     for arguments in ([f"see @{name}"], ["--context", name, "q"]):
         done = run(program, arguments, environment, folder)
-        assert (done.returncode == 2 and "looks like a file of keys or passwords; nobody can be "
+        assert (done.returncode == 2 and "looks like a file of keys or passwords; you cannot be "
                 "asked here" in done.stderr)
     assert not reader.requests
     with Terminal([*program, f"see @{name}"], environment, cwd=folder) as terminal:
@@ -272,7 +272,7 @@ def test_a_picture_for_a_model_that_sees_none(reader: Reader, program: list[str]
     assert not [request for request in reader.requests if request.path == "/api/chat"]
     done = run(program, ["--context", "dot.png,notes.md", "--context-optional", "q"], environment,
                folder)
-    assert (done.returncode == 0 and "dot.png: this model sees no "
+    assert (done.returncode == 0 and "dot.png: this model cannot see "
             "pictures" in done.stderr and not images(reader))
 
 
@@ -448,7 +448,7 @@ def test_an_answer_to_nobody_is_not_taken_for_a_summary(
         for number, words in enumerate((*said, "thank you")):
             chat.ask(words, "Fine", number + 1)
         reader.to_nobody = 2
-        chat.ask("/compact", "it is asked once more(.|\n)*the conversation stays as it is")
+        chat.ask("/compact", "it is requested once more(.|\n)*the conversation is unchanged")
         chat.ask("/uncompact", "Nothing is summarised")
         reader.to_nobody = 1
         chat.ask("/compact", "Summarised [0-9]+ messages")

@@ -16,7 +16,8 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, adapted, request_body
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of, read_each, size_of
+from core.providers.foreign import object_of, place_of, read_each, size_of
+from core.providers.http.decoder import plausible_count
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
@@ -99,7 +100,7 @@ class MessageTranslation(Translation):
         self._counts: dict[str, Any] = {}
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        index = payload.get("index", 0)
+        index = place_of(payload.get("index"))
         match payload.get("type"):
             case "content_block_start":
                 yield from self._start(index, payload["content_block"])
@@ -108,9 +109,9 @@ class MessageTranslation(Translation):
             case "content_block_stop":
                 yield from self._stop(index)
             case "message_start":
-                self._count(payload["message"].get("usage"))
+                self._count(object_of(payload.get("message")).get("usage"))
             case "message_delta":
-                self._end(payload, payload["delta"].get("stop_reason"))
+                self._end(payload, object_of(payload.get("delta")).get("stop_reason"))
             case "message_stop":
                 self.finish = self.finish or Finished("stop")
                 self.done = True
@@ -178,14 +179,14 @@ class MessageTranslation(Translation):
                 block = self._block | ({"input": json.loads(written)} if written else {})
                 yield TextDelta("", index + 1, {NAME: {"block": block}})
 
-    def _count(self, usage: Mapping[str, Any] | None) -> None:
+    def _count(self, usage: Any) -> None:
         """Later counts replace earlier ones.
 
         The whole prompt is the counted input and what the cache took and gave.
         """
         counts = self._counts
-        counts |= {name: value for name, value in (usage or {}).items() if value is not None}
-        prompt = [counts.get(name) for name
+        counts |= {name: value for name, value in object_of(usage).items() if value is not None}
+        prompt = [plausible_count(counts.get(name)) for name
                   in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
         details = {name: value for name, value in counts.items()
                    if value and name not in ("input_tokens", "output_tokens")}

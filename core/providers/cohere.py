@@ -14,7 +14,7 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import objects_of, read_each, size_of, words_of
+from core.providers.foreign import object_of, objects_of, place_of, read_each, size_of, words_of
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, fetch_entries
 from core.providers.tool_schema import function_tool
@@ -190,7 +190,7 @@ class ChatTranslation(Translation):
     _planned = False
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        index = payload.get("index") or 0
+        index = place_of(payload.get("index"))
         delta = payload.get("delta") or {}
         message = delta.get("message") or {}
         match payload.get("type"):
@@ -203,7 +203,7 @@ class ChatTranslation(Translation):
                 for call in [calls] if isinstance(calls, dict) else objects_of(calls)[:1]:
                     yield _call_delta(index, call)
             case "message-end":
-                self._end(delta)
+                self._end(object_of(delta))
             case None if "message" in payload and "finish_reason" in payload:
                 yield from self._whole(payload)
             case "error" | None if "error" in payload or "message" in payload:
@@ -224,7 +224,7 @@ class ChatTranslation(Translation):
         self._end(payload)
 
     def _end(self, delta: Mapping[str, Any]) -> None:
-        self._count(delta.get("usage") or {})
+        self._count(object_of(delta.get("usage")))
         reason = delta.get("finish_reason") or "COMPLETE"
         if reason in ("ERROR", "TIMEOUT") or delta.get("error"):
             words = delta.get("error") or f"the answer ended with {reason}"
@@ -237,8 +237,8 @@ class ChatTranslation(Translation):
         """`tokens` are those of the model, `billed_units` leave out what Cohere
         itself puts around the prompt.
         """
-        billed = usage.get("billed_units") or {}
-        tokens = usage.get("tokens") or billed
+        billed = object_of(usage.get("billed_units"))
+        tokens = object_of(usage.get("tokens")) or billed
         details = {name: value for name, value in tokens.items()
                    if value and name not in ("input_tokens", "output_tokens")}
         if billed:
@@ -263,4 +263,4 @@ def _call_delta(index: int, call: Mapping[str, Any]) -> ToolCallDelta:
 
 
 def _whole_number(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return 0 if value == 0 and not isinstance(value, bool) else size_of(value)

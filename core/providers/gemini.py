@@ -16,7 +16,7 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import objects_of, read_each, size_of, words_of
+from core.providers.foreign import object_of, objects_of, read_each, size_of, words_of
 from core.providers.gemini_request import NAME, adapted, request_body
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
@@ -118,7 +118,7 @@ class ContentTranslation(Translation):
             raise classify_payload(self.endpoint, payload)
         self._id = self._id or payload.get("responseId") or uuid.uuid4().hex
         self._count(payload.get("usageMetadata"))
-        blocked = (payload.get("promptFeedback") or {}).get("blockReason")
+        blocked = object_of(payload.get("promptFeedback")).get("blockReason")
         if blocked:
             self.finish = Finished("content_filter", blocked)
         for candidate in (payload.get("candidates") or ())[:1]:
@@ -170,11 +170,12 @@ class ContentTranslation(Translation):
         if reason != "FINISH_REASON_UNSPECIFIED":
             self.finish = finish_of(str(reason))
 
-    def _count(self, usage: Mapping[str, Any] | None) -> None:
+    def _count(self, given: Any) -> None:
         """Counts are totals so far.
 
         As the provider has it, tokens of thoughts stand beside those of the answer.
         """
+        usage = object_of(given)
         if not usage:
             return
         more = ("thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded,
                          ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
-from core.providers.error_body import Said, spoken_delay
+from core.providers.error_body import Said, read_plain, spoken_delay
 from core.providers.errors_http import named_parameter, overflows
 from core.retry.headers import retry_after
 
@@ -70,7 +70,8 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
             value = value.get("error", value.get("message", ""))
         else:
             break
-    return (value if isinstance(value, str) else json.dumps(value))[:1000], facts
+    text = value if isinstance(value, str) else json.dumps(value)
+    return (read_plain(text).message if text.startswith("<") else text)[:1000], facts
 
 
 def _known_error(text: str, facts: Mapping[str, Any], status: int,

@@ -17,7 +17,7 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import objects_of, read_each, size_of
+from core.providers.foreign import object_of, objects_of, read_each, size_of
 from core.providers.http.transport import exchange, fetch_json, open_client
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
@@ -207,14 +207,14 @@ class ChatTranslation(Translation):
         self._followed: int | None = None      # index of the choice that is read
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        groq = payload.get("x_groq") or {}
+        groq = object_of(payload.get("x_groq"))
         choice = self._choice_in(payload.get("choices"))
         told = _error_in(payload, groq, choice)
         if told is not None:
             raise classify_payload(self.endpoint, told)
         if "prompt_progress" in payload:
             yield from reading_in(payload["prompt_progress"])
-        usage = payload.get("usage") or groq.get("usage") or choice.get("usage")
+        usage = object_of(payload.get("usage") or groq.get("usage") or choice.get("usage"))
         if usage:
             self.usage = usage_of(usage)
         delta = choice["delta"] if "delta" in choice else choice.get("message")
@@ -343,7 +343,7 @@ def _is_complete(text: str) -> bool:
         return False
 
 
-def _error_in(payload: dict[str, Any], groq: dict[str, Any], choice: dict[str, Any]) -> Any:
+def _error_in(payload: dict[str, Any], groq: Mapping[str, Any], choice: dict[str, Any]) -> Any:
     """What an error says, wherever it stands. An error wins over everything beside it."""
     if payload.get("error") or payload.get("object") == "error" or payload.get("type") == "error":
         return payload
@@ -382,8 +382,8 @@ def thinking_text(piece: dict[str, Any]) -> str:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+    prompt = object_of(usage.get("prompt_tokens_details"))
+    completion = object_of(usage.get("completion_tokens_details"))
     details = {"reasoning_tokens": completion.get("reasoning_tokens"), "cost": usage.get("cost")}
     cached = (prompt.get("cached_tokens") if prompt.get("cached_tokens") is not None
               else usage.get("prompt_cache_hit_tokens"))

@@ -16,6 +16,7 @@ from core.messages import Usage
 from core.providers import Endpoint, Request, dialect
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
+from core.providers.foreign import object_of
 from core.providers.http.transport import fetch_json
 from core.providers.openai import OpenAI, trimmed
 from core.providers.openai_responses_request import NAME, adapted, origin_of, request_body
@@ -168,7 +169,7 @@ class ResponseTranslation(Translation):
     def _is_known(self, payload: Mapping[str, Any]) -> bool:
         """Note the event's number, and whether it was read before the connection broke."""
         if not self.identity:
-            self.identity = str((payload.get("response") or {}).get("id") or "")
+            self.identity = str(object_of(payload.get("response")).get("id") or "")
         number = payload.get("sequence_number")
         if not isinstance(number, int):
             return False
@@ -246,7 +247,7 @@ class ResponseTranslation(Translation):
         return {NAME: {"from": self._origin, **known}} if known else None
 
     def _end(self, response: Mapping[str, Any]) -> Iterator[Delta]:
-        if response.get("usage"):
+        if object_of(response.get("usage")):
             self.usage = usage_of(response["usage"])
         status = response.get("status") or "completed"
         if status in ("failed", "cancelled"):
@@ -254,11 +255,11 @@ class ResponseTranslation(Translation):
                                    {"error": response.get("error")
                                     or {"message": f"the answer was {status}"}})
         for place, item in enumerate(response.get("output") or ()):
-            index = self._places.get(item.get("id"), place)
+            index = self._places.get(str(item.get("id")), place)
             if index not in self._closed:
                 yield from self._close(index, item)
         yield from self.rest()
-        reason = str((response.get("incomplete_details") or {}).get("reason") or status)
+        reason = str(object_of(response.get("incomplete_details")).get("reason") or status)
         called = any("call" in kinds for kinds in self._written.values())
         end = finish_of(reason)
         if status == "completed":
@@ -273,7 +274,7 @@ def reasoning_text(item: Mapping[str, Any]) -> str:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens")
-    reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens")
+    cached = object_of(usage.get("input_tokens_details")).get("cached_tokens")
+    reasoning = object_of(usage.get("output_tokens_details")).get("reasoning_tokens")
     details = None if reasoning is None else {"reasoning_tokens": reasoning}
     return Usage(usage.get("input_tokens"), usage.get("output_tokens"), cached, details)

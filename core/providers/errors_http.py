@@ -222,11 +222,18 @@ def named_parameter(said: Said) -> str:
     if ("developer instruction" in said.words or "system instruction" in said.words
         or "system role" in said.words):
         return "system"
+    if _NO_STREAMING.search(said.words):
+        return "stream"
     words = map(last_name, re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words))
     plain = [name for name in words if is_parameter(name) and name not in _COMMON]
     common = _AS_A_NAME.search(said.words)
     return str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common else ""
 
+
+_NO_STREAMING = regex(
+    r"verified to stream|\bstream(?:ing|ed)?\b (?:mode |responses? )?(?:is |are )?"
+    r"(?:not (?:supported|available|allowed|enabled)|unsupported|disabled)"
+    r"|\b(?:not support|cannot|can't) (?:be )?stream|without streaming|non-streaming requests? only")
 
 # Words of every day are names only where they stand like one.
 _COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking",

@@ -295,6 +295,20 @@ def test_where_a_validation_error_points_to() -> None:
     assert isinstance(error, BadRequest) and error.feature == "stream"
 
 
+@pytest.mark.parametrize("phrase", [
+    "Your organization must be verified to stream this model", "Streaming is not supported",
+    "{} does not support streaming", "streaming responses are disabled for {}",
+    "This deployment cannot stream", "stream mode is unsupported by {}",
+    "Responses of {} cannot be streamed", "Use {} without streaming"])
+def test_a_model_that_cannot_stream(phrase: str) -> None:
+    """Gateways pass on the words without the parameter's name."""
+    for words in (phrase.format("model-7"), f"litellm.BadRequestError: {phrase.format('o9')}."):
+        error = classified(400, told(words))
+        assert getattr(error, "feature", "") == "stream", words
+    for words in ("the stream of tokens is too long", "not supported: temperature"):
+        assert getattr(classified(400, told(words)), "feature", "") != "stream"
+
+
 @pytest.mark.parametrize("words", [
     "This model's maximum context length is only 8192 tokens", "context length is only 8192",
     "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",

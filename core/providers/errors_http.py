@@ -233,7 +233,8 @@ def named_parameter(said: Said) -> str:
 _NO_STREAMING = regex(
     r"verified to stream|\bstream(?:ing|ed)?\b (?:mode |responses? )?(?:is |are )?"
     r"(?:not (?:supported|available|allowed|enabled)|unsupported|disabled)"
-    r"|\b(?:not support|cannot|can't) (?:be )?stream|without streaming|non-streaming requests? only")
+    r"|\b(?:not support|cannot|can't) (?:be )?stream|without streaming"
+    r"|non-streaming requests? only")
 
 # Words of every day are names only where they stand like one.
 _COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking",

@@ -7,7 +7,6 @@ import pytest
 from core.errors import SessionAmbiguous, StoreForbidden
 from core.messages import Message, Text, ToolCall, user_message
 from core.store.identity import new_message_id
-from core.store.query import parse_query
 from core.store.rows import Chunk, StoredMessage
 from core.store.sql.sessions import read_only
 from db import Store
@@ -117,16 +116,6 @@ def test_a_session_that_says_a_word_often_hides_no_other(store: Store) -> None:
         for _ in range(1 if session == "a" else 60):
             add(store, user_message("apple"), session=session)
     assert [row.id for row in store.sessions(2, "apple")] == ["b", "a"]
-
-
-def test_what_newer_messages_with_the_same_word_hide_is_found_after_all(store: Store) -> None:
-    """Those that the filters leave out are not counted as found."""
-    store.create_session("a", "Title", "demo/m", 1.0)
-    old = [add(store, Message("assistant", (Text(f"apple {number}"),))) for number in range(2)]
-    for _ in range(40):
-        add(store, user_message("apple"))
-    assert [identity for _, identity in store.find_messages(parse_query("apple in:answer"), 2)] == [
-        old[1], old[0]]
 
 
 def test_sessions_of_one_name_are_told_apart_by_the_ends_of_their_identities(store: Store) -> None:

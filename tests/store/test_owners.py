@@ -175,6 +175,17 @@ def test_what_is_shared_for_reading_is_read_and_not_written(team: Team) -> None:
         ana.share_session("s-ana", "nobody", write=False)
 
 
+def test_what_newer_messages_with_the_same_word_hide_is_found_after_all(team: Team) -> None:
+    """The database gives the newest with a word; filters may leave out all of those."""
+    ana = team.open("ana")
+    begin(ana, "s-ana", "the question")
+    old = [say(ana, "s-ana", f"apple {number}", "assistant") for number in range(2)]
+    for _ in range(40):
+        say(ana, "s-ana", "apple")
+    found = ana.find_messages(parse_query("apple in:answer"), 2)
+    assert [identity for _, identity in found] == old[::-1]
+
+
 def test_what_is_shared_for_writing_is_written_and_stays_its_owners(team: Team) -> None:
     ana, ben = team.open("ana"), team.open("ben")
     begin(ana, "s-ana", "together")

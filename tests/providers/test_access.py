@@ -118,6 +118,22 @@ def test_configured_headers_are_keys_too(tmp_path: Path, name: str, header: str)
     assert open_at(tmp_path, name, file=file).quirks["headers"] == entry["headers"]
     elsewhere = open_at(tmp_path, name, file=file, STREAM_CHAT_BASE_URL=FOREIGN)
     assert elsewhere.key is None and KEY not in json.dumps(dict(elsewhere.quirks))
+    del entry["api_key"]
+    alone = open_at(tmp_path, name, file=file, STREAM_CHAT_BASE_URL=FOREIGN).quirks
+    if row(name).kind == "cloud":
+        assert f"headers of {name}" in alone["refused"]
+        assert "https://proxy.example/v1" in alone["refused"] and FOREIGN in alone["refused"]
+    else:
+        assert alone["headers"] == {"X-Team": "blue"}, "what is not secret is sent"
+
+
+@pytest.mark.parametrize("name", ADDRESSED)
+def test_only_a_cloud_provider_needs_a_key(tmp_path: Path, name: str) -> None:
+    """At its own address: what is at another one may need none."""
+    cloud = row(name).kind == "cloud"
+    assert ("needs a key" in open_at(tmp_path, name).quirks.get("refused", "")) is cloud
+    elsewhere = open_at(tmp_path, name, flags={"base_url": "https://proxy.example/v1"})
+    assert "refused" not in elsewhere.quirks
 
 
 def test_a_local_server_is_asked_without_the_key_and_a_refusal_says_why(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from core.events import Finished, TextDelta
 from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
                            tool_message, user_message)
 from core.providers import CanCheck, CanCount, CanShow, ModelInfo, Options, Request, ToolSpec
-from core.providers.gemini_request import (FOREIGN_SIGNATURE, request_body, schema_subset,
-                                           thinking_config)
+from core.providers.gemini_request import (ANYTHING, FOREIGN_SIGNATURE, adapted, request_body,
+                                           schema_subset, thinking_config)
 from tests.dialects import (CUTS, ask, exchange, provider_at, reply_of, run, server_events,
                             stream_answer)
 from tests.fake_server import Cut, FakeServer, json_answer, pieces, Answer
@@ -266,6 +266,18 @@ def test_thinking(model: str, think: bool | str | None, expected: dict[str, Any]
     assert thinking_config(model, think) == expected
 
 
+@pytest.mark.parametrize(("model", "think", "said"), [
+    ("gemini-2.0-flash", "on", "it does not think"), ("gemini-2.0-flash", "off", ""),
+    ("gemini-2.5-flash", "on", ""), ("gemini-2.5-flash", "off", ""), ("gemini-2.5-flash", "max", ""),
+    ("gemini-2.5-pro", "on", ""), ("gemini-2.5-pro", "off", "it cannot be kept from thinking"),
+    ("gemini-3-flash", False, "it cannot be kept from thinking"), ("gemini-3-flash", "low", ""),
+    ("gemini-3-flash", "max", "the highest effort here is high"), ("gemini-3-flash", None, "")])
+def test_thinking_that_is_asked_for_in_another_way_is_said(model: str, think: bool | str | None,
+                                                           said: str) -> None:
+    found = adapted(Request(model, HELLO.messages, options=Options(think=think)))
+    assert len(found) == bool(said) and "".join(found).startswith(said)
+
+
 @pytest.mark.parametrize(("schema", "expected"), [
     ({"$schema": "x", "type": "object", "additionalProperties": False,
       "properties": {"title": {"type": "string", "default": "a"}},
@@ -277,6 +289,8 @@ def test_thinking(model: str, think: bool | str | None, expected: dict[str, Any]
     ({"oneOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]},
      {"anyOf": [{"type": "string"}, {"type": "number"}]}),
     ({"const": "a"}, {"type": "string", "enum": ["a"]}),
+    *(({"type": "array", "items": {"type": odd}}, {"type": "array", "items": ANYTHING})
+      for odd in ("", 5, None, {})),
     ({"type": "integer", "enum": [1, 2]}, {"type": "integer"}),
     ({"type": "array", "items": {"$ref": "#/$defs/City"}, "$defs": {"City": {"type": "string"}}},
      {"type": "array", "items": {"type": "string"}}),
@@ -290,6 +304,16 @@ def test_a_schema_that_holds_itself_ends() -> None:
             "properties": {"left": {"$ref": "#/$defs/Node"}, "right": {"$ref": "#/$defs/Node"}}}
     assert (len(json.dumps(schema_subset({"$ref": "#/$defs/Node", "$defs": {"Node": node}})))
             < 1_000_000)
+
+
+def test_twelve_levels_of_a_schema_are_sent() -> None:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(14):
+        schema = {"type": "array", "items": schema}
+    found, levels = schema_subset(schema), 0
+    while "items" in found:
+        found, levels = found["items"], levels + 1
+    assert (found, levels) == (ANYTHING, 13)
 
 
 # ---- lists

@@ -268,7 +268,7 @@ def test_thinking(model: str, think: bool | str | None, expected: dict[str, Any]
 
 @pytest.mark.parametrize(("model", "think", "said"), [
     ("gemini-2.0-flash", "on", "it does not think"), ("gemini-2.0-flash", "off", ""),
-    ("gemini-2.5-flash", "on", ""), ("gemini-2.5-flash", "off", ""), ("gemini-2.5-flash", "max", ""),
+    *(("gemini-2.5-flash", think, "") for think in ("on", "off", "max")),
     ("gemini-2.5-pro", "on", ""), ("gemini-2.5-pro", "off", "it cannot be kept from thinking"),
     ("gemini-3-flash", False, "it cannot be kept from thinking"), ("gemini-3-flash", "low", ""),
     ("gemini-3-flash", "max", "the highest effort here is high"), ("gemini-3-flash", None, "")])

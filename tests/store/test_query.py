@@ -21,8 +21,8 @@ def test_an_age_is_a_moment(unit: str) -> None:
         assert earliest <= found <= time.time() - 3 * UNITS[unit]
 
 
-@pytest.mark.parametrize(("text", "parts"), [("2026-03-02", (2026, 3, 2)), ("2026-03", (2026, 3, 1)),
-                                             ("2026", (2026, 1, 1))])
+@pytest.mark.parametrize(("text", "parts"), [
+    ("2026-03-02", (2026, 3, 2)), ("2026-03", (2026, 3, 1)), ("2026", (2026, 1, 1))])
 def test_a_date_begins_at_midnight_here(text: str, parts: tuple[int, int, int]) -> None:
     found = parse_query(f"before:{text}").before
     assert found == time.mktime((*parts, 0, 0, 0, 0, 1, -1))

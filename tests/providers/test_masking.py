@@ -192,6 +192,14 @@ def test_the_same_words_get_the_same_stand_in_in_every_request() -> None:
     assert mask.news() == ""
 
 
+@pytest.mark.parametrize(("name", "text", "hidden"), [
+    ("kara", "kara.weiss@mail.example", "[[EMAIL_1]]"), ("kara", "me@kara.example", "[[EMAIL_1]]"),
+    ("mail.example Corporation", "at me@mail.example Corporation.", "at [[NAME_1]]."),
+    ("kara", "kara, kara@mail.example", "[[NAME_1]], [[EMAIL_1]]")])
+def test_what_overlaps_is_of_the_kind_of_the_longest(name: str, text: str, hidden: str) -> None:
+    assert Mask([name]).hide(text) == hidden
+
+
 def test_false_alarms_on_code_are_few() -> None:
     """This program's own code, which holds no private words: what is masked in it is a mistake."""
     lines = wrong = 0

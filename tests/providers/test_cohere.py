@@ -201,9 +201,21 @@ def test_everything_that_can_be_asked_for() -> None:
             {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "Sure?"}]}
 
 
+def test_each_block_is_a_part_of_its_own_beside_the_plan() -> None:
+    stream = [event("tool-plan-delta", tool_plan="plan"), words("a", 0, "thinking"), words("b", 0),
+              words("c", 1, "thinking"), words("d", 1), *end("COMPLETE")]
+    deltas, _ = exchange("cohere", stream_answer(wire(stream)), HELLO)
+    assert [(type(delta), delta.text, delta.part) for delta in deltas
+            if isinstance(delta, (TextDelta, ThinkingDelta))] == [
+        (ThinkingDelta, "plan", 0), (ThinkingDelta, "a", 1), (TextDelta, "b", 1),
+        (ThinkingDelta, "c", 2), (TextDelta, "d", 2)]
+
+
 @pytest.mark.parametrize(("think", "expected"), [
     (None, {}), (False, {"thinking": {"type": "disabled"}}),
-    ("on", {"thinking": {"type": "enabled"}})])
+    ("on", {"thinking": {"type": "enabled"}}),
+    *((effort, {"thinking": {"type": "enabled", "token_budget": budget}}) for effort, budget in (
+        ("low", 2_048), ("medium", 8_192), ("high", 16_384), ("max", 31_000)))])
 def test_thinking(think: bool | str | None, expected: dict[str, Any]) -> None:
     body = request_body(Request("command-test", (), options=Options(think=think)))
     assert body == {"model": "command-test", "stream": True, "messages": [], **expected}

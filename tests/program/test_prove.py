@@ -16,6 +16,7 @@ from core.tools.files import read_file
 from tests import postgres
 from tests.fake_server import FakeOllama
 from tests.proof import doors, gate, keys, power, wire
+from tests.proof.calls import kill_calls
 from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
@@ -61,6 +62,12 @@ def test_a_power_cut_loses_nothing_that_was_promised_and_a_disk_that_lies_is_not
 def test_writes_that_fail_lose_nothing() -> None:
     tally = fail_writes(5, 4)
     assert not tally.faults and tally.faults_made == 4
+
+
+@pytest.mark.processes
+def test_killed_calls_run_once_and_leave_what_providers_accept() -> None:
+    tally = kill_calls(5, 6)
+    assert not tally.faults and tally.kills == 6 and tally.calls and tally.requests
 
 
 @pytest.mark.processes

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from tests import postgres as servers
 from tests.proof import power
+from tests.proof.calls import kill_calls
 from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.doors import try_doors
@@ -137,6 +138,12 @@ def kills(seed: int, count: int) -> Result:
                   "\n".join(tally.faults))
 
 
+def calls(seed: int, count: int) -> Result:
+    tally = kill_calls(seed, count)
+    return Result({"kills": tally.kills, "calls that ran": tally.calls,
+                   "requests in seven dialects": tally.requests}, "\n".join(tally.faults[:SHOWN]))
+
+
 def chores(seed: int, count: int) -> Result:
     tally = kill_chores(seed, count)
     return Result({"kills": tally.kills, "of them midway": tally.midway}, "\n".join(tally.faults))
@@ -226,6 +233,8 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              together(postgres, tests("tests/store/test_postgres_writes.py",
                                       "tests/store/test_postgres_news.py",
                                       "tests/store/test_pooled.py")), 16, 1_000, part=40),
+    Campaign("calls", "A killed program's calls run once, and every provider accepts what is left",
+             calls, 40, 4_000, part=200),
     Campaign("chores", "A killed export, backup, restore, move, shrink or repair harms nothing",
              together(chores, tests("tests/store/test_migrations.py")), 27, 2_000, part=90),
     Campaign("clocks", "A clock that is set, even years back, loses and mixes up nothing", clocks,

@@ -27,8 +27,9 @@ from core.providers import Options, Request, ToolSpec
 from core.providers.hosts import hosts
 from tests.dialects import ask, provider_at, reply_of
 from tests.fake_server import FakeServer
-from tests.scripted_answers import SCRIPTED, Call, Script
 from tests.one_model import one_model
+from tests.proof.accepted import why_refused
+from tests.scripted_answers import SCRIPTED, Call, Script
 
 EXPECTED = Path(__file__).parent / "expected"
 DIALECTS = sorted(SCRIPTED)
@@ -121,6 +122,34 @@ def test_every_dialect_of_a_host_has_its_answers() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_is_sent(dialect: str, case: str) -> None:
     compare(dialect, case, sent(dialect, CASES[case]))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_provider_accepts_it(dialect: str, case: str) -> None:
+    assert why_refused(dialect, kept(dialect, case)) == ""
+
+
+@pytest.mark.parametrize("case", ["parallel_calls", "foreign_history", "one_tool_call"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_result_that_is_missing_is_refused(dialect: str, case: str) -> None:
+    body = kept(dialect, case)
+    items = next(body[name] for name in ("messages", "input", "contents") if name in body)
+    place = max(number for number, item in enumerate(items) if is_result(item))
+    del items[place]
+    assert why_refused(dialect, body)
+
+
+def kept(dialect: str, case: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (EXPECTED / dialect / f"{case}.json").read_text(encoding="utf-8"))["body"]
+    return found
+
+
+def is_result(item: dict[str, Any]) -> bool:
+    words = json.dumps(item)
+    return any(mark in words for mark in ('"role": "tool"', "function_call_output", "tool_result",
+                                          "functionResponse"))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

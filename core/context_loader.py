@@ -20,7 +20,8 @@ from core.context.sources import (Mention, Source, complete_mention, find_mentio
                                   parse_context_arg, parse_source)
 from core.errors import ContextError
 from core.events import Progress
-from core.messages import Shown
+from core.messages import Image, Shown
+from core.rendering.picture_facts import picture_words
 from core.tools.limited_process import LimitedProcess
 from core.window.budget import Budget, budget_bars, plan_budget
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator
@@ -98,7 +99,8 @@ class ContextSet(LoadedSources):
         image_tokens = IMAGE_TOKENS * len(choice.images)
         tokens = (self.estimator.text(block, model) if block else 0) + image_tokens
         doubt = self.estimator.text_doubt(block, model) + image_tokens // 2
-        line = context_line(items, choice, tokens + shown.tokens, budget.window, doubt)
+        line = (picture_line(choice.images[0], tokens) if len(items) == len(choice.images) == 1
+                else context_line(items, choice, tokens + shown.tokens, budget.window, doubt))
         self.last = Prepared(
             block, tuple(choice.images), tokens, line,
             tuple(item.name for item in items if item.included and item.name not in faulty),
@@ -160,6 +162,11 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
         yield (f"{choice.searched:,} items were searched for the question's words, "
                f"{choice.by_name:,} were judged by their names"
                if choice.searched else "")
+
+
+def picture_line(picture: Image, tokens: int) -> str:
+    """A line such as "Attached: chart.png (1,280 × 720, 212.0 kB, about 1,100 tokens)"."""
+    return f"Attached: {picture.name} ({picture_words(picture)}, about {tokens:,} tokens)"
 
 
 def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from core.events import (Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying,
                          ToolFinished, ToolRequested)
 from core.messages import Message, ToolCall, ToolResult
+from core.regex import regex
 from core.rendering.marks import MARKS, Kind
 from core.rendering.quantities import duration
 from core.safe_text import safe_line, safe_text
@@ -16,6 +17,7 @@ from core.safe_text import safe_line, safe_text
 # characters of a call's arguments in one line; a question about it and /last show all
 MOST_SHOWN = 120
 _NAMED: tuple[Kind, ...] = ("error", "warning")
+_ATTACHED = regex(r"Attached: (.*) \((.*)\)")       # a name and what is known of it
 FINISH_NOTES = {
     "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask "
     "the model to continue.",
@@ -103,6 +105,10 @@ def notice_line(text: str) -> Line:
     for kind in _NAMED:       # such as "warning: ..."
         if words.startswith(f"{kind}: "):
             return Line(kind, _capital(words.removeprefix(f"{kind}: ")))
+    if (attached := _ATTACHED.fullmatch(words)) is not None:
+        return Line("added", "", attached[1], attached[2])
+    if words.startswith("context: "):
+        return Line("added", words)
     return Line("warning" if words.startswith(("NOT SAVED", "Not ")) else "note", words)
 
 

@@ -15,7 +15,7 @@ from core.commands import clipboard
 from core.console.screen import Screen
 from core.errors import UsageError
 from core.messages import Image, image_type
-from core.rendering.quantities import size_words
+from core.rendering.picture_facts import picture_words
 from core.safe_text import safe_line
 
 LONGEST = 4096       # characters of a dropped path
@@ -42,8 +42,7 @@ def add(screen: Screen, picture: Image) -> None:
 
 
 def described(picture: Image) -> str:
-    size = len(picture.data) * 3 // 4 - picture.data.count("=")
-    return f"{safe_line(picture.name, 100)}  {size_words(size)}"
+    return f"{safe_line(picture.name, 100)}  {picture_words(picture)}"
 
 
 def take(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:

@@ -12,6 +12,7 @@ from core.messages import Image, Message, ToolCall
 from core.rendering.event_lines import tool_line
 from core.rendering.marks import styled
 from core.rendering.parser.code_blocks import ends_in_code
+from core.rendering.picture_facts import picture_words
 from core.rendering.widths import text_width
 from core.safe_text import safe_text
 
@@ -34,7 +35,7 @@ def show_message(screen: Screen, message: Message,
         show_question(screen, message.text)
         for part in message.parts:
             if isinstance(part, Image):
-                screen.say("added", part.name or "a picture")
+                screen.say("added", f"{part.name or 'a picture'}  {picture_words(part)}")
         return
     if message.text.strip():
         screen.gap()

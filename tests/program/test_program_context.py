@@ -310,7 +310,8 @@ def test_a_picture_for_a_model_that_sees(reader: Reader, program: list[str],
     reader.sees = True
     (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     done = run(program, ["what is on @dot.png?"], environment, folder)
-    assert done.returncode == 0 and done.stderr.startswith("context: 1 of 1 files"), done.stderr
+    attached = "+ dot.png  48 bytes, about 1,100 tokens\n"
+    assert done.returncode == 0 and done.stderr.startswith(attached), done.stderr
     assert len(images(reader)) == 1 and len(images(reader)[0]) == 1
 
 
@@ -371,7 +372,7 @@ def test_the_commands_of_context(reader: Reader, program: list[str], environment
         chat.ask("/context", "Nothing attached")
         chat.ask("/context add src", "Attached src: 1 item")
         chat.ask("where is def delay?", r"src/retry\.py:4")
-        assert "context: 1 of 1 files" in chat.text()
+        assert "+ context: 1 of 1 files" in chat.text()
         chat.ask("/context list", r"src/retry\.py +file +≈\d+ +whole +everything fits")
         bars = (r"Attached +\d+ +0%(.|\n)*Conversation +\d+ +0%(."
                 r"|\n)*Kept for the answer +8,192 +25%")

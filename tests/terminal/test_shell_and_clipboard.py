@@ -157,7 +157,7 @@ def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
     chat.send(PASTE.format(shlex.quote(str(tmp_path / "my chart.png"))))
     chat.wait(r"png'")
     chat.send(" here?" + ENTER)
-    chat.wait(r"^\+ my chart\.png  70 bytes")
+    chat.wait(r"^\+ my chart\.png  1 × 1, 70 bytes")
     chat.wait("w4")
     (tmp_path / "my chart.png").unlink()
     chat.ask("and now?", "w4", 2)
@@ -166,7 +166,7 @@ def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
                      for image in message.get("images", ())]
         assert base64.b64decode(picture) == PNG
     with Terminal([*program, "--continue"], environment) as again:
-        again.ask("/history", r"^\+ my chart\.png")
+        again.ask("/history", r"^\+ my chart\.png  1 × 1, 70 bytes")
 
 
 def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllama,
@@ -212,7 +212,7 @@ def test_a_picture_of_the_clipboard_goes_with_the_next_message(
         tmp_path: Path) -> None:
     with Terminal([*program, "-m", "words-5"],
                   fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
-        chat.ask("/paste", r"^\+ clipboard\.png  70 bytes, with your next message")
+        chat.ask("/paste", r"^\+ clipboard\.png  1 × 1, 70 bytes, with your next message")
         chat.ask("what is this?", "w4")
         chat.ask("and nothing new", "w4", 2)
     pictures = [image for message in ollama.chats[-1].json["messages"]

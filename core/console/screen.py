@@ -83,12 +83,15 @@ class Screen:
         """Ask while nothing runs. Anything but a clear yes counts as no; what was typed before is
         not an answer.
         """
+        from core.console.suspending import asked_again
         try:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:
                     self.typed.collect()
-                self.write("\n".join(self.marked("question", question)) + " ")
-                return wait_for_line(sys.stdin).strip().lower() in ("y", "yes")
+                shown = "\n".join(self.marked("question", question)) + " "
+                self.write(shown)
+                with asked_again(shown, self.out):
+                    return wait_for_line(sys.stdin).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
             self.write("\n")
             return False

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 
 @contextmanager
@@ -20,9 +21,11 @@ def resumable(leave: Callable[[], None], enter: Callable[[], None]) -> Iterator[
 
     def suspend(number: int, frame: FrameType | None) -> None:
         leave()
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        for stopping in (signal.SIGTSTP, signal.SIGCONT):
+            signal.signal(stopping, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)     # stops here, until the shell resumes it
         signal.signal(signal.SIGTSTP, suspend)
+        signal.signal(signal.SIGCONT, resume)
         enter()
 
     def resume(number: int, frame: FrameType | None) -> None:
@@ -39,3 +42,15 @@ def resumable(leave: Callable[[], None], enter: Callable[[], None]) -> Iterator[
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def asked_again(question: str, out: TextIO) -> Iterator[None]:
+    """Repeat a question that waits for a line when the program is resumed: what stands above it
+    is the shell's by then, and the terminal has dropped what was typed.
+    """
+    def again() -> None:
+        out.write(question)
+        out.flush()
+    with resumable(lambda: None, again):
+        yield

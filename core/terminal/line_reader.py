@@ -9,6 +9,7 @@ from core.chat.conversation import Chat
 from core.commands import command_in
 from core.console.line_input import LONGEST_ANSWER, wait_for_line
 from core.console.screen import Screen
+from core.console.suspending import asked_again
 from core.console.typeahead import Typeahead, Typed
 from core.safe_text import without_surrogates
 from core.terminal.several_lines import continues, in_quotes
@@ -39,7 +40,8 @@ class Reader:
     def _line(self, mark: str) -> str:
         sys.stdout.write(mark)
         sys.stdout.flush()
-        line = wait_for_line(sys.stdin)
+        with asked_again(mark, sys.stdout):
+            line = wait_for_line(sys.stdin)
         if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
             sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are the terminal's limit for a line: "
                              "what was typed after them is lost. /context add reads longer text "

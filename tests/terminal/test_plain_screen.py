@@ -5,6 +5,7 @@ every character once, in order, and nothing moves.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +57,34 @@ def test_thinking_and_code_are_words(ollama: FakeOllama, program: list[str],
         assert chat.exit_status() == 0
         shown = rb"Thought for [\d.]+ m?s, 3 words\r\n\r\nthink:\r\nw0 w1 w2 w3 w4\r\n"
         assert re.fullmatch(shown, chat.raw), chat.raw
+
+
+@pytest.mark.parametrize(("screen", "words", "question"), [
+    ("--plain-screen", "", "You:"),
+    ("--no-plain-screen", "!echo done", r"\? Run `echo done` in your shell\? \[y/N\]")])
+def test_what_is_asked_is_said_again_when_the_program_is_resumed(
+        screen: str, words: str, question: str, ollama: FakeOllama, program: list[str],
+        environment: Environment) -> None:
+    """The terminal drops a line that was begun, and nothing else tells that one is waited for."""
+    command = " ".join(map(shlex.quote, [*program, "-m", "echo", screen]))
+    with Terminal(["bash", "--norc", "--noediting", "-i"],
+                  environment | {"PS1": "shell: "}) as chat:
+        chat.wait("^shell:")
+        chat.send(command + ENTER)
+        chat.wait("^(You:|\u203a)")
+        chat.send(words + ENTER if words else "")
+        chat.wait(f"^{question}")
+        chat.send("\x1a")
+        chat.wait("Stopped")
+        chat.send("fg" + ENTER)
+        chat.wait(f"^{question}", 2)
+        chat.send("y" + ENTER)
+        chat.wait("^done$" if words else "^echo:\ny$")
+        if words:
+            chat.wait(r"Add the line .*\[y/N\]")
+            chat.send("n" + ENTER)
+        chat.wait("^(You:|\u203a)", 2 if words else 3)
+        assert len(re.findall(f"^{question}", chat.text(), re.MULTILINE)) == 2 + (not words)
+        chat.send(CTRL_D)
+        chat.wait("^shell:$")
+        chat.send("exit" + ENTER)

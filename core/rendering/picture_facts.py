@@ -16,7 +16,10 @@ HEAD = 400_000
 def picture_words(picture: Image) -> str:
     """Such as "1,280 × 720, 212.0 kB"; without the pixels where they are not known."""
     size = size_words(len(picture.data) * 3 // 4 - picture.data.count("="))
-    pixels = picture_size(base64.b64decode(picture.data[:HEAD]))
+    try:
+        pixels = picture_size(base64.b64decode(picture.data[:HEAD]))
+    except ValueError:      # what another program has written
+        pixels = None
     return f"{pixels[0]:,} \u00d7 {pixels[1]:,}, {size}" if pixels else size
 
 

@@ -46,3 +46,5 @@ def test_the_size_of_a_large_photo_is_found_behind_what_the_camera_wrote() -> No
     assert picture_words(picture) == "640 \u00d7 480, 2.2 MB"
     unknown = Image("image/png", base64.b64encode(b"no picture").decode(), "x.png")
     assert picture_words(unknown) == "10 bytes"
+    for damaged in ("", "A", "AAAAA", "iVBOR\u00e9", "!!!!"):
+        assert picture_words(Image("image/png", damaged, "x.png")).endswith(" bytes")

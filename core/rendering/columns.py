@@ -18,6 +18,18 @@ def side_by_side(left: str, right: str, width: int) -> Iterator[str]:
         yield f"{one}{' ' * (column - text_width(one))}{GAP}{other}".rstrip()
 
 
+def word_rows(words: str, indent: str, cells: int) -> list[str]:
+    """Rows of at most `cells`, each with the indent; longer words are not broken."""
+    rows, row = [], ""
+    for word in words.split(" "):
+        longer = f"{row} {word}" if row else indent + word
+        if row and text_width(longer) > cells:
+            rows.append(row.rstrip())
+            longer = indent + word
+        row = longer
+    return [*rows, row]
+
+
 def wrapped(text: str, cells: int) -> Iterator[str]:
     """The text's lines, broken at spaces if possible."""
     for line in safe_text(text).strip("\n").expandtabs(4).split("\n"):

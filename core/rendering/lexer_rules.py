@@ -1,4 +1,4 @@
-"""The rules of a Pygments lexer, compiled state by state when they are needed."""
+"""Compiles the rules of a Pygments lexer state by state, when they are needed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from core.regex import regex
 _ALONE = regex(r"\\[1-9]|\(\?[aiLmsuxP(]")
 # flags at the start of a pattern, which can be limited to it: (?i)x becomes (?i:x)
 _INLINE_FLAGS = regex(r"\(\?([ims]+)\)")
-# Instead of the lists that Pygments has of them, each of which takes 17 ms to compile: what begins
-# a name, and what is in it. They hold a few more characters, which no valid code has there.
+# Replacements for Pygments' patterns of the characters that begin and continue a name, each of
+# which takes 17 ms to compile. They include a few more characters, which valid code does not have.
 _NAME_BEGIN = r"[^\W\d]"
 _NAME_REST = (r"[\w\xb7\u0300-\u1fff\u203f-\u218f\u2cef-\u2dff\u3005-\u30ff\ua66f-\uabff"
               r"\ufe00-\ufe4f\ufb1e\uff3f\U00010000-\U000e01ef]")
-_LONG = 1000          # characters of a pattern that may hold such a list
-Rule = tuple[Any, Any, Any]             # what matches, what it does, how it changes the state
+_LONG = 1000          # characters from which a pattern may contain such a list
+Rule = tuple[Any, Any, Any]             # match function, action, change of state
 Find = Callable[[str, int], Rule | None]
 
 
 class _Pattern:
-    """What matches a rule at a place of a text: a pattern that is compiled at its first use."""
+    """The match function of a rule: a pattern that is compiled on first use."""
 
     __slots__ = ("pattern", "flags", "_match")
 

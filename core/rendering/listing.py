@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 from core.regex import regex
-from core.rendering.columns import wrapped
+from core.rendering.columns import word_rows, wrapped
 from core.rendering.widths import text_width
 
 GAP = 3          # cells between columns
@@ -42,14 +42,7 @@ def fitted(text: str, out: TextIO) -> str:
 
 def _wrap_line(line: str, width: int) -> list[str]:
     indent = line[:len(line) - len(line.lstrip(" "))]
-    rows, row = [], ""
-    for word in line.strip(" ").split(" "):
-        longer = f"{row} {word}" if row else indent + word
-        if row and text_width(longer) > width:
-            rows.append(row.rstrip())
-            longer = indent + word
-        row = longer
-    return [*rows, row]
+    return word_rows(line.strip(" "), indent, width)
 
 
 def table_lines(columns: Row, rows: Sequence[Row], width: int, *, optional: Sequence[str] = (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from core.dataclass import dataclass
-from core.rendering.columns import wrapped
+from core.rendering.columns import word_rows, wrapped
 from core.rendering.theme import Theme
 from core.rendering.widths import PROSE, text_width
 from core.safe_text import safe_text
@@ -76,11 +76,4 @@ def _rows(line: str, room: int, *, cut: bool) -> list[str]:
         return [line]
     if cut:
         return [indent + row for row in wrapped(body, room - len(indent))]
-    rows, row = [], ""
-    for word in body.split(" "):
-        longer = f"{row} {word}" if row else indent + word
-        if row and text_width(longer) > room:
-            rows.append(row.rstrip())
-            longer = indent + word
-        row = longer
-    return [*rows, row]
+    return word_rows(body, indent, room)

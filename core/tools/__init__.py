@@ -1,9 +1,7 @@
-"""Tools that the model can call: what one is, and which there are.
+"""Tools that the model can call: their type, and the registry.
 
-Each is one function in a module of this package.
-
-Its name is the tool's, its docstring and annotations are what the model is told. A new module is
-found without being named anywhere; importing this package loads none of them.
+Each built-in tool is one function in a module of this package. The model sees its name, docstring
+and annotations. New modules are found automatically; importing this package loads none of them.
 """
 
 from __future__ import annotations
@@ -26,15 +24,13 @@ ENTRY_POINTS = "stream_chat.tools"
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What tools may use, handed to those with a parameter of this type; the model
-    never sees that parameter.
+    """What tools may use: passed as the parameter of this type, which the model never sees.
 
-    `roots` are the files and directories that may be read, `protected` those that never are,
-    even inside a root. `local_hosts` are host:port pairs with non-public addresses that the
-    user allowed. `databases` are connection URLs by name. `hosts` are those that were
-    approved for this call (None: any public one). `resolve` turns (host, port) into
-    addresses, if not the system does. `seconds` is how long a query may take. `stop` is set
-    when nobody waits for the call any more.
+    `roots` are files and directories that may be read; `protected` are never read, even inside a
+    root. `local_hosts` are host:port pairs with non-public addresses that the user allowed.
+    `databases` are connection URLs by name. `hosts` are those approved for this call (None: any
+    public one). `resolve` maps (host, port) to addresses, instead of the system. `seconds` is the
+    time limit of a query. `stop` is set when the call was abandoned.
     """
 
     roots: tuple[str, ...] = ()
@@ -52,12 +48,12 @@ class ToolContext:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def check_stop(self) -> None:
-        """Leave a long loop when the call was given up."""
+        """Raise ToolError if the call was abandoned; to be called in long loops."""
         if self.stop.is_set():
             raise ToolError("The call was stopped.")
 
 
-# Which hosts a call with these arguments talks to.
+# Returns the hosts that a call with these arguments connects to.
 Hosts = Callable[[Mapping[str, Any], ToolContext], Sequence[str]]
 
 
@@ -65,9 +61,8 @@ Hosts = Callable[[Mapping[str, Any], ToolContext], Sequence[str]]
 class Tool:
     """A function that the model can call.
 
-    `private` results make later network calls ask; `safe` ones run under --experimental.
-
-    `source` is where the tool comes from.
+    After a result of a `private` tool, network calls need approval. `safe` tools are offered by
+    --experimental. `source` says where the tool comes from.
     """
 
     name: str
@@ -89,7 +84,7 @@ class Tool:
 
     @property
     def definition(self) -> str:
-        """A fingerprint of what the tool says it is: a grant ends when this changes."""
+        """A fingerprint of the tool's definition: permissions end when it changes."""
         return fingerprint([self.name, self.description, self.parameters, self.kind, self.source])
 
 
@@ -110,12 +105,12 @@ def tool(*, kind: Kind = "read", timeout: float = 30.0, private: bool = False, s
 
 
 def tool(function: Function | None = None, **facts: Any) -> Any:
-    """Register a plain or async function as a tool; its name, docstring and annotations
-    are what the model is told.
+    """Register a plain or async function as a tool; the model sees its name, docstring and
+    annotations.
 
-    `@tool`, or `@tool(kind=, timeout=, private=, safe=, hosts=, name=)` with the fields of
-    Tool. Returns the function unchanged. A failure is an exception; a result is text or
-    anything that JSON can say.
+    Use `@tool`, or `@tool(kind=, timeout=, private=, safe=, hosts=, name=)` with fields of Tool.
+    Returns the function unchanged. The function returns text or a JSON value, and raises for a
+    failure.
     """
     def register(function: Function) -> Function:
         made = make_tool(function, **facts)
@@ -129,7 +124,7 @@ def tool(function: Function | None = None, **facts: Any) -> Any:
 
 
 def make_tool(function: Callable[..., Any], *, name: str = "", **facts: Any) -> Tool:
-    """A Tool out of a function, not registered."""
+    """A Tool for a function, not registered."""
     description, parameters, context_parameter = describe_function(function, ToolContext)
     built_in = function.__module__.startswith("core.tools.")
     source = "built in" if built_in else function.__code__.co_filename
@@ -138,7 +133,7 @@ def make_tool(function: Callable[..., Any], *, name: str = "", **facts: Any) -> 
 
 
 def load_built_in() -> None:
-    """Import every file of core/tools: each registers its own tools."""
+    """Import all modules of core/tools, which register their tools."""
     import importlib
     import pkgutil
 
@@ -147,17 +142,17 @@ def load_built_in() -> None:
 
 
 def load_tools_file(path: str) -> tuple[Tool, ...]:
-    """Run a Python file of the user's and return the tools that it registered.
+    """Run a Python file of the user and return the tools that it registers.
 
-    Raises UsageError when it cannot be loaded.
+    Raises UsageError if it cannot be loaded.
     """
     import importlib.util
     before = dict(REGISTERED)
     spec = importlib.util.spec_from_file_location("stream_chat_tools_" + fingerprint(path)[:12],
                                                   path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file.",
-                         "--tools-file takes a file that ends in .py.")
+        raise UsageError(f"{path} is not a Python file.",
+                         "--tools-file takes a file that ends with .py.")
     try:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     except UsageError:
@@ -169,10 +164,10 @@ def load_tools_file(path: str) -> tuple[Tool, ...]:
 
 
 def load_entry_points() -> None:
-    """Load what installed packages offer under the group `stream_chat.tools`:
-    functions, with or without @tool.
+    """Load the functions, with or without @tool, that installed packages offer under the entry
+    point group `stream_chat.tools`.
 
-    Raises UsageError, after all others are loaded, when one cannot be.
+    Raises UsageError for those that cannot be loaded, after loading all others.
     """
     from importlib.metadata import entry_points
     failed: list[str] = []
@@ -191,21 +186,21 @@ def load_entry_points() -> None:
 
 
 def all_tools() -> tuple[Tool, ...]:
-    """Everything there is, by name."""
+    """All tools, sorted by name."""
     load_built_in()
     return tuple(REGISTERED[name] for name in sorted(REGISTERED))
 
 
 def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
-    """The tools of these names in this order, or, with None,
-    the built-in ones that are safe unasked. Raises UsageError.
+    """The tools with these names in this order; with None, the built-in ones that are safe without
+    approval. Raises UsageError.
     """
     known = {made.name: made for made in all_tools()}
     if names is None:
         return tuple(made for made in known.values() if made.safe and made.source == "built in")
     wanted = list(dict.fromkeys(names))
     if not set(wanted) <= set(known):
-        # looking for packages costs time, so only when a name is not known otherwise
+        # searching installed packages is slow, so it is done only for unknown names
         load_entry_points()
         known = {made.name: made for made in all_tools()}
     missing = [name for name in wanted if name not in known]
@@ -216,9 +211,7 @@ def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
 
 
 def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
-    """Resolve what the user gave, once, at the start:
-    later changes of a link on the way to a root must not move it.
-    """
+    """Resolve the user's paths once at the start: later changes of links must not move a root."""
     return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))
 
 

@@ -1,6 +1,4 @@
-"""Arithmetic, exact where it can be: an expression is read as a tree of numbers and known
-functions, never run as code.
-"""
+"""Calculates arithmetic expressions, exactly if possible; expressions are never run as code."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def calculate(expression: Annotated[str, "such as (3 + 4) * 2 ** 10 or sqrt(2) /
         tree = ast.parse(expression.strip().replace("^", "**"), mode="eval")
         return _shown(_value(tree.body))
     except (SyntaxError, RecursionError, MemoryError) as problem:
-        raise ToolError("That is no arithmetic expression.") from problem
+        raise ToolError("This is not an arithmetic expression.") from problem
     except ZeroDivisionError as problem:
         raise ToolError("Division by zero.") from problem
     except (ValueError, TypeError, OverflowError) as problem:
@@ -80,14 +78,12 @@ def _power(base: Any, exponent: Any) -> Any:
         raise ToolError("That power is too large to be written out.")
     result = base ** exponent
     if isinstance(result, complex):
-        raise ToolError("The result is no real number.")
+        raise ToolError("The result is not a real number.")
     return _bounded(result)
 
 
 def _rounded(number: Any, digits: Any) -> Any:
-    """round() of a whole number works out 10 to the power of the places,
-    however many: this does not.
-    """
+    """round(), but without computing a huge power of 10 for a whole number and many digits."""
     if isinstance(number, int) and isinstance(digits, int):
         if digits >= 0:
             return number

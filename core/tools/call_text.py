@@ -1,4 +1,4 @@
-"""A tool call in words: what is wrong with its arguments, what is asked, what a yes covers."""
+"""Describes tool calls: faults of their arguments, the text of a question, the scope of a grant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.tools import Tool, canonical, fingerprint, first_line
 
 
 def what_is_wrong(text: str) -> str:
-    """Why text is no JSON object, in few words."""
+    """Why a text is not a JSON object, in a few words."""
     cut = re.search(r"\[cut here: the arguments have ([\d,]+) characters\]$", text[-100:])
     if cut:
         return f"they are too long, {cut[1]} characters"
@@ -22,23 +22,22 @@ def what_is_wrong(text: str) -> str:
         return f"{problem.msg} at character {problem.pos} of {len(text)}"
     except (ValueError, RecursionError) as problem:
         return first_line(problem)
-    return ("a name stands twice in one object" if isinstance(value, dict)
+    return ("duplicate keys in one object" if isinstance(value, dict)
             else f"it is {type(value).__name__}")
 
 
 def call_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call in full and made safe, one argument a line."""
+    """A complete call, made safe, with one argument per line."""
     lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}"
              for key, value in arguments.items()]
     return safe_text("\n".join([name, *lines]))
 
 
 def grant_key(made: Tool, arguments: Mapping[str, Any], host: str = "") -> str:
-    """What a lasting "yes" covers: this definition of the tool with arguments of this shape and,
-    on the network, this host.
+    """The key of a lasting permission: the tool's definition, the shape of the arguments and, for
+    network tools, the host.
 
-    For a tool that runs things the arguments are the deed, so they are part
-    of the grant as they are.
+    For a tool that runs programs, the exact arguments are part of the key.
     """
     shape = arguments if made.kind == "run" else shape_of(arguments)
     return fingerprint([made.definition, shape, host])

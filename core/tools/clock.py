@@ -1,4 +1,4 @@
-"""What time it is, which no model knows."""
+"""Tells the current time, which models do not know."""
 
 from __future__ import annotations
 

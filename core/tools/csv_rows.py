@@ -1,4 +1,4 @@
-"""Rows of a database as CSV, with an end to their number and to the size of a cell."""
+"""Formats database rows as CSV, with limits to their number and the size of cells."""
 
 from __future__ import annotations
 

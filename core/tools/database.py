@@ -19,7 +19,7 @@ from core.tools.csv_rows import as_csv
 from core.tools.guards.files import find_file, open_file
 from core.tools.limited_process import Job, run_limited
 
-# bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory
+# bytes of one value in SQLite; without a limit, zeroblob() and group_concat() can use all memory
 MOST_VALUE = 16 << 20
 ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info "
@@ -45,7 +45,7 @@ def query_database(
     else:
         reader = "core.tools.database:read_sqlite"
         roots = context.roots
-        if url:   # a file of the user's, wherever it lies
+        if url:   # the user named this file, so it may be anywhere
             database = os.path.realpath(os.path.expanduser(url.removeprefix("sqlite:///")))
             roots = (*roots, database)
         arguments |= {"path": database, "roots": roots, "protected": context.protected}
@@ -56,7 +56,7 @@ def query_database(
 
 def read_sqlite(job: Job, path: str, roots: Sequence[str], protected: Sequence[str], sql: str,
                 most: int, seconds: float) -> str:
-    """The rows of one query as CSV; without one, the tables."""
+    """The rows of one query as CSV; with an empty query, the tables. Runs in the child process."""
     context = ToolContext(roots=tuple(roots), protected=tuple(protected), seconds=seconds,
                           stop=job.stop)
     with open_sqlite(context, path) as connection:
@@ -65,9 +65,8 @@ def read_sqlite(job: Job, path: str, roots: Sequence[str], protected: Sequence[s
 
 @contextlib.contextmanager
 def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]:
-    """A connection that can only read this one file.
-
-    The file is held open meanwhile: it must stay the one that was checked.
+    """A connection that can only read this one file; the checked file is kept open, so that it
+    cannot be replaced.
     """
     with open_file(context, path) as held:
         if held.read(16) != b"SQLite format 3\0":
@@ -76,7 +75,7 @@ def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]
         connection = connect(f"file:{quote(target)}?mode=ro", timeout=2.0, any_thread=True)
         try:
             _limit(connection, context)
-            # SQLite opens the file only now
+            # SQLite opens the file at the first statement
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             _check_opened(held.fileno(), target, path)
             yield connection
@@ -107,10 +106,7 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
 
 
 def _check_opened(descriptor: int, target: str, path: str) -> None:
-    """SQLite opens by name.
-
-    Make sure that it has the file which was checked, not one that was put in its place.
-    """
+    """Raise ToolError unless SQLite, which opens by name, has opened the file that was checked."""
     wanted = os.fstat(descriptor)
     identity = (wanted.st_dev, wanted.st_ino)
     count = 0

@@ -1,4 +1,4 @@
-"""One page of the web as readable text, through the guard that checks every address."""
+"""Fetches a web page as readable text, through the guard that checks every address."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from core.tools.guards.net import NetworkGuard, Url, parse_url, resolve
 if TYPE_CHECKING:
     import requests
 
-MOST_BYTES = 4 << 20       # of a body, unpacked
+MOST_BYTES = 4 << 20       # bytes of a body, decompressed
 MOST_REDIRECTS = 5
-MOST_SECONDS = 25.0        # for everything
+MOST_SECONDS = 25.0        # for the whole call
 READABLE = regex(r"text/.*|application/(json|xml|x-ndjson|yaml|javascript)|.*\+(json|xml)")
 LEFT_OUT = frozenset("script style noscript template svg iframe object nav footer form "
                      "button head".split())
@@ -47,7 +47,7 @@ def fetch_url(context: ToolContext, url: Annotated[str, "http:// or https:// add
     left = len(text) - start - len(part)
     lines = [f"Address: {final}", *([f"Title: {title}"] if title else []), "", part or "(no text)"]
     if left > 0:
-        lines.append(f"[{left:,} more characters; go on with start={start + len(part)}]")
+        lines.append(f"[{left:,} more characters; continue with start={start + len(part)}]")
     if cut:
         lines.append(f"[the page is larger than {MOST_BYTES >> 20} MB; the rest was not read]")
     return "\n".join(lines)
@@ -55,9 +55,9 @@ def fetch_url(context: ToolContext, url: Annotated[str, "http:// or https:// add
 
 def download(context: ToolContext, url: Url, *,
              local: frozenset[str] = frozenset()) -> tuple[Url, str, bytes, bool]:
-    """Fetch; return (final address, content type, body, whether the body was cut).
+    """(final address, content type, body, whether the body was cut) of a page.
 
-    Redirects are checked like addresses.
+    Redirects are checked like the first address. Raises ToolError.
     """
     guard = NetworkGuard(context.local_hosts | local, time.monotonic() + MOST_SECONDS,
                          context.resolve or resolve)
@@ -78,7 +78,7 @@ def download(context: ToolContext, url: Url, *,
 
 def _check_host(context: ToolContext, url: Url) -> None:
     if context.hosts is not None and url.host not in context.hosts:
-        raise ToolError(f"The address leads on to {safe_line(str(url), 300)}, a host that was not "
+        raise ToolError(f"The address redirects to {safe_line(str(url), 300)}, a host that was not "
                         "approved.",
                         "Fetch that address itself, so that the user can be asked.")
 
@@ -90,7 +90,7 @@ def _get(session: requests.Session, url: Url) -> requests.Response:
     except requests.exceptions.SSLError as problem:
         raise ToolError(f"{url.host} has no valid certificate.") from problem
     except requests.Timeout as problem:
-        raise ToolError(f"{url.host} does not answer.") from problem
+        raise ToolError(f"{url.host} does not respond.") from problem
     except (requests.RequestException, ValueError, OSError) as problem:
         raise ToolError(f"{url.host} cannot be reached: {type(problem).__name__}.") from problem
 
@@ -110,7 +110,7 @@ def _read(context: ToolContext, guard: NetworkGuard, response: requests.Response
         if len(body) > MOST_BYTES:
             return kind, bytes(body[:MOST_BYTES]), True
         if time.monotonic() > guard.deadline:
-            raise ToolError(f"{url.host} takes longer than {MOST_SECONDS:g} s.")
+            raise ToolError(f"{url.host} took longer than {MOST_SECONDS:g} s.")
     return kind, bytes(body), False
 
 
@@ -124,7 +124,7 @@ def _chunks(response: requests.Response, url: Url) -> Iterator[bytes]:
 
 
 def as_readable(body: bytes, kind: str) -> tuple[str, str]:
-    """Return (title, text) of a body with this content type."""
+    """(title, text) of a body with this content type."""
     if ("html" in kind or not kind.startswith("application/")
         and re.match(rb"\s*(<!doctype html|<html)", body[:200], re.I)):
         return html_text(body, _charset(kind))
@@ -144,9 +144,7 @@ def _decode(body: bytes, charset: str | None) -> str:
 
 
 def html_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
-    """The title and the words of an HTML page, paragraphs apart,
-    without what only runs or navigates.
-    """
+    """(title, text in paragraphs) of an HTML page, without scripts and navigation."""
     from lxml import etree
     if charset is not None:
         body, charset = _decode(body, charset).encode("utf-8", "replace"), "utf-8"
@@ -163,7 +161,7 @@ def html_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
 
 
 def _words(tree: Any) -> Iterator[str]:
-    """Text in document order, by events: a page may be nested deeper than Python recurses."""
+    """The text in document order; iterative, since a page may exceed Python's recursion limit."""
     from lxml import etree
     hidden = 0
     for event, element in etree.iterwalk(tree, events=("start", "end")):

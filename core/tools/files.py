@@ -1,4 +1,4 @@
-"""Reading, listing and searching the user's files, inside the allowed places only."""
+"""Tools that read, list and search the user's files in the allowed places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.text_encoding import GUESSED, UTF8, NotText, encoding_of
 from core.tools import ToolContext, tool
 from core.tools.guards.files import Entry, open_file, shown_path, walk_files
 
-MOST_CHARACTERS = 40_000     # of one answer
+MOST_CHARACTERS = 40_000     # characters of one result
 LONGEST_LINE = 2_000
 SEARCHED = 20 << 20          # bytes of a file that are searched
 SKIPPED = frozenset({".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv",
@@ -98,10 +98,8 @@ def search_files(context: ToolContext,
 
 
 def open_text(context: ToolContext, path: str) -> io.TextIOWrapper:
-    """A file as text, in the encoding that its beginning shows; what cannot be decoded
-    becomes U+FFFD.
-
-    Raises ToolError for binary files.
+    """A file opened as text, in the encoding of its beginning; bytes that cannot be decoded become
+    U+FFFD. Raises ToolError for binary files.
     """
     file = open_file(context, path)
     try:
@@ -124,7 +122,7 @@ def _encoding(file: BinaryIO, path: str) -> str:
 
 
 def _lines(text: io.TextIOWrapper, context: ToolContext) -> Iterator[str]:
-    """Lines without their ends; one that is too long is cut, and says so."""
+    """Lines without their ends; long lines are cut, with a note."""
     while True:
         line = text.readline(LONGEST_LINE + 1)
         if not line:

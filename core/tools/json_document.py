@@ -1,10 +1,9 @@
-"""A JSON or NDJSON document read as a stream: the values at a path, in memory that does not grow
-with the file.
+"""Streams the values at a path of a JSON or NDJSON document, in memory independent of its size.
 
-Facts: ijson's prefixes know no key that is named "item" or holds a dot, so the rest of a path from
-such a key on is followed in Python; and [*] also takes the key "item" of an object. With floats
-instead of Decimals ijson takes whole numbers over 64 bits for damage. yajl reads a long string
-again from its start with every piece.
+Limits of ijson: its prefixes cannot express a key that is named "item" or contains a dot, so the
+rest of a path from such a key on is followed in Python; and [*] also matches the key "item" of an
+object. With floats instead of Decimals, it rejects integers over 64 bits. yajl parses a long string
+again from its start with each piece.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from core.tools.json_duplicates import Duplicates
 CHUNK = 1 << 16
 SLICE = 1 << 10
 LONGEST_STRING = 16 << 20
-MOST_BLOCKS = 300_000         # objects that one entry may consist of, about 30 MB
-MOST_GROWTH = 40 << 20        # bytes that the process may grow by
+MOST_BLOCKS = 300_000         # Python objects of one entry, about 30 MB
+MOST_GROWTH = 40 << 20        # bytes by which the process may grow
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 Step = str | int | None       # a key, an index, or every element
 
@@ -37,7 +36,7 @@ STEP = regex(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
 
 
 class Damage(Exception):
-    """Where a document broke, in bytes from its start, and why."""
+    """The document is damaged at this offset in bytes, for this reason."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(offset, reason)
@@ -46,7 +45,7 @@ class Damage(Exception):
 
 
 def parse_path(text: str) -> tuple[Step, ...] | None:
-    """The steps of a path, or None when it is no plain one."""
+    """The steps of a path; None if it is not a plain one."""
     text = text.strip().removeprefix("$").removeprefix(".")
     steps: list[Step] = []
     position = 0
@@ -67,17 +66,18 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
 # ---- the stream
 
 class Document:
-    """A file of one or many JSON values, read in pieces as often as is asked."""
+    """A file of one or many JSON values, which can be read several times in pieces."""
 
     def __init__(self, context: ToolContext, file: BinaryIO, start: int) -> None:
         self.context, self.file, self.start = context, file, start
         self.size = os.fstat(file.fileno()).st_size
-        self.duplicates: Duplicates | None = None      # where keys that stand twice are noted
+        self.duplicates: Duplicates | None = None      # records duplicate keys
         self.many, self.opening = self._look()
 
     def _look(self) -> tuple[bool, str]:
-        """Whether there is more than one value (NDJSON), and what the first begins with. A line
-        that is whole JSON tells."""
+        """(whether there are several values (NDJSON), the first value's first character). It is
+        NDJSON if the first line is complete JSON.
+        """
         self.file.seek(self.start)
         head = self.file.read(CHUNK).lstrip()
         first, end, rest = head.partition(b"\n")
@@ -94,7 +94,8 @@ class Document:
 
     def items(self, prefix: str) -> Iterator[Any]:
         """The values at an ijson prefix. Raises Damage after those that can be read, and ToolError
-        for one that is too large."""
+        for a value that is too large.
+        """
         if self.many and not prefix:
             yield from self._lines()
             return
@@ -126,7 +127,9 @@ class Document:
             offset += len(chunk)
 
     def _lines(self) -> Iterator[Any]:
-        """NDJSON by the line: a line that is broken does not spoil those before it."""
+        """The values of NDJSON, parsed line by line, so that a damaged line does not affect earlier
+        ones.
+        """
         self.file.seek(self.start)
         offset = self.start
         while line := self.file.readline(MOST_GROWTH):
@@ -141,10 +144,10 @@ class Document:
             offset += len(line)
 
     def damage(self, source: Source, problem: Exception) -> Damage:
-        """What broke, and where: parse again up to the last piece, then byte by byte."""
+        """The damage with its exact offset, found by parsing the last piece again byte by byte."""
         import ijson
         if source.ended:
-            return Damage(self.size, f"it ends too early ({reason_of(problem)})")
+            return Damage(self.size, f"it is truncated ({reason_of(problem)})")
         parser = ijson.basic_parse_coro(_Nothing(), multiple_values=self.many)
         for begin, chunk in self.pieces():
             parts = (
@@ -161,8 +164,7 @@ class Document:
 
 
 class Source:
-    """A document as a file for ijson: it is asked for the next piece, and looks at memory before it
-    gives one."""
+    """A document as a file object for ijson, which checks the memory before each piece."""
 
     def __init__(self, document: Document, prefix: str) -> None:
         self._pieces = document.pieces()
@@ -171,7 +173,7 @@ class Source:
         self.offset, self.ended, self.delivered = document.start, False, False
 
     def read(self, size: int = -1) -> bytes:
-        if size == 0:   # ijson looks first what kind of file this is
+        if size == 0:   # ijson checks whether the file is binary
             return b""
         if self.delivered:
             self._watch.reset()
@@ -184,11 +186,11 @@ class Source:
 
 
 def _may_nest(chunk: bytes) -> bool:
-    """Whether nesting may deepen a lot in this piece: ijson keeps a path for every level, so memory
-    grows with its square.
+    """Whether this piece may be deeply nested: ijson keeps a path for each level, so memory grows
+    quadratically.
 
-    Then the piece is fed in slices, with a look at memory after each. Brackets in strings count
-    too; that costs only time.
+    Such a piece is fed in slices with a memory check after each. Brackets in strings also count,
+    which only costs time.
     """
     brackets = chunk.translate(None, NO_BRACKETS)
     opened = brackets.count(b"[") + brackets.count(b"{")
@@ -200,8 +202,9 @@ class _Nothing:
 
 
 class _Watch:
-    """Notices that one value grows without end. Blocks and memory of the whole process are counted:
-    neither is exact."""
+    """Detects a value that is too large, by the blocks and memory of the whole process, which are
+    only approximate.
+    """
 
     def __init__(self) -> None:
         self._memory = memory_used()
@@ -216,13 +219,12 @@ class _Watch:
             where = prefix.replace(".item", "[*]").removeprefix("item") or "the document"
             raise ToolError(
                 f"The value at {where} is too large, or nested too deep, to be read as a whole.",
-                "Ask for return_summary, or for a filter path that goes deeper, such as name[*].",
+                "Use return_summary, or a more specific filter path, such as name[*].",
             )
 
 
 def memory_used() -> int:
-    """Bytes that this process holds now; where the system does not say, the most it has held; 0
-    where it says nothing."""
+    """The memory of this process in bytes; if unknown, its peak; 0 if that is unknown too."""
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             return int(file.read(100).split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -254,8 +256,8 @@ def reason_of(problem: BaseException) -> str:
 # ---- following a path
 
 def split_path(steps: tuple[Step, ...]) -> tuple[str, tuple[Step, ...]]:
-    """The part that the stream finds, as an ijson prefix, and the rest, which is followed inside
-    the values found."""
+    """(ijson prefix of the part found by streaming, the remaining steps inside the values found).
+    """
     prefix: list[str] = []
     for number, step in enumerate(steps):
         if (
@@ -272,7 +274,7 @@ def find_values(document: Document, steps: tuple[Step, ...]) -> Iterator[Any]:
     """Every value at the path, in order."""
     prefix, rest = split_path(steps)
     if rest and isinstance(rest[0], int) and "item" not in prefix.split(".") and not document.many:
-        wanted = rest[0]   # one array: its elements are counted, not collected
+        wanted = rest[0]   # one array: its elements are counted instead of collected
         for number, value in enumerate(document.items(f"{prefix}.item".lstrip("."))):
             if number == wanted:
                 yield from follow(value, rest[1:])

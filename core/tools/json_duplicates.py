@@ -1,4 +1,4 @@
-"""Notices keys that stand twice in one JSON object: only the last value of each is kept."""
+"""Records duplicate keys of JSON objects, of which only the last value is kept."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ MOST_NAMED = 10
 
 
 class Duplicates:
-    """The keys of the objects that were made with it."""
+    """The duplicate keys of objects created by new_object() and from_pairs()."""
 
     def __init__(self) -> None:
         self._keys: dict[str, None] = {}
 
     def note_key(self, key: str) -> None:
-        """Remember a key that stands twice."""
+        """Record a duplicate key."""
         if len(self._keys) <= MOST_NAMED:
             self._keys[key] = None
 
     def new_object(self) -> dict[str, Any]:
-        """An object to be filled key by key, as ijson does."""
+        """An object that ijson fills key by key."""
         return _Watched(self)
 
     def from_pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """An object of all its pairs, as the json module gives them."""
+        """An object of its pairs, for the json module's object_pairs_hook."""
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
@@ -34,7 +34,7 @@ class Duplicates:
         return found
 
     def remark(self) -> str:
-        """What to say of them, on a line of its own; empty where no key stands twice."""
+        """A line about the duplicate keys; "" if there are none."""
         names = [safe_line(key, 60) or '""' for key in self._keys]
         if not names:
             return ""
@@ -44,7 +44,7 @@ class Duplicates:
 
 
 class _Watched(dict[str, Any]):
-    """Notes a key that is set again."""
+    """Records a key that is set again."""
 
     __slots__ = ("_noted",)
 

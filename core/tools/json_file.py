@@ -1,8 +1,7 @@
-"""JSON files of any size: what a path leads to, or an outline, read as a stream so that memory does
-not grow with the file.
+"""Reads the values at a path of a JSON file of any size, or a summary of it, as a stream.
 
-A path is keys and [*], [3] or ["a key"], as in conversations[*].messages[*].content. Anything else
-is taken for JMESPath, which needs the whole document.
+A path consists of keys and [*], [3] or ["a key"], as in conversations[*].messages[*].content. Any
+other filter is interpreted as JMESPath, which needs the whole document.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from core.tools.limited_process import Job, run_limited
 
 HARMLESS = 1 << 16            # bytes of a document that is read without a child process
 MOST_SECONDS = 300
-MOST_SHOWN = 40_000           # characters of an answer
+MOST_SHOWN = 40_000           # characters of a result
 ENTRY_SHOWN = 8_000           # characters of one entry
-WHOLE = 16 << 20              # bytes of a document that is loaded as a whole (JMESPath)
-OUTLINED = 2_000              # entries that an outline looks into
+WHOLE = 16 << 20              # bytes of a document that may be loaded completely (JMESPath)
+OUTLINED = 2_000              # entries that a summary examines
 
 
 @tool(private=True, safe=True, timeout=MOST_SECONDS)
@@ -78,7 +77,9 @@ def read_json(
     roots: Sequence[str],
     protected: Sequence[str],
 ) -> str:
-    """The same; runs in a child process unless the file is small and the filter a plain path."""
+    """The result of read_json_file(); runs in a child process unless the file is small and the
+    filter is a plain path.
+    """
     context = ToolContext(roots=tuple(roots), protected=tuple(protected), stop=job.stop)
     with open_file(context, path) as file:
         start = _start_of(file, path)
@@ -118,7 +119,7 @@ def _as_line(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=_plain_number)
     except (RecursionError, ValueError):
-        return "(nested too deep to be shown)"
+        return "(nested too deeply to be shown)"
     return (
         text
         if len(text) <= ENTRY_SHOWN
@@ -127,7 +128,7 @@ def _as_line(value: Any) -> str:
 
 
 def _plain_number(value: Any) -> Any:
-    """ijson gives fractions as Decimal."""
+    """A number of ijson, which returns fractions as Decimal, as int or float."""
     number = float(value)
     return number if math.isfinite(number) else str(value)
 
@@ -139,8 +140,9 @@ def _damage_text(damage: Damage) -> str:
 # ---- a summary
 
 def summarize(document: Document, steps: tuple[Step, ...]) -> str:
-    """Structure and counts of what the path leads to. Every value is counted; the first ones are
-    looked into."""
+    """The structure and counts of the values at a path; all values are counted, the first ones are
+    examined.
+    """
     if not steps and not document.many and document.opening == "{":
         return _summarize_object(document)
     if not steps and document.opening == "[" and not document.many:
@@ -161,7 +163,7 @@ def summarize(document: Document, steps: tuple[Step, ...]) -> str:
 
 
 def _summarize_object(document: Document) -> str:
-    """The keys of one large object, by events: its values may be larger than memory."""
+    """A summary of one large object by parser events, since its values may not fit into memory."""
     counts, note = _count_events(document)
     lines = [f"{document.size:,} bytes, one object:"]
     lines += [f"  {place}: {kinds}" for place, kinds in counts]
@@ -205,7 +207,7 @@ def _kinds(kinds: dict[str, int]) -> str:
 
 
 class Outline:
-    """Which places hold what, how often."""
+    """Counts the types of values at each path."""
 
     def __init__(self) -> None:
         self._seen: dict[str, dict[str, int]] = {}
@@ -280,7 +282,7 @@ def _by_jmespath(file: BinaryIO, expression: str, most: int) -> str:
 
 
 def check_growth(tree: Any) -> None:
-    """Refuse an expression that multiplies its input: [@, @] doubles it, and so on in a chain."""
+    """Raise ToolError for an expression that multiplies its input, such as a chain of [@, @]."""
     factor, quotings = 1, 0
     stack = [tree]
     while stack:
@@ -299,11 +301,12 @@ def _nodes(children: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _start_of(file: BinaryIO, path: str) -> int:
-    """The byte at which JSON begins: after a UTF-8 mark. Raises ToolError for what is no UTF-8 JSON
-    at all."""
+    """The offset at which JSON begins, after a UTF-8 byte order mark. Raises ToolError if the file
+    is not UTF-8 or is empty.
+    """
     head = file.read(1_024)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
-        raise ToolError(f"{safe_line(path, 200)!r} is not UTF-8 text, so it is no JSON file.")
+        raise ToolError(f"{safe_line(path, 200)!r} is not UTF-8 text, so it is not a JSON file.")
     if not head.strip():
         raise ToolError(f"{safe_line(path, 200)!r} is empty.")
     return 3 if head.startswith(b"\xef\xbb\xbf") else 0

@@ -1,8 +1,8 @@
-"""Runs functions on hostile input in a child process, with an end to its time and memory.
+"""Runs functions on hostile input in a child process with limited time and memory.
 
-An operation in C can hold the interpreter's lock: no thread can stop it, and Ctrl-C waits for
-it. A process can be killed. Both sides speak JSON, so that whoever takes the child over
-cannot run code in the chat.
+An operation in C can hold the interpreter's lock, so that no thread can stop it and Ctrl-C waits,
+but a process can be killed. Both sides exchange JSON, so that a compromised child cannot run code
+in the chat.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import IO, Any
 from core.dataclass import dataclass, field
 from core.errors import ChatError, ContextError, ToolError
 
-MOST_MEMORY = 160 << 20      # bytes of data that the child may hold
+MOST_MEMORY = 160 << 20      # bytes of memory that the child may use for data
 MOST_WRITTEN = 1 << 30       # bytes of a temporary file, such as SQLite sorts in
 LARGEST_RESULT = 64 << 20
-GRACE = 1.0  # seconds to cancel what a child has asked of a server, before it is killed
-# seconds beyond the limit, which the function itself should keep and can explain better
+GRACE = 1.0  # seconds in which a child may cancel a server's query before it is killed
+# seconds beyond the limit, which the function itself should observe and can explain better
 SPARE = 2.0
 START = ("import sys; sys.path.insert(0, sys.argv[1]); from core.tools.limited_process import "
          "serve; serve(sys.argv[2])")
@@ -35,14 +35,13 @@ RAISED: dict[str, type[ChatError]] = {"tool": ToolError, "context": ContextError
 
 
 class LimitReached(ToolError):
-    """The child needed more memory or time than it may have, or broke."""
+    """The child exceeded its memory or time limit, or crashed."""
 
 
 @dataclass(slots=True)
 class Job:
-    """What a function in the child gets besides its arguments.
-
-    `stop` is set when nobody waits for it any more.
+    """What a function in the child receives besides its arguments; `stop` is set when the call was
+    abandoned.
     """
 
     data: bytes = b""
@@ -50,10 +49,10 @@ class Job:
 
 
 class LimitedProcess:
-    """A child that runs one function after the other; started by the first call, and again after
-    one that had to be killed.
+    """A child process that runs one function after another; started by the first call, and again
+    after it was killed.
 
-    One thread calls; close() may come from another and ends a call that runs.
+    Calls must come from one thread; close() may be called from another and ends a running call.
     """
 
     def __init__(self, memory: int = MOST_MEMORY) -> None:
@@ -64,10 +63,10 @@ class LimitedProcess:
     def call(self, function: str, arguments: Mapping[str, Any], data: bytes = b"", *,
              seconds: float,
              stop: threading.Event | None = None) -> Any:
-        """The result of `module:function`, called with a Job and these arguments, in the
-        child; both are plain JSON.
+        """The result of `module:function`, called in the child with a Job and these arguments.
 
-        Raises the ToolError or ContextError that it raised, and LimitReached.
+        Arguments and result are JSON values; `seconds` is the time limit. Raises LimitReached, and
+        the function's ToolError or ContextError.
         """
         process = self._process = self._process or self._start()
         done = threading.Event()
@@ -103,11 +102,11 @@ class LimitedProcess:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with contextlib.suppress(OSError):   # what was not sent yet
+            with contextlib.suppress(OSError):   # unsent data cannot be flushed
                 process.communicate()
 
     def close(self) -> None:
-        """End the child, with what it does. Every later call raises."""
+        """End the child and any running call. Later calls raise LimitReached."""
         self._closed.set()
         process = self._process
         if process is not None:
@@ -124,13 +123,13 @@ class LimitedProcess:
 
 def run_limited(function: str, arguments: Mapping[str, Any], data: bytes = b"", *, seconds: float,
                 stop: threading.Event | None = None) -> Any:
-    """One call of LimitedProcess in a child of its own."""
+    """One call of LimitedProcess in a new child; see LimitedProcess.call()."""
     with LimitedProcess() as process:
         return process.call(function, arguments, data, seconds=seconds, stop=stop)
 
 
 class _Watch(threading.Thread):
-    """Ends the child when its time is up or one of the events is set, and keeps the reason."""
+    """Ends the child when its time is up or one of the events is set, and records the reason."""
 
     def __init__(self, process: subprocess.Popen[bytes], stops: tuple[threading.Event, ...],
                  seconds: float,
@@ -174,7 +173,7 @@ def _receive(process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
 # ---- in the child
 
 def serve(memory: str) -> None:
-    """Answer calls from standard input until it ends; what the functions print goes nowhere."""
+    """Answer calls from standard input until it ends; output of the functions is discarded."""
     _limit(int(memory))
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -208,7 +207,7 @@ def _answer(header: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process if nobody else does: the chat may have been killed."""
+    """Let the system end this process after `seconds`: the chat may have been killed."""
     try:
         import resource
     except ImportError:      # Windows
@@ -220,7 +219,7 @@ def _limit_time(seconds: float) -> None:
 
 
 def _limit(memory: int) -> None:
-    """Bound the memory and the files of this process, as far as the system can."""
+    """Limit the memory and file sizes of this process as far as the system supports it."""
     try:
         import resource
     except ImportError:      # Windows

@@ -1,4 +1,4 @@
-"""One query on a PostgreSQL database by a role that can only read."""
+"""Runs one query on a PostgreSQL database with a role that can only read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TABLES = ("SELECT table_schema, table_name, column_name, data_type FROM informat
           "ordinal_position")
 READING = regex(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b",
                 re.I | re.S)
-# A second fence, for roles that the user insists on and functions of extensions. The
-# first one is the role.
+# A second check, for roles that the user insists on and functions of extensions; the first one is
+# the role.
 ACTING = regex(
     r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical"
     r"|create|drop|export|sleep|notify|advisory|promote|backup|replication)\w*|lo_\w+|dblink\w*"
     r"|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
-# What only reads tables and statistics. Any other role of the system may do more than that, now
-# or in a later version.
+# System roles that only read tables and statistics. Any other may do more than that, now or in a
+# later version.
 HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables",
             "pg_monitor", "pg_database_owner")
 ROLE = """
@@ -44,9 +44,7 @@ SELECT current_setting('is_superuser') = 'on'
 
 
 def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> str:
-    """The rows as CSV, `most` at most.
-
-    Raises ToolError, also for a role that can do more than read.
+    """At most `most` rows as CSV. Raises ToolError, also for a role that can do more than read.
 
     Runs in a child process (core/tools/limited_process.py): a row can be larger than memory.
     """
@@ -85,16 +83,16 @@ def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> st
 
 
 def check_reading(sql: str) -> None:
-    """Refuse early, in words, what the database would refuse anyway,
-    and functions that act outside of it.
+    """Raise ToolError for statements that the database would refuse anyway, and for functions with
+    effects outside it.
     """
     if not READING.match(sql) or ACTING.search(sql):
         raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, "
-                        "without functions that act.")
+                        "without functions that have effects.")
 
 
 def _insists(url: str) -> tuple[str, bool]:
-    """The address without our own parameter, and whether it was given."""
+    """(address without our own parameter, whether it was given)."""
     base, _, parameters = url.partition("?")
     given = parse_qsl(parameters, keep_blank_values=True)
     left = urlencode([(name, value) for name, value in given if name != INSIST])
@@ -114,9 +112,7 @@ def _check_role(connection: Any) -> None:
 
 def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any,
                seconds: float) -> None:
-    """End a query that nobody waits for any more,
-    or that takes too long in spite of the server's own limit.
-    """
+    """Cancel a query that was abandoned, or that exceeds the server's own time limit."""
     end = time.monotonic() + seconds
     while not stop.is_set() and time.monotonic() < end:
         if done.wait(0.05):

@@ -1,4 +1,4 @@
-"""docs/tools.md, made from the registry."""
+"""Generates docs/tools.md from the registry of tools."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Runs a tool's function so that nobody has to wait for it longer than wanted,
-and turns what it returns into text.
-"""
+"""Runs a tool's function, which can be abandoned at any time, and converts its result to text."""
 
 from __future__ import annotations
 
@@ -17,15 +15,15 @@ from typing import Any
 from core.errors import ToolError
 from core.tools import Tool, ToolContext
 
-MAX_RESULT = 50_000       # characters of a result that go to the model; what is left out is said
+MAX_RESULT = 50_000       # characters of a result that are sent; a note says that it was cut
 GRACE = 0.2               # seconds that a cancelled asynchronous tool gets to clean up
 log = logging.getLogger(__name__)
 
 
 async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext,
                         loop: ToolLoop) -> Any:
-    """Run a tool until it is done, its time is up, or the turn is cancelled;
-    then nobody waits for it any longer.
+    """Run a tool until it is done, its time is up (ToolError), or the turn is cancelled; then it is
+    abandoned.
     """
     given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
     is_async = inspect.iscoroutinefunction(made.function)
@@ -37,7 +35,7 @@ async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolC
     try:
         done, _ = await asyncio.wait({work}, timeout=made.timeout)
         if not done:
-            raise ToolError(f"{made.name} took longer than {made.timeout:g} s and was given up.")
+            raise ToolError(f"{made.name} took longer than {made.timeout:g} s and was abandoned.")
         return work.result()
     finally:
         context.stop.set()
@@ -49,10 +47,10 @@ async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolC
 
 
 class ToolLoop:
-    """One event loop in a daemon thread for all asynchronous tools: one that never awaits holds up
-    the others, not the chat.
+    """An event loop in a daemon thread for all asynchronous tools: a tool that never awaits blocks
+    the others but not the chat.
 
-    A loop that is held up when a call is given up is left behind, and the next call gets a new one.
+    If the loop is blocked when a call is abandoned, the next call gets a new one.
     """
 
     def __init__(self) -> None:
@@ -86,10 +84,10 @@ class ToolLoop:
 
 
 async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Run a synchronous function so that nobody has to wait for it.
+    """Run a synchronous function in a daemon thread, which can be abandoned.
 
-    A daemon thread of its own, not asyncio.to_thread: the loop and the interpreter join the pool's
-    threads when they end, so one tool that hangs would keep the program from leaving.
+    asyncio.to_thread cannot be used: the loop and the interpreter join its threads at their end, so
+    a tool that hangs would keep the program from exiting.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
@@ -125,13 +123,13 @@ async def _shielded(work: Awaitable[Any]) -> Any:
 
 
 def _forget(work: asyncio.Future[Any]) -> None:
-    """Look at the result of given-up work, so that asyncio does not complain on the terminal."""
+    """Retrieve the result of abandoned work, so that asyncio logs no error."""
     if not work.cancelled():
         work.exception()
 
 
 def as_text(value: Any) -> str:
-    """A tool's result as the model reads it."""
+    """A tool's result as text for the model."""
     if isinstance(value, str):
         return value or "(empty)"
     if value is None:

@@ -1,6 +1,4 @@
-"""What a tool takes: a JSON Schema out of a function's signature,
-and arguments checked against one before anything runs.
-"""
+"""Derives a JSON Schema from a function's signature, and checks a call's arguments against one."""
 
 from __future__ import annotations
 
@@ -18,16 +16,16 @@ Schema = Mapping[str, Any]
 PLAIN: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean",
                          type(None): "null",
                          list: "array", tuple: "array", dict: "object"}
-DEEPEST = 40   # levels of nesting in arguments; more is no honest call
+DEEPEST = 40   # levels of nesting in arguments; deeper ones are refused
 
 
 # ---- signature -> schema
 
 def describe_function(function: Callable[..., Any],
                       hidden: type) -> tuple[str, dict[str, Any], str]:
-    """Return (description, parameters, name of the parameter annotated `hidden` or "").
+    """(description, JSON Schema of the parameters, name of the parameter annotated `hidden` or "").
 
-    Raises TypeError on what has no schema.
+    Raises TypeError for a type without a schema.
     """
     text, notes = split_docstring(inspect.getdoc(function) or "")
     hints = typing.get_type_hints(function, include_extras=True)
@@ -59,8 +57,8 @@ def _property(hint: Any, parameter: inspect.Parameter, note: str) -> dict[str, A
 
 
 def schema_of_type(hint: Any) -> dict[str, Any]:
-    """str, int, float, bool, list[T], dict[str, T], Literal, T | None, TypedDict, Any;
-    Annotated adds text or schema keywords.
+    """The schema of str, int, float, bool, list[T], dict[str, T], Literal, T | None, TypedDict or
+    Any; Annotated adds a description or schema keywords.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -99,7 +97,7 @@ def _literal(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _union(members: Sequence[Any]) -> dict[str, Any]:
-    """A missing value is enough of a null: `T | None` is told to the model as T."""
+    """The schema of a union; `T | None` is given to the model as T, since it can omit the value."""
     schemas = [schema_of_type(member) for member in members if member is not type(None)]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
@@ -112,8 +110,8 @@ def _typed_dict(hint: Any) -> dict[str, Any]:
 
 
 def split_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Return the description, and what an `Args:` section (Google) or `:param name:` lines
-    (Sphinx) say of each parameter.
+    """(description, {parameter: description}) of a docstring with an `Args:` section (Google) or
+    `:param name:` lines (Sphinx).
     """
     notes = {name: " ".join(note.split())
              for name, note in re.findall(r"^\s*:param\s+(?:\S+\s+)?(\w+):\s*(.+)$", text, re.M)}
@@ -131,13 +129,13 @@ def split_docstring(text: str) -> tuple[str, dict[str, str]]:
 # ---- arguments -> checked arguments
 
 def check_arguments(schema: Schema, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the schema asks for them, with unambiguous mistakes repaired.
+    """The arguments checked against the schema, with unambiguous mistakes repaired.
 
-    Raises ToolError naming what is wrong.
+    Raises ToolError, which names the mistake.
     """
     checked = check_value(schema, dict(arguments), "", 0)
     if not isinstance(checked, dict):
-        raise ToolError("The arguments are no JSON object.")
+        raise ToolError("The arguments are not a JSON object.")
     return checked
 
 
@@ -146,7 +144,7 @@ def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
         raise ToolError(f"{_named(where)} is nested more than {DEEPEST} levels deep.")
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise ToolError(f"{_named(where)} must be a finite number.")
-    # `true`, or nonsense from a foreign server: nothing is known of the value
+    # `true`, or an invalid schema from a server: the value cannot be checked
     if not isinstance(schema, Mapping):
         return value
     choices = schema.get("anyOf") or schema.get("oneOf")
@@ -166,8 +164,9 @@ def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
 
 
 def _first_fitting(choices: Sequence[Schema], value: Any, where: str, depth: int) -> Any:
-    """A choice that takes the value unchanged wins over one that must repair it;
-    two different repairs are a guess, so an error.
+    """The value by the first schema that accepts it unchanged, otherwise repaired by one of them.
+
+    Raises ToolError if no schema fits, or if two give different repairs.
     """
     fits, problem = [], ToolError(f"{_named(where)} fits none of what it may be.")
     for choice in choices:
@@ -216,7 +215,7 @@ _NO = object()
 
 
 def _repair(kind: str, value: Any, schema: Schema) -> Any:
-    """The mistakes that models make and that have one reading; _NO where there is none."""
+    """The value with a common, unambiguous mistake of models repaired; _NO if there is none."""
     match kind, value:
         case "integer", float() if value.is_integer() and abs(value) < 2 ** 53:
             return int(value)
@@ -259,7 +258,7 @@ def _check_object(schema: Schema, value: dict[str, Any], where: str, depth: int)
             raise ToolError(f"There is no argument {_shown(path)}.",
                             f"It takes: {', '.join(known) or 'nothing'}.")
         if item is None and name in known and name not in required and not _takes_null(known[name]):
-            continue   # null for an optional argument means that it was left out
+            continue   # null for an optional argument counts as omitted
         others = schema.get("additionalProperties")
         result[name] = check_value(known.get(name)
                                    or (others if isinstance(others, Mapping) else {}), item, path,
@@ -285,8 +284,8 @@ def _takes_null(schema: Schema) -> bool:
 
 
 def _known_name(key: str, known: Mapping[str, Schema], value: Mapping[str, Any]) -> str:
-    """A key in another case or with dashes is the known one,
-    if it is exactly one and was not given as well.
+    """The known key for one in another case or with dashes, if it is unique and not given as well;
+    otherwise the key itself.
     """
     if key in known:
         return key
@@ -337,7 +336,7 @@ def _article(kind: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error, short: the model knows what it sent."""
+    """A value for an error message, shortened: the model knows what it sent."""
     text = (value if isinstance(value, str)
             else type(value).__name__ if isinstance(value, (dict, list)) else repr(value)[:80])
     return (repr(text[:60] + "\u2026") if len(text) > 60 else repr(text) if isinstance(value, str)

@@ -1,4 +1,4 @@
-"""Search in earlier chats."""
+"""Searches earlier chats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.tools import ToolContext, tool
 from core.store.rows import SessionRow
 from db import Store, open_store
 
-AROUND = 160   # characters shown on each side of a find
+AROUND = 160   # characters shown on each side of a match
 
 
 @tool(private=True, safe=True)
@@ -24,7 +24,7 @@ def search_sessions(context: ToolContext,
     if context.store is None:
         raise ToolError("Sessions are not saved in this run, so there is nothing to search.")
     try:
-        # its own connection: a tool runs in a thread, and the chat's belongs to another
+        # a separate connection, since the tool runs in another thread than the chat
         store = open_store(context.store.url)
         try:
             rows = [row for row in store.sessions(max_sessions + 1, words)

@@ -1,5 +1,5 @@
-"""Web search by name: DuckDuckGo and others through `ddgs` (the living name of duckduckgo-search),
-or the user's own SearXNG.
+"""Searches the web with DuckDuckGo and others through `ddgs` (formerly duckduckgo-search), or with
+the user's own SearXNG server.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from core.tools import ToolContext, tool
 from core.tools.fetch_url import download
 from core.tools.guards.net import parse_url
 
-FRESH = 600.0        # seconds that an answer is kept
-KEPT = 100           # answers
-RESTED = 60.0        # seconds that an engine which gave nothing is left alone
-# Who sees the query. ddgs asks every engine it knows when a name is not among its own, so
-# names are checked first.
+FRESH = 600.0        # seconds that results are cached
+KEPT = 100           # results that are cached
+RESTED = 60.0        # seconds for which an engine that gave nothing is skipped
+# The hosts that receive the query. ddgs asks all its engines for an unknown name, so names are
+# checked first.
 HOSTS = {
     "duckduckgo": "html.duckduckgo.com", "brave": "search.brave.com", "mojeek": "www.mojeek.com",
     "startpage": "www.startpage.com",
@@ -38,14 +38,12 @@ class Result:
     text: str
 
 
-# (query, most results) -> results; raises ToolError when the engine gave none.
+# (query, most results) -> results; raises ToolError if the engine gave none.
 Engine = Callable[[str, int], Sequence[Result]]
 
 
 def search_hosts(arguments: Mapping[str, Any], context: ToolContext) -> list[str]:
-    """The first engine's host: the others are asked in its place only where
-    nothing has to be approved.
-    """
+    """The first engine's host; the others are used only if no approval is needed."""
     if context.searxng_url:
         return [parse_url(context.searxng_url).host]
     return [HOSTS.get(engine, engine) for engine in (context.search_engines or DEFAULT)[:1]]
@@ -73,7 +71,7 @@ def web_search(context: ToolContext,
 
 
 def engines_of(context: ToolContext) -> dict[str, Engine]:
-    """The engines of these settings, in the order in which they are asked."""
+    """The engines of these settings, in the order of use."""
     engines: dict[str, Engine] = {}
     if context.searxng_url:
         engines[f"SearXNG at {parse_url(context.searxng_url).place}"] = partial(
@@ -87,17 +85,16 @@ def engines_of(context: ToolContext) -> dict[str, Engine]:
 def perform_web_search(query: str, max_results: int = 8,
                        engines: Mapping[str, Engine] | None = None,
                        cache: Any = None) -> tuple[str, list[Result], list[str]]:
-    """Ask engines in turn until one has results.
+    """Ask engines in turn until one has results; return (its name, results, earlier problems).
 
-    Return (its name, results, what went wrong before). Raises ToolError.
-
-    An engine that gave nothing is left alone for a minute, if `cache` remembers it.
+    With a `cache`, an engine that gave nothing is skipped for a minute. Raises ToolError if no
+    engine gave results.
     """
     problems: list[str] = []
     memory = {} if cache is None else cache
     for name, engine in (engines_of(ToolContext()) if engines is None else engines).items():
         if memory.get(f"resting {name}", 0.0) > time.monotonic():
-            problems.append(f"{name} gave nothing a moment ago and was left alone")
+            problems.append(f"{name} gave nothing a moment ago and was skipped")
             continue
         try:
             results = list(engine(query, max_results))
@@ -121,15 +118,15 @@ def search_ddgs(engine: str, query: str, most: int) -> list[Result]:
         found = DDGS(timeout=10).text(query, max_results=most, backend=engine)
     except DDGSException as problem:
         if "No results" in str(problem):   # ddgs says the same for every refusal (202, 403, 429)
-            raise ToolError("nothing came back; it may be limiting how often it "
-                            "is asked") from problem
+            raise ToolError("no results; it may be limiting the number of "
+                            "requests") from problem
         raise ToolError(safe_line(str(problem), 160)) from problem
     return [Result(_text(row.get("title")), _text(row.get("href")), _text(row.get("body")))
             for row in found]
 
 
 def search_searxng(context: ToolContext, base: str, query: str, most: int) -> list[Result]:
-    """Ask a SearXNG server for JSON (its administrator has to allow that format)."""
+    """Search with a SearXNG server in JSON, a format that its administrator must allow."""
     asked = urlencode({"q": query, "format": "json"})
     url = parse_url(f"{base.rstrip('/').removesuffix('/search')}/search?{asked}")
     _, _, body, _ = download(context, url, local=frozenset({url.place}))
@@ -142,13 +139,12 @@ def search_searxng(context: ToolContext, base: str, query: str, most: int) -> li
         raise ToolError("it did not answer with search results as JSON; its settings may not allow "
                         "that format") from problem
     if not found:
-        raise ToolError("nothing came back; the engines behind it may be limiting how often they "
-                        "are asked")
+        raise ToolError("no results; the engines behind it may be limiting the number of requests")
     return found
 
 
 def _text(value: Any) -> str:
-    """What cannot be read as text is left out."""
+    """A value as text; "" if it is not text."""
     return value if isinstance(value, str) else ""
 
 

@@ -143,7 +143,7 @@ def test_a_refusal_names_the_path_and_what_is_there(world: World) -> None:
 
 
 def test_a_path_may_be_as_long_as_the_system_allows(world: World) -> None:
-    assert outcome(read_file, world.context, "a" * 4_097) == "refused: That is no path of a file."
+    assert outcome(read_file, world.context, "a" * 4_097) == "refused: This is not a valid path."
     assert "no path" not in outcome(read_file, world.context, "a" * 4_096)
 
 
@@ -180,7 +180,7 @@ def test_listing_and_searching_stay_inside(world: World) -> None:
     assert set(listed.split("\n")) == {"plain.txt  11", "sub/", "sub/deep/", "sub/inner.txt  11"}
     assert "[0 matches in 2 files]" in search_files(world.context, SECRET)
     assert "sub/inner.txt:1: inner words" in search_files(world.context, "INNER")
-    assert "outside of what may be read" in outcome(list_files, world.context, "dirlink")
+    assert "outside the places that may be read" in outcome(list_files, world.context, "dirlink")
 
 
 def test_a_single_file_may_be_a_root(world: World) -> None:

@@ -285,7 +285,7 @@ def test_ports_that_are_fetched_from(url: str, port: int) -> None:
 
 @pytest.mark.parametrize("port", [1, 22, 79, 81, 442, 444, 1_023])
 def test_ports_of_other_services_are_not(port: int) -> None:
-    with pytest.raises(ToolError, match=f"Port {port} is not fetched from"):
+    with pytest.raises(ToolError, match=f"Port {port} is not allowed"):
         parse_url(f"http://a.test:{port}/")
 
 

@@ -147,7 +147,7 @@ def test_other_text_is_as_it_is(server: ThreadingHTTPServer) -> None:
 
 def test_a_part_of_a_page(server: ThreadingHTTPServer) -> None:
     first = get(server, "/page", max_characters=100)
-    assert (first.endswith(f"[{len(TEXT) - 100} more characters; go on with start=100]")
+    assert (first.endswith(f"[{len(TEXT) - 100} more characters; continue with start=100]")
             or len(TEXT) <= 100)
     assert get(server, "/page", start=len(TEXT) - 5).endswith("\n\n" + TEXT[-5:])
 
@@ -215,7 +215,7 @@ def test_searxng(server: ThreadingHTTPServer) -> None:
 
 
 @pytest.mark.parametrize(("words", "said"),
-                         [("nothing", "nothing came back"),
+                         [("nothing", "no results"),
                           ("html", "settings may not allow that format")])
 def test_a_search_without_results_never_says_that_there_are_none(server: ThreadingHTTPServer,
                                                                  words: str, said: str) -> None:
@@ -228,7 +228,7 @@ def test_the_next_engine_is_asked_and_the_silent_one_rests() -> None:
 
     def silent(query: str, most: int) -> Sequence[Result]:
         asked.append("silent")
-        raise ToolError("nothing came back")
+        raise ToolError("no results")
 
     def speaking(query: str, most: int) -> Sequence[Result]:
         asked.append("speaking")
@@ -236,9 +236,9 @@ def test_the_next_engine_is_asked_and_the_silent_one_rests() -> None:
     cache: dict[str, Any] = {}
     engines = {"silent": silent, "speaking": speaking}
     assert perform_web_search("q", 1, engines, cache) == ("speaking", [Result("t", "u", "x")],
-                                                          ["silent: nothing came back"])
+                                                          ["silent: no results"])
     assert perform_web_search("q", 1, engines,
-                              cache)[2] == ["silent gave nothing a moment ago and was left alone"]
+                              cache)[2] == ["silent gave nothing a moment ago and was skipped"]
     assert asked == ["silent", "speaking", "speaking"]
 
 

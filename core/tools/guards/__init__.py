@@ -1,1 +1,1 @@
-"""Which files and addresses a tool may reach."""
+"""Guards that decide which files and addresses a tool may access."""

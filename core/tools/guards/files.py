@@ -1,9 +1,8 @@
-"""Which files a tool may open: inside the allowed roots, step by step without following a link out
-of them, and nothing secret.
+"""Opens files for tools: only inside the allowed roots, and none that are secret.
 
-Every step from / down is opened relative to the one before it and without following links, so a
-path that is swapped while we walk leads to an error, never elsewhere. A link is read and its
-destination is checked like any other path.
+Each part of a path is opened relative to the one before it, starting at /, without following links,
+so replacing a part meanwhile leads to an error, never to another file. The target of a link is
+checked like any other path.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from core.tools import ToolContext
 from core.tools.guards.secret_files import holds_secret, is_secret_path, read_head
 
 MOST_LINKS = 20
-MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too
+MOST_PROTECTED = 2_000   # files below protected directories that are also recognised by inode
 LONGEST = 4_096
-SPECIAL = ("/proc", "/sys", "/dev")      # devices, and what the kernel shows of itself
-ORDINARY = ("/dev/shm",)                # a file system in memory: files like any others
+SPECIAL = ("/proc", "/sys", "/dev")      # devices and virtual files of the kernel
+ORDINARY = ("/dev/shm",)                # a file system in memory with ordinary files
 DATABASE_PARTS = ("-wal", "-shm", "-journal")
 
 
 def _flags(*names: str) -> int:
-    """These flags of os.open, as far as the system has them."""
+    """These flags of os.open combined; those that the system does not have are ignored."""
     value = 0
     for name in names:
         value |= getattr(os, name, 0)
@@ -45,7 +44,7 @@ _READ = _flags("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or directory in a listing; `path` is absolute, `size` is bytes."""
+    """A file or directory in a listing; `path` is absolute, `size` is in bytes."""
 
     path: str
     is_directory: bool
@@ -58,7 +57,7 @@ class _Link:
 
 
 def open_file(context: ToolContext, path: str) -> BinaryIO:
-    """Open a regular file for reading. Raises ToolError for everything that may not be read."""
+    """Open a regular file for reading. Raises ToolError if it must not or cannot be read."""
     descriptor, _ = _open_somewhere(context, path, directory=False)
     if holds_secret(read_head(descriptor)):
         os.close(descriptor)
@@ -67,9 +66,9 @@ def open_file(context: ToolContext, path: str) -> BinaryIO:
 
 
 def find_file(context: ToolContext, path: str) -> str:
-    """The absolute path of a file that may be read; for libraries that open by name.
+    """The absolute path of a file that may be read, for libraries that open files by name.
 
-    Open it at once: it can be swapped.
+    Open it at once: the file could be replaced. Raises ToolError.
     """
     descriptor, target = _open_somewhere(context, path, directory=False)
     os.close(descriptor)
@@ -77,15 +76,15 @@ def find_file(context: ToolContext, path: str) -> str:
 
 
 def walk_files(context: ToolContext, path: str, depth: int) -> Iterator[Entry]:
-    """What lies below a directory, in order of name, `depth` levels deep;
-    links and what may not be read are left out.
+    """The entries below a directory, sorted by name, `depth` levels deep, without links and entries
+    that must not be read. Raises ToolError.
     """
     descriptor, target = _open_somewhere(context, path, directory=True)
     yield from _walk(context, descriptor, target, depth, protected_ids(context))
 
 
 def shown_path(context: ToolContext, path: str) -> str:
-    """As the user knows it: relative to the first root that holds it."""
+    """The path relative to the first root that contains it."""
     for root in context.roots:
         if path.startswith(root.rstrip("/") + "/"):
             return os.path.relpath(path, root)
@@ -93,7 +92,7 @@ def shown_path(context: ToolContext, path: str) -> str:
 
 
 def _open_somewhere(context: ToolContext, path: str, *, directory: bool) -> tuple[int, str]:
-    """Try the path under each root; the first one that has it is meant."""
+    """Open the path in the first root that has it; return (descriptor, absolute path)."""
     missing: ToolError | None = None
     for target in _candidates(context, path):
         try:
@@ -112,7 +111,7 @@ def _open_somewhere(context: ToolContext, path: str, *, directory: bool) -> tupl
 
 def _candidates(context: ToolContext, path: str) -> list[str]:
     if not path or "\0" in path or len(path) > LONGEST:
-        raise ToolError("That is no path of a file.")
+        raise ToolError("This is not a valid path.")
     if os.path.isabs(path):
         plain = os.path.normpath("/" + path.lstrip("/") if os.sep == "/" else path)
         return [plain] if _inside(context, plain) else [os.path.realpath(plain)]
@@ -135,7 +134,7 @@ def _open_following(context: ToolContext, target: str, path: str, *,
 
 
 def check_path(context: ToolContext, target: str, path: str) -> None:
-    """Refuse an absolute, normal path that lies outside of the roots or names something secret."""
+    """Raise ToolError for an absolute, normalised path outside the roots or with a secret name."""
     if not _inside(context, target):
         raise _outside(context, path)
     special = _below(target, SPECIAL) and not _below(target, ORDINARY)
@@ -158,9 +157,7 @@ def _inside(context: ToolContext, target: str) -> bool:
 
 def _open_steps(target: str, protected: frozenset[tuple[int, int]], path: str, *,
                 directory: bool) -> int | _Link:
-    """Walk down from / and open the last part.
-
-    Return the descriptor, or the link that was met on the way.
+    """Walk down from / and open the last part. Return its descriptor, or a link found on the way.
     """
     if sys.platform == "win32":
         return os.open(os.path.realpath(target), _READ)
@@ -192,21 +189,22 @@ def _open_steps(target: str, protected: frozenset[tuple[int, int]], path: str, *
 
 
 def _check_same(before: os.stat_result, after: os.stat_result, path: str) -> None:
-    """What was looked at is what was opened; between the two calls anything can happen."""
+    """Raise ToolError if the opened file is not the one that was examined before."""
     if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
         raise ToolError(f"{_shown(path)} changed while it was opened.")
 
 
 def _read_link(here: int, parts: list[str], number: int) -> _Link:
-    """Where the path continues: the link's target, from the directory it stands in,
-    with the rest of the path after it.
+    """The path after following a link: its target, relative to its directory, with the rest of the
+    path appended.
     """
     target = os.readlink(parts[number], dir_fd=here)
     return _Link(os.path.join("/" + "/".join(parts[:number]), target, *parts[number + 1:]))
 
 
 def protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
-    """By identity as well as by name: a hard link or another spelling of the name is the same file.
+    """The (device, inode) pairs of protected files: hard links and other spellings are the same
+    file.
     """
     found = set()
     inside = islice((os.path.join(top, name) for place in context.protected for top, _,
@@ -263,13 +261,13 @@ def _look_at(context: ToolContext, descriptor: int, name: str, path: str,
 
 def _outside(context: ToolContext, path: str) -> ToolError:
     places = ", ".join(safe_line(root) for root in context.roots) or "none"
-    return ToolError(f"{_shown(path)} is outside of what may be read.",
+    return ToolError(f"{_shown(path)} is outside the places that may be read.",
                      f"Allowed: {places}. The user can add a place with --context.")
 
 
 def _refused(path: str) -> ToolError:
     return ToolError(f"{_shown(path)} is never read by a tool.",
-                     "It holds keys or this program's own data, or belongs to the system.")
+                     "It contains keys or this program's own data, or belongs to the system.")
 
 
 def _kind_of(mode: int) -> str:

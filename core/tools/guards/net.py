@@ -1,8 +1,7 @@
-"""Which addresses a tool may talk to: every connection is checked at the socket,
-after the name was resolved.
+"""Connects tools to public addresses only: each address is checked after its name was resolved.
 
-One place resolves, checks and connects, so there is no second look-up whose answer could differ,
-and no second reading of the URL that could disagree with ours. Redirects are not followed here.
+One place parses the URL, resolves, checks and connects, so no second parser or look-up can give a
+different result. Redirects are not followed here.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST_URL = 4_000
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# The IANA special-purpose registries, plus what clouds answer their metadata on. Checked by
-# ourselves: is_private and is_global of the standard library have changed between Python versions.
+# The IANA special-purpose registries and the metadata addresses of clouds. The standard library's
+# is_private and is_global are not used because they differ between Python versions.
 NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
     "0.0.0.0/8",          # this network
     "10.0.0.0/8",         # private
@@ -46,7 +45,7 @@ NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
     "224.0.0.0/4",        # multicast
     "240.0.0.0/4",        # reserved, broadcast
 )))
-PUBLIC_6 = ipaddress.IPv6Network("2000::/3")   # the only range given out so far
+PUBLIC_6 = ipaddress.IPv6Network("2000::/3")   # the only range allocated so far
 NOT_PUBLIC_6 = tuple(map(ipaddress.IPv6Network, (
     "2001::/23",          # protocol assignments: Teredo, benchmarks, ORCHID
     "2001:db8::/32",      # documentation
@@ -60,9 +59,8 @@ ISATAP = (0x00005EFE, 0x02005EFE)
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An http(s) address, taken apart once.
-
-    `host` is lower-case ASCII without a dot at its end; `target` starts with /.
+    """A parsed http(s) address; `host` is lower-case ASCII without a trailing dot, `target` starts
+    with /.
     """
 
     scheme: str
@@ -78,7 +76,7 @@ class Url:
 
     @property
     def place(self) -> str:
-        """host:port, as grants name it."""
+        """host:port, the form used in permissions."""
         return f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
@@ -86,19 +84,18 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """Read an address strictly.
-
-    Raises ToolError for everything that two parsers could read in two ways.
+    """Parse an address strictly. Raises ToolError for anything that parsers could interpret
+    differently.
     """
     if len(text) > LONGEST_URL:
         raise ToolError(f"The address is longer than {LONGEST_URL:,} characters.")
     if re.search(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029]", text.strip(" ")) or not text.isprintable():
-        raise ToolError("The address holds spaces, backslashes or control characters.")
+        raise ToolError("The address contains spaces, backslashes or control characters.")
     try:
         parts = urlsplit(text.strip(" "))
         port = parts.port
     except ValueError as problem:
-        raise ToolError(f"That is no address: {problem}.") from None
+        raise ToolError(f"This is not a valid address: {problem}.") from None
     if parts.scheme not in ("http", "https"):
         raise ToolError("Only http:// and https:// addresses can be fetched.")
     if "@" in parts.netloc or "%" in parts.netloc:
@@ -112,16 +109,16 @@ def parse_url(text: str) -> Url:
 
 
 def normal_host(host: str) -> str:
-    """Lower-case ASCII; internationalised names as xn--.
+    """The host in lower-case ASCII, with internationalised names as xn--.
 
-    Numbers count as an address only when written in full.
+    Numbers are accepted only as a complete address. Raises ToolError.
     """
     host = host.lower()
     if ":" in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
-            raise ToolError("That is no IPv6 address.") from None
+            raise ToolError("This is not a valid IPv6 address.") from None
     if not host.isascii():
         host = _idna(host)
     host = host.removesuffix(".")
@@ -133,7 +130,7 @@ def normal_host(host: str) -> str:
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            raise ToolError(f"{safe_line(host, 80)!r} is no IPv4 address.",
+            raise ToolError(f"{safe_line(host, 80)!r} is not a valid IPv4 address.",
                             "Write it as four decimal numbers.") from None
     return host
 
@@ -147,21 +144,18 @@ def _idna(host: str) -> str:
 
 
 def _checked_port(scheme: str, port: int | None) -> int:
-    """Below 1024 other services listen, which could be made to read an HTTP
-    request as their own protocol.
+    """The port. Raises ToolError for other ports below 1024: services there could be attacked with
+    an HTTP request that they read as their own protocol.
     """
     if port is None:
         return 443 if scheme == "https" else 80
     if port not in (80, 443) and port < 1_024:
-        raise ToolError(f"Port {port} is not fetched from.")
+        raise ToolError(f"Port {port} is not allowed.")
     return port
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the open internet.
-
-    IPv4 inside IPv6 counts as what it leads to.
-    """
+    """Whether an address is on the public internet; IPv4 inside IPv6 counts as the IPv4 address."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in NOT_PUBLIC_4)
     if address.scope_id:
@@ -176,7 +170,7 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a name, as text."""
+    """All addresses of a name, as text. Raises ToolError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
@@ -187,11 +181,10 @@ def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class NetworkGuard:
-    """Connects, and only to where a tool may go.
+    """Connects only to addresses that a tool may access.
 
-    `local` holds host:port pairs whose addresses need not be public.
-
-    `deadline` is a time.monotonic() value. `resolve` is how names become addresses.
+    `local` are host:port pairs whose addresses need not be public. `deadline` is a time of
+    time.monotonic(). `resolve` maps names to addresses.
     """
 
     local: frozenset[str] = frozenset()
@@ -200,9 +193,8 @@ class NetworkGuard:
     watched: list[tuple[threading.Timer, socket.socket]] = field(default_factory=list)
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """Where a host may be reached.
-
-        One address that is not public spoils them all: such an answer is an attack or a mistake.
+        """The addresses of a host. Raises ToolError if any of them is not public, since such a
+        result is an attack or a mistake.
         """
         host = normal_host(host.strip("[]"))
         found = self.resolve(host, port)
@@ -211,12 +203,12 @@ class NetworkGuard:
         if f"{host}:{port}" not in self.local:
             for text in found:
                 if not is_public(ipaddress.ip_address(text)):
-                    raise ToolError(f"{host} is at {text}, which is not on the public internet; it "
-                                    "is not fetched from.")
+                    raise ToolError(f"{host} has the address {text}, which is not on the public "
+                                    "internet, so it is not allowed.")
         return found
 
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
-        """Connect to an address that was just checked. Raises ToolError or OSError."""
+        """Connect to an address right after checking it. Raises ToolError or OSError."""
         problem: OSError | None = None
         for text in self.addresses(host, port)[:4]:
             left = min(timeout, self.deadline - time.monotonic())
@@ -229,8 +221,8 @@ class NetworkGuard:
         raise problem or TimeoutError(f"no connection to {host} in time")
 
     def _watch(self, made: socket.socket) -> socket.socket:
-        """Cut the connection at the deadline: a server that sends a byte now and then would never
-        run into a read's time limit.
+        """Cut the connection at the deadline: a server that sends a byte now and then never exceeds
+        the time limit of a single read.
         """
         if self.deadline != float("inf"):
             copy = made.dup()   # TLS takes the original over
@@ -242,15 +234,15 @@ class NetworkGuard:
         return made
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching connections."""
         while self.watched:
             timer, copy = self.watched.pop()
             timer.cancel()
             copy.close()
 
     def session(self) -> requests.Session:
-        """A requests session whose every connection is made by this guard;
-        no proxies, no stored logins, no cookies kept.
+        """A requests session that connects only through this guard, without proxies, stored
+        credentials or cookies.
         """
         import requests
         made = requests.Session()
@@ -263,9 +255,7 @@ class NetworkGuard:
 
 
 def _connect_to(address: str, port: int, timeout: float) -> socket.socket:
-    """Connect to a numeric address; the family is told by its form,
-    so nothing is looked up again.
-    """
+    """Connect to a numeric address, whose form gives the family, so nothing is resolved again."""
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         made.settimeout(timeout)
@@ -283,8 +273,8 @@ def _cut(copy: socket.socket) -> None:
 
 
 def _adapter(guard: NetworkGuard) -> Any:
-    """A transport for requests that leaves connecting to the guard and everything else (TLS
-    by host name) to urllib3.
+    """A transport for requests: the guard connects, urllib3 does everything else (such as TLS by
+    host name).
     """
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection

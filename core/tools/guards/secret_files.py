@@ -1,6 +1,4 @@
-"""Which files hold keys and passwords: one list for every door through which a
-file could reach a model.
-"""
+"""Recognises files with keys and passwords, for every way in which a file could reach a model."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from urllib.parse import unquote
 
 from core.regex import regex
 
-HEAD = 8_192             # bytes of a file that are looked at
+HEAD = 8_192             # bytes of a file that are examined
 LONGEST = 4_096          # characters of an argument that can be a path
 _DATA = (r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops"
          r"|pickle|php|tf|sh)")
@@ -52,7 +50,7 @@ _FILES = "|".join((
     r"\.s3cfg|\.boto|\.?rclone\.conf|\.databrickscfg|\.snowsql|\.snowflake",
     r"\.(msmtp|fetchmail|offlineimap)rc", r"\.smbcredentials",
     r"wp-config\.php", r"\.erlang\.cookie", r"\.renviron", r"(g?shadow|master\.passwd)-?",
-    # what was typed, and what lets a browser in
+    # histories of commands, and browsers' logins and cookies
     r"\.\w*_?history", r"login data.*|logins\.json|key[34]\.db|cookies(\.sqlite|\.txt)?",
 ))
 _SECRET = regex(f"(?:{_FOLDERS}|{_FILES})")
@@ -61,20 +59,19 @@ _MAYBE = regex(
     r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|adminsdk"
     r"|config|\.tf|rc\b|\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf"
     r"|cnf|cfg|db)\b|hist|log|cookie|wallet|shadow|gcloud|krb|secring")
-# Copies that editors, tools and people make: they hold what the original does.
+# Suffixes of copies that editors, tools and users make, which have the original's content.
 _COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]"
               r"|(?P<copy>.+?)(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev"
               r"|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)| ?\(\d+\)| - copy"
               r"|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
 _PLACEHOLDER = regex(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
-_STRICT = regex(r"id_|ssh_host_")       # a real key however it is called
+_STRICT = regex(r"id_|ssh_host_")       # SSH keys, whatever follows
 _PUBLIC = regex(r".*\.pub")
 _PRIVATE_KEY = regex(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: "
                      rb"BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
-# without one of them it does not match
+# one of them is part of every match
 _KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")
-# Files of credentials: a word that each has, which is found fast, and the marks
-# that all must be there.
+# Credential files: a word that each contains, which is fast to find, and marks that must all occur.
 _SERVICE_ACCOUNT = (b'"type"',
                     regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
                     regex(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
@@ -88,9 +85,8 @@ _TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'),
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a file or folder of this name holds keys or passwords wherever it lies.
-
-    Case does not matter.
+    """Whether a file or folder of this name contains keys or passwords wherever it is; case is
+    ignored.
     """
     name = unicodedata.normalize("NFKC", name) if not name.isascii() else name
     # Windows opens the same file under these
@@ -109,7 +105,7 @@ def _is_listed(name: str) -> bool:
 
 
 def _forms(name: str) -> Iterator[str]:
-    """The name, and the names of which it can be a copy."""
+    """The name, and the original names of which it may be a copy."""
     for _ in range(4):
         yield name
         copy = _COPY.match(name)
@@ -119,14 +115,12 @@ def _forms(name: str) -> Iterator[str]:
 
 
 def is_secret_path(path: str) -> bool:
-    """Whether a part of the path has such a name."""
+    """Whether any part of the path is a secret name."""
     return any(is_secret_name(part) for part in re.split(r"[/\\]", path) if part)
 
 
 def holds_secret(head: bytes) -> bool:
-    """Whether a file that begins like this is a private key or a known file of credentials,
-    whatever its name.
-    """
+    """Whether a file with this beginning is a private key or a known credential file."""
     text = head.replace(b"\0", b"") if b"\0" in head[:64] else head        # UTF-16 too
     key = _PRIVATE_KEY.search(text) if any(word in text for word in _KEY_WORDS) else None
     if key is not None and not text[:key.start()].strip(b"\xef\xbb\xbf\xff\xfe \t\r\n"):
@@ -136,7 +130,7 @@ def holds_secret(head: bytes) -> bool:
 
 
 def secret_arguments(arguments: Mapping[str, Any]) -> list[str]:
-    """The paths of secret files that a call's arguments name, alone or as words of a command."""
+    """The paths of secret files in a call's arguments, alone or as words of a command."""
     return list(dict.fromkeys(word for text in _texts(arguments)
                               for word in _words(text) if is_secret_path(word)))
 
@@ -163,12 +157,12 @@ def _words(text: str) -> list[str]:
 
 
 def is_secret_file(path: str, descriptor: int) -> bool:
-    """Whether the open file is one, by the name that led to it or by how it begins."""
+    """Whether an open file is secret, by its path or its beginning."""
     return is_secret_path(path) or holds_secret(read_head(descriptor))
 
 
 def read_head(descriptor: int) -> bytes:
-    """The first bytes of an open file; its position stays where it is."""
+    """The first bytes of an open file; its position is not changed."""
     try:
         if hasattr(os, "pread"):
             return os.pread(descriptor, HEAD, 0)

@@ -1,1 +1,1 @@
-"""MCP servers: their programs, connections, tools and news."""
+"""MCP servers: their processes, connections, tools and notices."""

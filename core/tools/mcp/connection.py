@@ -1,10 +1,8 @@
-"""Tools, prompts and resources of MCP servers, through the official `mcp` package, which is loaded
-when a server is configured.
+"""Connects to MCP servers for their tools, prompts and resources, with the official `mcp` package.
 
-Each server lives in a task of its own, because its connection has to be closed by the task
-that opened it. What one server does (hang, die, answer nonsense) ends its own calls only. What
-a server says of its tools is not believed: every tool counts as one that changes something,
-and its results as private.
+Each server has its own task, because a connection must be closed by the task that opened it. A
+server that hangs, dies or sends nonsense affects only its own calls. A server's claims about its
+tools are not trusted: every tool counts as one that changes something, and its results as private.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from core.tools.mcp.wire import Address, Command, Noted, load, open_client, reas
 from core.tools.running import MAX_RESULT, shorten
 
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
-CONNECT_SECONDS = 60.0        # npx and uvx may have to fetch the server first
+CONNECT_SECONDS = 60.0        # npx and uvx may have to download the server first
 STEP_SECONDS = 0.5
 CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
@@ -49,7 +47,7 @@ class Server:
 
     @property
     def source(self) -> str:
-        """Shown by /tools; a grant ends when the server is set up in another way."""
+        """The source shown by /tools; permissions end when the server's configuration changes."""
         setup = fingerprint([self.command, self.args, self.cwd, self.url, sorted(self.env)])
         return f"MCP server {self.name} ({self.url or os.path.basename(self.command)}, {setup[:8]})"
 
@@ -61,7 +59,7 @@ def parse_servers(document: Mapping[str, Any]) -> tuple[Server, ...]:
     """
     rows = document.get("mcpServers", document)
     if not isinstance(rows, Mapping):
-        raise ConfigError("mcpServers is no mapping of names to servers.")
+        raise ConfigError("mcpServers is not a mapping of names to servers.")
     wanted = {str(name): row for name, row in rows.items()
               if not (isinstance(row, Mapping) and row.get("disabled"))}
     return tuple(_parse_server(name, row) for name, row in wanted.items())
@@ -83,7 +81,7 @@ def _parse_server(name: str, row: Any) -> Server:
 class Connection:
     """One server, from start() to close().
 
-    `tools` is empty, and `problem` says why, when it cannot be used.
+    If it cannot be used, `tools` is empty and `problem` is the reason.
     """
 
     def __init__(self, server: Server) -> None:
@@ -100,24 +98,22 @@ class Connection:
         self._noted = Noted()
         self._cut: dict[str, str] = {}      # by the kind of list: what of it was not read
         self._renewing = asyncio.Lock()
-        self._stale = False     # the server says that it offers other tools now
+        self._stale = False     # the server reported that its tools have changed
 
     @property
     def left_out(self) -> str:
-        """What of its lists cannot be used, and why; empty when all can."""
+        """The entries of its lists that cannot be used, with the reasons; "" if there are none."""
         named = [f"{name} ({why})" for name, why in self._noted.left_out.items()]
         return "; ".join([*named, *filter(None, self._cut.values())])
 
     @property
     def died(self) -> bool:
-        """Whether it was connected once and its program, or our task for it, has ended."""
+        """Whether it was connected and then its program, or our task for it, has ended."""
         return self._was_ready and not self._leave.is_set() and (
             self._task is None or self._task.done() or self._log is not None and self._log.ended())
 
     def last_words(self) -> str:
-        """What its program wrote to standard error last, for a message about its end;
-        empty when there is nothing.
-        """
+        """The last lines that its program wrote to standard error, for a message; "" if none."""
         said = self._log.last_lines() if self._log is not None else ""
         return f" (it said: {said})" if said else ""
 
@@ -126,10 +122,10 @@ class Connection:
         return self._client is not None
 
     async def start(self, seconds: float = CONNECT_SECONDS) -> None:
-        """Connect and learn the tools. Never raises for what the server does."""
+        """Connect and list the tools. Never raises for failures of the server."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(ready), name=f"mcp-{self.server.name}")
-        # not one long wait: between turns the loop stands still, the clock does not
+        # in short waits: between turns the event loop does not run, but time passes
         for _ in range(int(seconds / STEP_SECONDS)):
             if ready.done() or self._task.done():
                 break
@@ -151,7 +147,7 @@ class Connection:
                 await asyncio.wait({watch})
         except asyncio.CancelledError:
             raise
-        # exception groups of the library, also of kinds that are no Exception
+        # the library raises exception groups, some of which are not Exceptions
         except BaseException as problem:
             self.problem = await self._reason(problem)
         finally:
@@ -167,12 +163,12 @@ class Connection:
         return open_client(None, address, self._noted, self._note)
 
     async def _note(self, message: Any) -> None:
-        """What the server says by itself, up to the protocol of 2025."""
+        """Handle a notification of the server, in protocol versions up to 2025."""
         if getattr(message, "method", "") == "notifications/tools/list_changed":
             self._stale = True
 
     async def _watch(self, client: Any) -> None:
-        """The same in later protocols, where one has to listen. Without it there are no news."""
+        """Listen for notifications, which later protocol versions require."""
         offered = getattr(client.server_capabilities, "tools", None)
         if getattr(offered, "list_changed", None):
             with contextlib.suppress(Exception):
@@ -181,7 +177,8 @@ class Connection:
                         self._stale = True
 
     async def refresh(self) -> tuple[list[str], list[str]]:
-        """Read the list again if the server said that it changed: what came and what went."""
+        """Read the list again if the server reported a change; return (new tools, removed tools).
+        """
         if not self._stale or self._client is None:
             return [], []
         self._stale, before = False, {made.name for made in self.tools}
@@ -190,7 +187,7 @@ class Connection:
                 async with asyncio.timeout(ASK_SECONDS):
                     self.tools = await self._list_tools(client, fresh=True)
         except ToolError:
-            return [], []       # what it offered before stays; a call says what is wrong
+            return [], []       # its earlier tools are kept; a call reports what is wrong
         now = {made.name for made in self.tools}
         return sorted(now - before), sorted(before - now)
 
@@ -236,7 +233,7 @@ class Connection:
         return text
 
     async def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Name, description and argument names of each prompt; empty where the server has none."""
+        """(name, description, argument names) of each prompt; empty if the server has none."""
         try:
             listed = await self._list("prompts")
             self.known_prompts = tuple((told.name, told.description or "") for told in listed)
@@ -251,7 +248,7 @@ class Connection:
                        MAX_RESULT)
 
     async def resources(self) -> list[tuple[str, str]]:
-        """Address and name of each resource; empty where the server has none."""
+        """(address, name) of each resource; empty if the server has none."""
         try:
             return [(str(told.uri), told.name) for told in await self._list("resources")]
         except ToolError:
@@ -271,7 +268,7 @@ class Connection:
                                             ASK_SECONDS))
 
     async def _renewed(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-        """What the server answers. One that lost our session is asked in a new one."""
+        """The server's answer; if the server lost our session, it is asked again in a new one."""
         before = self._client
         try:
             async with self._answering() as client:
@@ -288,8 +285,7 @@ class Connection:
             return await ask(client)
 
     async def _readable(self, answer: Awaitable[Any]) -> Any:
-        """The answer; a ToolError when something came in its place that is no message,
-        which nobody waits out.
+        """The answer. Raises ToolError at once if the server sends something that is not a message.
         """
         self._noted.garbled.clear()
         asked, garbled = (asyncio.ensure_future(answer),
@@ -306,11 +302,11 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> Any:
-        """The client, with every failure of the server as a ToolError;
-        also its death, which the library may not notice.
+        """The client, with failures of the server raised as ToolError, including its end, which the
+        library may not notice.
         """
         if self._client is None or self._task is None or self._task.done():
-            raise ToolError(f"The MCP server {self.server.name} is gone: "
+            raise ToolError(f"The MCP server {self.server.name} is not running: "
                             f"{self.problem or 'it ended'}.")
         try:
             yield self._client
@@ -323,7 +319,7 @@ class Connection:
             raise ToolError(f"The MCP server {self.server.name} failed: {reason}.") from problem
 
     async def _reason(self, problem: BaseException) -> str:
-        """Why the connection failed; its keeper knows better than the library why it ended."""
+        """Why the connection failed; the keeper's reason is more precise than the library's."""
         reason = reason_of(problem, self._noted)
         if self._log is None:
             return reason
@@ -332,7 +328,7 @@ class Connection:
         return self._log.too_long() or reason
 
     async def wait_for_end(self) -> None:
-        """After close(): until its program has ended, where another is to take its place."""
+        """After close(), wait until its program has ended, before another one is started."""
         if self._log is not None:
             await self._log.wait_for_end()
 
@@ -349,7 +345,7 @@ class Connection:
 
 
 async def connect(servers: Iterable[Server]) -> list[Connection]:
-    """Start all servers side by side. One that fails is in the list with its `problem`."""
+    """Start all servers at the same time; one that fails is in the list with its `problem`."""
     connections = [Connection(server) for server in servers]
     if connections:
         load("mcp.client")
@@ -362,8 +358,8 @@ async def close_all(connections: Iterable[Connection]) -> None:
 
 
 def tool_name(server: str, tool: str) -> str:
-    """server__tool in the characters that every provider takes, 64 at most;
-    a name that had to be changed stays unique.
+    """server__tool, with at most 64 characters that all providers accept; a changed name stays
+    unique.
     """
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
     if plain == f"{server}__{tool}" and len(plain) <= 64:

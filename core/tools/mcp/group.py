@@ -1,4 +1,4 @@
-"""The MCP servers of a chat: started side by side, started again once, and their news."""
+"""The MCP servers of a chat: started together, restarted once if they end, and their notices."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from core.tools.mcp.connection import Connection, Server, close_all
 from core.tools.mcp.wire import load
 from core.tools.running import run_in_thread
 
-FIRST_SECONDS = 3.0  # that a first turn waits for servers
+FIRST_SECONDS = 3.0  # seconds that the first turn waits for servers
 
 
 class ServerGroup:
-    """Started side by side when the first turn offers tools, or when a command asks for them.
+    """Servers that are started together when the first turn offers tools or a command needs them.
 
-    `patience` is how many seconds the first turn waits for them; those that take longer join later.
+    The first turn waits `patience` seconds for them; those that take longer join later.
     """
 
     def __init__(self, servers: Iterable[Server], patience: float = FIRST_SECONDS) -> None:
@@ -32,7 +32,7 @@ class ServerGroup:
         return [made for connection in self.connections for made in connection.tools]
 
     async def start(self) -> list[str]:
-        """Start them and wait a little. Returns what the user should know of them, once each."""
+        """Start the servers and wait briefly. Returns notices, each only once."""
         first = not self.connections
         if first:
             try:
@@ -58,7 +58,7 @@ class ServerGroup:
         return news + [line for entry in self.connections for line in self._news(entry)]
 
     def _revive(self, place: int) -> list[str]:
-        """Start a server that has died again, once by itself."""
+        """Restart a server that has ended, once automatically; return notices."""
         dead = self.connections[place]
         name = dead.server.name
         if not dead.died or name in self._restarted:

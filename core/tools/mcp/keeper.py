@@ -1,13 +1,12 @@
-"""Stands between the chat and one MCP server's program: passes its output on within limits,
-and ends it with the chat.
+"""Runs one MCP server's program for a chat: limits its output, and ends it with the chat.
 
-A script, started by core/tools/mcp/wire.py as `python -I -S keeper.py PROGRAM ARGUMENTS` in a
-session of its own; it imports nothing of this program. It becomes two processes. The first hands
-the chat's messages to the server and ends as soon as the chat closes its end, so that no chat
-waits for its servers. The second passes on what the server says; when the first is gone, kill -9
-included, the server has GRACE seconds to end by itself, and is then ended with all that it
-started. A line without end, which would fill the chat's memory, ends the server too; one that
-says more than a chat can read waits.
+This script is started by core/tools/mcp/wire.py as `python -I -S keeper.py PROGRAM ARGUMENTS` in a
+separate session; it imports nothing of this program. It forks into two processes. The first passes
+the chat's messages to the server and ends as soon as the chat closes its end, so that no chat waits
+for its servers. The second passes on the server's output; when the first has ended, even by
+kill -9, the server has GRACE seconds to end and is then killed with everything that it started. A
+server is also ended for an endless line, which would fill the chat's memory; a server that sends
+faster than a chat can read is made to wait.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ import sys
 import time
 
 LONGEST_LINE = 8 << 20    # bytes
-# core/tools/mcp/log.py looks for these words
+# core/tools/mcp/log.py searches for this text
 TOO_LONG = f"it sent more than {LONGEST_LINE >> 20} MB in one line"
-# A backslash that stands for itself, a whole pair, and a half of a character: valid JSON, which
-# strict readers refuse.
+# An escaped backslash, a surrogate pair, and a lone surrogate: valid JSON, which strict parsers
+# refuse.
 ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
-LOOK = 0.5                # seconds between looks at whether the chat still lives
+LOOK = 0.5                # seconds between checks whether the chat still runs
 GRACE = 1.0               # seconds that a server gets to end when the chat or its output is closed
-AT_ONCE = 2_000           # lines that are passed on without a wait
-A_SECOND = 1_000          # lines after that
+AT_ONCE = 2_000           # lines that are passed on without waiting
+A_SECOND = 1_000          # lines per second after that
 A_LINE = 16_384           # bytes; longer ones count as several lines
 
 
@@ -51,7 +50,7 @@ def main(command: list[str]) -> None:
 
 
 def _feed(sink: int, chat: int) -> None:
-    """Hand over what the chat writes, until it closes its end or is gone."""
+    """Pass on what the chat writes, until it closes its end or has ended."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     while os.getppid() == chat:
@@ -63,7 +62,7 @@ def _feed(sink: int, chat: int) -> None:
 
 
 def _hand_over(sink: int, left: memoryview) -> bool:
-    """Write it all; False when the chat leaves before the server has read it."""
+    """Write everything; False if the chat ends before the server has read it."""
     poll = select.poll()
     poll.register(0, 0)
     poll.register(sink, select.POLLOUT)
@@ -77,7 +76,7 @@ def _hand_over(sink: int, left: memoryview) -> bool:
 
 
 def _keep(command: list[str], asks: int, first: int, own_group: bool) -> None:
-    """In the second process: start the server, pass its output on, end it."""
+    """The second process: start the server, pass on its output, end it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # the server gets these too; we stay to see that it ends
         signal.signal(number, lambda *_: None)
@@ -93,13 +92,13 @@ def _keep(command: list[str], asks: int, first: int, own_group: bool) -> None:
         if _pass_on(source, first, server):
             _wait(source, server)
     except OSError:
-        pass   # the chat does not read any more
+        pass   # the chat no longer reads
     if own_group:
         os.killpg(0, signal.SIGKILL)
 
 
 def _become(command: list[str], asks: int, sink: int) -> None:
-    """In the new process: turn into the server."""
+    """In the new process: become the server."""
     os.dup2(asks, 0)
     os.dup2(sink, 1)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -110,7 +109,7 @@ def _become(command: list[str], asks: int, sink: int) -> None:
 
 
 class _Pace:
-    """How much is passed on at once. The server waits at its pipe: nothing is left out."""
+    """Limits the rate of output; the server waits at its pipe, so nothing is lost."""
 
     def __init__(self) -> None:
         self._left, self._seen = float(AT_ONCE), time.monotonic()
@@ -129,9 +128,9 @@ class _Pace:
 
 
 def _pass_on(source: int, first: int, server: int) -> bool:
-    """Copy the server's output, whole lines only.
+    """Copy the server's output, only in complete lines.
 
-    True when it may end by itself, False when it has to be ended.
+    Returns True if it may end by itself, False if it must be ended.
     """
     held, pace = bytearray(), _Pace()
     while os.getppid() == first:
@@ -157,8 +156,8 @@ def _pass_on(source: int, first: int, server: int) -> bool:
 
 
 def _readable(lines: bytearray) -> bytearray:
-    """Halves of characters become U+FFFD: otherwise the answer could not be read,
-    and its caller would wait in vain.
+    """Replace halves of surrogate pairs by U+FFFD: otherwise the answer could not be parsed, and
+    its caller would wait in vain.
     """
     if b"\\u" not in lines:
         return lines
@@ -173,7 +172,7 @@ def _write(data: bytearray) -> None:
 
 
 def _wait(source: int, server: int) -> None:
-    """Give the server its time; what it still writes is not read by anybody."""
+    """Wait for the server to end; its further output is not read."""
     end, open_ends = time.monotonic() + GRACE, [source]
     while time.monotonic() < end and not _has_ended(server):
         readable, _, _ = select.select(open_ends, [], [], 0.02)

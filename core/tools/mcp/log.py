@@ -10,15 +10,14 @@ from typing import TextIO
 from core.safe_text import safe_line
 from core.tools.mcp.keeper import TOO_LONG
 
-KEPT = 4_096      # bytes
+KEPT = 4_096      # bytes that are kept
 LINES = 3
-END_SECONDS = 3.0    # that a program gets to be gone
+END_SECONDS = 3.0    # seconds to wait for a program to end
 
 
 class ServerLog:
-    """Reads a pipe in a thread of its own and keeps its end.
-
-    All who could write have closed it when the program is gone.
+    """Reads a pipe in a thread and keeps its last bytes; the pipe is closed when the program and
+    all its children have ended.
     """
 
     def __init__(self) -> None:
@@ -26,9 +25,7 @@ class ServerLog:
         self._ended = threading.Event()
 
     def writer(self) -> TextIO:
-        """The end of the pipe to hand to the program;
-        close it once the program has it, or is over.
-        """
+        """The writing end of the pipe for the program; close it once the program has it."""
         source, sink = os.pipe()
         threading.Thread(target=self._read, args=(source,), name="mcp-log", daemon=True).start()
         return open(sink, "w", encoding="utf-8")
@@ -40,22 +37,22 @@ class ServerLog:
         self._ended.set()
 
     def ended(self) -> bool:
-        """Whether the pipe was closed by all."""
+        """Whether all writers have closed the pipe."""
         return self._ended.is_set()
 
     async def wait_for_end(self) -> None:
-        """Until the pipe was closed by all, but not long."""
+        """Wait until all writers have closed the pipe, at most END_SECONDS."""
         for _ in range(int(END_SECONDS / 0.02)):
             if self.ended():
                 return
             await asyncio.sleep(0.02)
 
     def too_long(self) -> str:
-        """Why its keeper ended it; empty when it did not."""
+        """Why the keeper ended the program; "" if it did not."""
         return TOO_LONG if TOO_LONG.encode() in self._tail else ""
 
     def last_lines(self) -> str:
-        """The last lines on one, made safe; empty when nothing was written."""
+        """The last lines, joined and made safe; "" if nothing was written."""
         lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines()
                  if line.strip() and line.strip() != TOO_LONG]
         return " / ".join(safe_line(line, 160) for line in lines[-LINES:])

@@ -1,4 +1,4 @@
-"""The way to one MCP server: its program or address, with limits to what it sends."""
+"""Opens the transport to one MCP server, a program or an address, with limits to what it sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.tools.mcp.log import ServerLog
 LARGEST_ANSWER = 8 << 20  # bytes of one HTTP response
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
 SESSION = "mcp-session-id"
-VERSIONS = ("2025-11-25", "2026-07-28")  # of the protocol, whose rules for a tool differ
+VERSIONS = ("2025-11-25", "2026-07-28")  # protocol versions with different rules for tools
 STAND_INS = (
     "Server returned an error response",
     "Not Found",
@@ -31,27 +31,27 @@ STAND_INS = (
 
 @dataclass(slots=True)
 class Noted:
-    """What was seen on the way that the library does not pass on.
+    """Observations that the library does not pass on.
 
-    `status` is that of the last answer over HTTP if it was an error, `lost` says that the server
-    knows our session no more, `left_out` names tools that no client could use, and why.
+    `status` is the last HTTP status if it was an error. `lost`: the server no longer knows our
+    session. `left_out` maps unusable tools to the reasons.
     """
 
     status: int = 0
     lost: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
-    # something came that is no message
+    # set when the server sent something that is not a message
     garbled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def see(self, response: Any) -> None:
-        """Take in an answer over HTTP to something that was sent."""
+        """Record the HTTP response to a message."""
         if response.request.method == "POST":
             self.status = response.status_code if response.status_code >= 400 else 0
             self.lost = self.lost or self.status == 404 and SESSION in response.request.headers
 
 
 def reason_of(problem: BaseException, noted: Noted) -> str:
-    """The innermost cause: the library wraps it in groups and has few words for what HTTP says."""
+    """The innermost cause of an error, which the library wraps in groups; HTTP errors in words."""
     while isinstance(problem, BaseExceptionGroup):
         problem = problem.exceptions[0]
     said = safe_line((str(problem).strip().splitlines() or [type(problem).__name__])[0], 200)
@@ -86,7 +86,7 @@ async def open_client(
     """A connected client of the `mcp` package. Raises ConfigError and whatever the library does."""
     client = load("mcp.client").Client
     if command is not None:
-        with command.log.writer() as errors:  # a server's log does not belong on the chat's screen
+        with command.log.writer() as errors:  # keeps a server's log off the chat's screen
             streams = load("mcp.client.stdio").stdio_client(command.parameters(), errlog=errors)
             async with client(sieved(streams, noted), message_handler=on_message) as opened:
                 errors.close()  # only the program has it now
@@ -115,7 +115,7 @@ async def open_client(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server runs; `seconds` is how long one answer may take."""
+    """The address of a server; `seconds` is the time limit of one answer."""
 
     url: str
     headers: Mapping[str, str]
@@ -132,7 +132,8 @@ class Command:
     log: ServerLog
 
     def parameters(self) -> Any:
-        """The keeper, which starts the server. On Windows the library ends what is left."""
+        """The command line of the keeper, which starts the server (on Windows, the server itself).
+        """
         variables = dict(self.env)
         words = [os.path.expanduser(self.words[0]), *self.words[1:]]
         if shutil.which(words[0], path=variables.get("PATH")) is None:
@@ -145,7 +146,7 @@ class Command:
 
 
 def _limit(response: Any) -> None:
-    """An answer without end must not fill the memory."""
+    """Limit the size of a response, so that an endless one cannot fill the memory."""
     import httpx2
 
     whole = response.stream
@@ -166,7 +167,8 @@ def _limit(response: Any) -> None:
 
 
 def load(name: str) -> Any:
-    """A module of the `mcp` package, which is heavy and may be missing. Raises ConfigError."""
+    """A module of the `mcp` package, which is slow to load and may be missing. Raises ConfigError.
+    """
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
@@ -182,18 +184,18 @@ def load(name: str) -> Any:
     return module
 
 
-# ---- lists of tools: the library refuses a whole list for one tool that is wrong
+# ---- lists of tools: the library refuses a whole list because of one invalid tool
 
 
 @contextlib.asynccontextmanager
 async def sieved(streams: Any, noted: Noted) -> AsyncIterator[Any]:
-    """The streams of a transport, without tools that are not as the protocol has them."""
+    """The streams of a transport, with tools removed that do not follow the protocol."""
     async with streams as (reading, writing):
         yield _Sieve(reading, noted), writing
 
 
 class _Sieve:
-    """A stream of messages; each is looked at as it is read."""
+    """A stream of messages that checks each message as it is read."""
 
     def __init__(self, stream: Any, noted: Noted) -> None:
         self._stream, self._noted = stream, noted
@@ -228,7 +230,7 @@ class _Sieve:
 
 
 def usable_tool(entry: Any, noted: Noted) -> Any:
-    """The tool, if need be without what is wrong in it; None, with its name noted, if useless."""
+    """The tool, without invalid fields; None if it cannot be used, which is recorded in `noted`."""
     if _wrong(entry) == "":
         return entry
     name = entry.get("name") if isinstance(entry, dict) else None
@@ -246,7 +248,7 @@ def usable_tool(entry: Any, noted: Noted) -> Any:
 
 
 def _as_object(schema: Any) -> Any:
-    """A schema that forgot to say that it is of an object, or wrote no properties as a list."""
+    """A schema corrected if it lacks the type "object" or gives empty properties as a list."""
     if schema is None:
         return {"type": "object"}
     if not isinstance(schema, dict):
@@ -260,7 +262,7 @@ def _as_object(schema: Any) -> Any:
 
 
 def _wrong(entry: Any) -> str:
-    """What is wrong with a tool in either version of the protocol, "" for nothing."""
+    """What is wrong with a tool by both versions of the protocol; "" if nothing is."""
     import pydantic
     from mcp_types import methods
 

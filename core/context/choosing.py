@@ -87,7 +87,7 @@ class Chooser:
             yield from self._rank(texts, terms, choice, order)
 
     def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
-        """Fill `choice` with what fits, in this order."""
+        """Fill `choice` with what fits into `room` tokens, in this order."""
         if not choice.done:
             if not self._spots and not choice.images:   # no text has to do with the question
                 yield from self._take_pictures(room, choice)

@@ -1,6 +1,4 @@
-"""What a command prints, as context: run once, when the user has agreed,
-with an end to its time and its output.
-"""
+"""Runs a command, if the user agrees, for its output as context, with limited time and output."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 
 MOST_SECONDS = 30.0
-MOST_BYTES = 4 << 20      # of its output that are kept
-MOST_READ = 64 << 20      # after which it is stopped
+MOST_BYTES = 4 << 20      # bytes of output that are kept
+MOST_READ = 64 << 20      # bytes of output after which the command is stopped
 
 
 def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:

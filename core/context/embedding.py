@@ -1,6 +1,4 @@
-"""How near texts are to a question in meaning:
-embeddings, each asked for once and kept by the hash of its text.
-"""
+"""Compares texts with a question by meaning; each embedding is requested once and then stored."""
 
 from __future__ import annotations
 
@@ -19,15 +17,15 @@ from core.events import Progress
 from db import Store
 
 MOST_KEPT = 20_000        # embeddings in the database; at 768 numbers 3 KB each
-MOST_HELD = 4_000         # the same in memory
+MOST_HELD = 4_000         # embeddings in memory
 BATCH = 32                # texts in one request
-MOST_CHARACTERS = 8_000   # of one text
+MOST_CHARACTERS = 8_000   # characters of one text that are sent
 PATIENCE = 60.0           # seconds for one request: a model may have to be loaded
-REST = 60.0               # seconds after a failure in which nothing is asked, or nothing is written
-STEP = 0.2                # seconds between two steps of the progress that is shown
-SLICE = 0.02              # seconds of work between two looks at the event loop
+REST = 60.0               # seconds after a failure before the next request, or the next write
+STEP = 0.2                # seconds between two updates of the progress
+SLICE = 0.02              # seconds of work after which the event loop may run
 Embed = Callable[[Sequence[str]], Coroutine[None, None, list[list[float]]]]
-Vector = array.array      # of float32, with the length 1
+Vector = array.array      # float32 numbers, scaled to length 1
 
 log = logging.getLogger(__name__)
 

@@ -50,9 +50,9 @@ UNGUARDED = Guard()
 
 
 class Rules(NamedTuple):
-    """One .gitignore: the folder it stands in, a quick test for most names, and the real one."""
+    """One .gitignore: its folder, a quick test that rejects most names, and the exact rules."""
 
-    top: int                       # length of its folder's path, with the separator
+    top: int                       # length of its folder's path, including the separator
     quick: re.Pattern[str]
     spec: GitIgnoreSpec
 
@@ -82,7 +82,7 @@ def fault_of_path(name: str, path: str, problem: OSError) -> Fault:
 
 
 def _names_like(path: str) -> list[str]:
-    """What stands in the same folder under a name that is nearly the same."""
+    """Similar names in the same folder."""
     from difflib import get_close_matches
     folder, name = os.path.split(path)
     try:

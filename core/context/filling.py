@@ -1,6 +1,4 @@
-"""Fills the room of a prompt: the best pieces first, then what is around them,
-then what is left while there is room.
-"""
+"""Fills the room of a prompt: the best pieces first, then those around them, then other items."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from core.errors import ContextError
 from core.messages import Image
 from core.window.tokens import bytes_to_tokens
 
-SMALLEST = 60              # tokens; with less room left nothing more is tried
-MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
-# of the room that is left: a file up to this goes in whole where a piece of it would
+SMALLEST = 60              # tokens of room with which nothing more is tried
+MOST_MISSES = 200          # consecutive items that do not fit, after which the room counts as full
+# share of the remaining room: a file up to this size is included completely instead of in part
 SMALL_FILE = 0.12
-MOST_OVER = 1.6            # times the room that is left: a file that seems larger is not read
-MOST_OUTLINED = 12         # files
-BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
+MOST_OVER = 1.6            # times the remaining room: larger files are not read
+MOST_OUTLINED = 12         # files that are outlined
+BEST_SHARE = 0.8           # share of the room for the best pieces; the rest is for those around
 
 
 @dataclass(slots=True)

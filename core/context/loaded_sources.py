@@ -139,11 +139,11 @@ class LoadedSources:
                 for source in self.sources]
 
     async def restore(self, kept: Sequence[KeptSource], messages: Sequence[Message]) -> list[str]:
-        """Attach again what a session had; what cannot be read again stays as it was sent.
+        """Attach a session's sources again; of those that cannot be read, the sent text is kept.
 
-        Returns what to say of it.
+        Returns notices.
         """
-        asks, self.ask = self.ask, None       # what the user agreed to then is in the messages
+        asks, self.ask = self.ask, None       # what the user agreed to earlier is in the messages
         news: list[str] = []
         try:
             for entry in kept:
@@ -256,9 +256,9 @@ async def in_own_thread(work: Callable[[], T]) -> T:
         result, problem = None, None
         try:
             result = work()
-        except BaseException as raised:   # told where it is waited for
+        except BaseException as raised:   # raised again where the result is awaited
             problem = raised
-        with suppress(RuntimeError):      # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):      # the loop is closed: the result is not needed
             loop.call_soon_threadsafe(tell, result, problem)
     threading.Thread(target=run, daemon=True).start()
     return await done

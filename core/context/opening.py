@@ -59,7 +59,7 @@ class Guard:
         """
         real = os.path.realpath(path)
         if self.holds(real):
-            return False            # refused, without a question
+            return False            # refused without asking
         if self.is_secret_place(real) or self.is_secret_place(os.path.abspath(path)):
             return real not in self._agreed
         try:

@@ -1,4 +1,4 @@
-"""Reads the texts of items while a choice is made, and remembers those that were chosen."""
+"""Reads the texts of items while context is chosen, and caches those that were chosen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from core.errors import ContextError
 from core.tools.limited_process import LimitedProcess
 from core.window.tokens import TokenEstimator
 
-SEARCHED_OF_ONE = 2 << 20  # bytes of one file
+SEARCHED_OF_ONE = 2 << 20  # bytes of one file that are searched
 MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
-COUNTED_CHARACTERS = 1 << 20     # of a text that may go in whole; the rest is taken to be like it
+COUNTED_CHARACTERS = 1 << 20     # characters whose tokens are counted; the rest is extrapolated
 KEPT_CHARACTERS = 4 << 20  # characters of texts that are cached between prompts
 
 

@@ -1,6 +1,4 @@
-"""Finds the pieces of many texts that have to do with a question (BM25 over pieces, their files
-and the names of these).
-"""
+"""Finds the pieces of texts that are relevant to a question (BM25 of pieces, files and names)."""
 
 from __future__ import annotations
 
@@ -11,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from core.context.pieces import Span, marks_of, spans_of
-from core.context.ranking import term_score, share_of_tests
+from core.context.ranking import share_of_tests, term_score
 from core.context.terms import Term, find, find_others, in_name, lowered
 from core.dataclass import dataclass
 from core.regex import regex
 
-NAME = 1.0          # a word in the path, of one in the text
-FILE = 0.5          # of the score of the whole file
-HEADING = 1.0       # what a word in the first line of a function or section counts besides
+NAME = 1.0          # weight of a word in the path, relative to one in the text
+FILE = 0.5          # share of the whole file's score that is added to a piece's score
+HEADING = 1.0       # additional weight of a word in the first line of a function or section
 _CONSTANT = regex(
     r"[ \t]{0,4}(?:(?:export|pub|public|private|protected|static|final|const|let|var|#define) )*"
     r"_?[A-Z][A-Z0-9_]{2,}\b *[:=(]")

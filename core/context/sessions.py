@@ -1,4 +1,4 @@
-"""Earlier chats as context: the newest ones, one by its ID, or those in which words occur."""
+"""Loads earlier chats as context: the newest ones, one by its ID, or those that contain words."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 from core.errors import SessionAmbiguous, SessionNotFound, StoreError
-from core.store.rows import SessionRow, StoredMessage
 from core.store.query import parse_query
+from core.store.rows import SessionRow, StoredMessage
 from db import Store
 
-MOST_SESSIONS = 100       # of `db` alone, the newest
-MOST_FOUND = 60           # messages that a search takes, the newest
-AROUND = 1                # messages before and after one that was found
-MOST_RESULT = 2_000       # characters of a tool's result: it can be read again
+MOST_SESSIONS = 100       # newest sessions that `db` alone loads
+MOST_FOUND = 60           # newest messages that a search loads
+AROUND = 1                # messages before and after a match that are included
+MOST_RESULT = 2_000       # characters of a tool's result, since it can be read again
 
 
 def load_sessions(source: Source, store: Store | None, current: str = "") -> Iterator[Found]:

@@ -1,6 +1,4 @@
-"""Tables and queries of any SQL database as context:
-read-only, with an end to rows, cells and time.
-"""
+"""Loads tables and queries of any SQL database as context: read-only, with limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other words for the same thing, as people say it in questions and as programs write it."""
+"""Synonyms between the words of questions and the words of programs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cache
 
 from core.context.terms import Term, stem_of
 
-# One group a line. Words that mean little by themselves (make, use, type) are left out: each
-# one is looked for in every text.
+# One group per line. Words with little meaning of their own (make, use, type) are omitted, since
+# every text is searched for each word.
 GROUPS = """
 picture image photo
 folder directory dir

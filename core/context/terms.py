@@ -15,11 +15,11 @@ STOP_WORDS = frozenset(
     "please say she should show so some tell than that the their them then there these they this "
     "to us use used was we were what when where which who why will with would you your der die das "
     "und ist wie wo was ein eine zu von mit auf für im in den dem nicht".split())
-# From the longest on; at least three letters of the word stay.
+# Tried from the longest on; at least three letters of the word must remain.
 SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers", "ors", "er", "or",
             "ed", "es", "ly", "s", "e", "y")
 TAILS = frozenset((*SUFFIXES, "", "able", "al", "ment", "ments", "ys", "t", "ts"))
-FEW = 2                      # words of a question that is taken for one about the question before
+FEW = 2    # a question of at most so many words is assumed to refer to the previous one
 # weight of the previous question after such a question and after others, and the factor for each
 # earlier one
 FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5

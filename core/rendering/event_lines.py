@@ -1,4 +1,4 @@
-"""What happens beside the answer, in marked lines for a user."""
+"""Formats the events of a turn other than the answer's text as marked lines for the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.rendering.marks import MARKS, Kind
 from core.rendering.quantities import duration
 from core.safe_text import safe_line, safe_text
 
-# characters of a call's arguments in one line; a question about it and /last show all
+# characters of a call's arguments in one line; a question about the call and /last show all
 MOST_SHOWN = 120
 _NAMED: tuple[Kind, ...] = ("error", "warning")
 _ATTACHED = regex(r"Attached: (.*) \((.*)\)")       # a name and what is known of it

@@ -1,4 +1,4 @@
-"""Results of a search in a terminal: numbered titles, each with the words around what was found."""
+"""Formats search results for a terminal: numbered titles, each with the text around its matches."""
 
 from __future__ import annotations
 

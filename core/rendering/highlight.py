@@ -125,7 +125,7 @@ class Highlighter:
 def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
     """Styled runs, as few as possible: white space takes the style before it."""
     runs: list[Run] = []
-    style, begin, end = "", 0, 0        # of the run so far: its place in the text
+    style, begin, end = "", 0, 0        # the current run and its position in the text
     for kind, value in tokens:
         value = value.rstrip("\n")
         if value and not value.isspace() and (other := _style(kind)) != style:

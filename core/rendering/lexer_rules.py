@@ -76,10 +76,10 @@ def _shortened(pattern: str) -> str:
 
 @lru_cache(maxsize=1024)
 def first_rule(lexer: Any, state: str) -> Find:
-    """What finds the first rule of a lexer's state that matches at a place:
-    its match, action and change of state.
+    """A function that finds the first matching rule of a lexer's state at a position, as (match,
+    action, change of state).
 
-    Neighbouring rules are joined to one pattern as far as they can be.
+    Neighbouring rules are joined to one pattern where possible.
     """
     finders = [_finder(rules) for rules in _joinable(lexer._tokens[state])]
     if len(finders) == 1:
@@ -97,7 +97,7 @@ def first_rule(lexer: Any, state: str) -> Find:
 def _joinable(rules: Sequence[Rule]) -> list[list[Rule]]:
     """The rules in order, grouped where one pattern can replace several."""
     groups: list[list[Rule]] = []
-    group_flags = None      # of the last group; None where nothing can be added to it
+    group_flags = None      # the last group's flags; None if no rule can be added to it
     for rule in rules:
         _, body, flags = _parts(rule[0])
         alone = _ALONE.search(body) is not None
@@ -109,8 +109,9 @@ def _joinable(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def _parts(match: Any) -> tuple[str, str, int]:
-    """The letters of the flags at the start of a rule's pattern, what follows them, and the other
-    flags. Pygments itself compiles the pattern of a rule that always matches.
+    """(letters of the flags at the start of a rule's pattern, the rest of it, the other flags).
+
+    Pygments itself compiles the pattern of a rule that always matches.
     """
     pattern = match if isinstance(match, _Pattern) else match.__self__
     inline = _INLINE_FLAGS.match(pattern.pattern)
@@ -130,7 +131,7 @@ def _finder(rules: Sequence[Rule]) -> Find:
     any_rule = re.compile(joined, parts[0][2] & ~re.DEBUG)
     match_any, places = any_rule.match, {}
     for number, (match_at, action, change) in enumerate(rules):
-        # an action that is no token type takes the match of the rule's own pattern apart
+        # an action that is not a token type needs the match of the rule's own pattern
         taken_apart = None if isinstance(action, tuple) else match_at
         places[any_rule.groupindex[f"r{number}"]] = taken_apart, action, change
 

@@ -26,22 +26,22 @@ class Rows:
 
     def __init__(self, theme: Theme, codes: list[CodeBlock]) -> None:
         self.layout = Layout(1)
-        self.codes = codes                  # blocks of code that are complete
+        self.codes = codes                  # complete code blocks
         self.most_held = HELD_ROWS
         self._theme = theme
         self._limit = 1
         self._leaf = ""
         self._base = ""
-        self._resumed = False               # the open block has words, but none on this screen
-        self._empty = False                 # a heading without words so far
-        self._blocks: list[str] = []        # open containers: the quote's sign, or an item's spaces
-        self._label = ""                    # of an item that has no row yet
+        self._resumed = False               # the open block has text, but none on this screen
+        self._empty = False                 # a heading without text so far
+        self._blocks: list[str] = []        # indents of open containers: quotes' signs or spaces
+        self._label = ""                    # the marker of an item that has no row yet
         self._lists: list[str] = []
         self._highlighter: Highlighter | None = None
-        self._in_line = False               # of code, which is written in pieces
+        self._in_line = False               # within a line of code, which is written in pieces
         self._info = ""
-        self._source: list[str] = []        # of the open block of code
-        self.table: TableRows | None = None     # the open one
+        self._source: list[str] = []        # the text of the open code block
+        self.table: TableRows | None = None     # the open table
         self._row: list[list[Run]] = []
 
     def resize(self, limit: int) -> None:

@@ -9,16 +9,15 @@ from core.dataclass import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How a table looks in a terminal whose rows are things to choose from: groups under
-    headings, the one in use marked.
+    """How a table of choices looks in a terminal: groups below headings, with the choice in use
+    marked.
 
-    `groups` and `names` have an entry for each row; a row without a name says
-    something about its group.
+    `groups` and `names` have an entry for each row; a row without a name describes its group.
     """
 
     groups: tuple[str, ...]
     names: tuple[str, ...]
-    used: frozenset[int] = frozenset()      # rows
+    used: frozenset[int] = frozenset()      # rows in use
     quiet: frozenset[int] = frozenset()     # columns that are dim
     right: frozenset[int] = frozenset()     # columns of numbers
     # Cells to which a name may be cut so that the rest fits beside it; 0: names are never cut.

@@ -38,8 +38,8 @@ class ThinkingStream:
         self._layout = Layout(1)
         self._folded = folded
         self._rows, self._hint, self._mark = rows, hint, mark
-        self._kept: list[str] = []  # all of it while it is folded, to be shown when it is unfolded
-        self._recent = ""               # the end of what was thought, for the live rows
+        self._kept: list[str] = []      # the whole text while it is folded, for unfold()
+        self._recent = ""               # the end of the text, for the live rows
         self._painted = 0.0
         self._live = live
         self._clock = clock
@@ -47,8 +47,8 @@ class ThinkingStream:
         self._status = ""
         self._words = 0
         self._in_word = False
-        self._blank = ""                # white space that counts only if words follow
-        self._spoken = False            # words are shown
+        self._blank = ""                # white space that is shown only if words follow
+        self._spoken = False            # any words are shown
 
     def feed(self, text: str) -> None:
         """Show one frame of raw text, with at most one write."""

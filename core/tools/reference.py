@@ -10,9 +10,9 @@ from core.tools import Tool, all_tools
 HEAD = """# Tools that the model can call
 
 This page is made from the registry (`core/tools/reference.py`); change the tool's docstring
-instead. "Free" says whether `--experimental` lets the model call it without asking. "Private"
-results make every later network call ask, host by host. What each kind of tool is allowed is told
-in [security.md](security.md).
+instead. "Free" says whether `--experimental` lets the model call it without approval. After a
+"private" result, every network call needs approval, host by host. [security.md](security.md) says
+what each kind of tool may do.
 
 | tool | kind | free | private | time limit | what it does |
 |---|---|---|---|---:|---|
@@ -35,8 +35,8 @@ def add_note(text: Annotated[str, "what to remember"]) -> str:
     return "noted"
 ```
 
-The docstring and the annotations are what the model is told; it may be `async`; an exception is the
-model's error result. `kind` is `read` (runs without asking), `network`, `write` or `run`;
+The model sees the docstring and the annotations. A tool may be `async`; an exception becomes an
+error result. `kind` is `read` (runs without asking), `network`, `write` or `run`;
 `private=True` marks results that must not leave unasked; `timeout` is in seconds. A parameter of
 the type `ToolContext` gets what the chat knows (roots, store, settings of the search). A package
 offers its functions under the entry point group `stream_chat.tools`; they are offered when you name

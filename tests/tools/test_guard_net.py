@@ -270,7 +270,7 @@ def test_an_address_has_bounds() -> None:
     host = ".".join([label, label, label, "a" * 61])
     assert len(host) == 253 and normal_host(host) == host
     for wrong in ("a" * 64 + ".test", f"{host}a", "-a.test", "a-.test", "a..test"):
-        with pytest.raises(ToolError, match="no host name"):
+        with pytest.raises(ToolError, match="not a valid host name"):
             normal_host(wrong)
 
 

@@ -84,8 +84,9 @@ class Atoms:
         return self._tight(pos)
 
     def _tight(self, pos: int) -> tuple[list[Span], int]:
-        """What stands between single dollars is a formula if nothing but its signs touches them
-        from inside."""
+        """Text between single dollars, which is a formula if no white space follows the first or
+        precedes the second.
+        """
         stop = self.text.find("\n", pos, self.end)
         end = self.end if stop < 0 else stop
         close = self.text.find("$", pos + 1, end)

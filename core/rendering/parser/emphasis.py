@@ -29,17 +29,15 @@ class Delimiters:
 
 @dataclass(slots=True)
 class OpenEmphasis:
-    """An emphasis that has no end yet: its spans, the runs that nothing has closed,
-    and where the text continues.
-    """
+    """An unfinished emphasis: its spans, the runs not closed yet, and the position after it."""
 
     spans: list[Span]
     openers: list[Delimiters]
     pos: int
-    words: bool = False      # whether the last span is words, which more may be added to
+    words: bool = False      # whether the last span is plain text, which can be extended
 
     def moved(self, by: int) -> OpenEmphasis:
-        """A copy for a text from which `by` characters at the start were removed."""
+        """Adjust the positions to a text without its first `by` characters; return self."""
         if by:
             self.pos -= by
             for run in self.openers:

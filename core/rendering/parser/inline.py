@@ -13,9 +13,9 @@ from core.rendering.parser.operations import END, IMAGE, Span
 from core.rendering.parser.targets import (LINK_TARGET, LINK_TARGET_SO_FAR, find_html, normal_label,
                                            unescaped)
 
-# characters within which a construct must end; otherwise its beginning is literal
+# characters within which a construct must end; otherwise its beginning is literal text
 REACH = 1000
-DEEPEST = 32            # brackets within one another
+DEEPEST = 32            # levels of nested brackets
 _SPECIAL = regex(
     r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL
 )

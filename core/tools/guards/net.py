@@ -125,7 +125,7 @@ def normal_host(host: str) -> str:
     labels = host.split(".")
     if len(host) > 253 or not all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label)
                                   for label in labels):
-        raise ToolError(f"{safe_line(host, 80)!r} is no host name.")
+        raise ToolError(f"{safe_line(host, 80)!r} is not a valid host name.")
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         try:
             return str(ipaddress.IPv4Address(host))
@@ -140,7 +140,7 @@ def _idna(host: str) -> str:
     try:
         return idna.encode(host, uts46=True, std3_rules=True).decode()
     except (idna.IDNAError, UnicodeError):
-        raise ToolError(f"{safe_line(host, 80)!r} is no host name.") from None
+        raise ToolError(f"{safe_line(host, 80)!r} is not a valid host name.") from None
 
 
 def _checked_port(scheme: str, port: int | None) -> int:

@@ -43,6 +43,7 @@ class Aside:
 
     @property
     def replies(self) -> list[Message]:
+        """The messages after the question: the reply, and any continuations of it."""
         messages = self.session.messages
         place = next((place for place in range(self._asked, len(messages))
                       if messages[place].role == "user"), len(messages))

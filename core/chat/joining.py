@@ -42,6 +42,7 @@ class Joint:
         self._decided = not before
 
     def fit(self, delta: Delta) -> Iterator[Delta]:
+        """Process a delta of the continuation, and yield what is not a repetition."""
         if self._decided:
             yield delta
         elif isinstance(delta, TextDelta):
@@ -89,6 +90,7 @@ class SecondReading:
         self._same = True
 
     def fit(self, delta: Delta) -> Iterator[Delta]:
+        """Process a delta, and yield what was not known before."""
         if not isinstance(delta, (TextDelta, ThinkingDelta)):
             yield delta
             return

@@ -62,6 +62,7 @@ def price_so_far(chat: Chat, replies: Sequence[Message]) -> float | None:
 
 
 def is_cloud(chat: Chat) -> bool:
+    """Whether the chat's model runs on a cloud provider."""
     try:
         return chat.providers.host(chat.target.provider).kind == "cloud"
     except ChatError:

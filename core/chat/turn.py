@@ -145,6 +145,7 @@ class _Pieces:
         return None
 
     def take(self, item: Item) -> Iterator[Event]:
+        """Process an item of the asking loop, and yield the events for it."""
         match item:
             case BrokeOff(error):
                 yield from self._resume(error)

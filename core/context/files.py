@@ -134,6 +134,7 @@ def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str,
 
 def file_item(path: str, source: Source, found: os.stat_result, root: str, *,
               named: bool = False) -> Item:
+    """The item of a file, whose text is read when it is needed."""
     return Item(_relative(path, root), kind_of(os.path.basename(path)), source.name, found.st_size,
                 path, found.st_mtime_ns,
                 named=named)

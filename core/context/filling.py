@@ -60,6 +60,7 @@ class Filling:
         self._faulty: set[str] = set()
 
     def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
+        """Fill the choice; yields between steps."""
         for item in self._order:
             item.included = ""
         self._shown.mark(self._order)

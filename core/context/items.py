@@ -75,6 +75,7 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
     def add(self, found: Item | Fault | Aside) -> None:
+        """Add a result of loading."""
         match found:
             case Item():
                 self.items.append(found)
@@ -84,6 +85,7 @@ class Loaded:
                 self.aside[reason] += 1
 
     def join(self, other: Loaded) -> None:
+        """Add everything from another result."""
         self.items += other.items
         self.faults += other.faults
         self.aside += other.aside

@@ -54,6 +54,7 @@ class Search:
         self._pieces, self._size = 0, 0
 
     def add(self, name: str, kind: str, text: str) -> None:
+        """Add one text to search in."""
         marks = marks_of(name, kind, text)
         spans = spans_of(name, kind, text, marks)
         self._pieces += len(spans)

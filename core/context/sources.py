@@ -55,6 +55,7 @@ def parse_context_arg(text: str, root: str = "") -> list[Source]:
 
 
 def split_sources(text: str) -> list[str]:
+    """The sources in one --context argument, separated by commas."""
     parts, rest = [], text.strip()
     while rest:
         if TAKES_THE_REST.match(rest):

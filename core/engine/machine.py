@@ -62,6 +62,7 @@ def default_threads(model_size: int) -> int:
 
 
 def usable_processors() -> int:
+    """The number of processors that this process may use."""
     count = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
              else os.cpu_count() or 1)
     quota = _first_line("/sys/fs/cgroup/cpu.max").split()

@@ -155,6 +155,7 @@ def find_source(text: str, site: str = SITE) -> Source:
 
 
 def known_names() -> str:
+    """A hint that lists the known models."""
     comparing = ", ".join(row.name for row in COMPARING)
     return (f"Known: {', '.join(row.name for row in KNOWN)}; as --embedding-model: {comparing}. "
             f"You can also give the path or address of a {SUFFIX} file.")
@@ -188,6 +189,7 @@ def _installed(path: str) -> InstalledModel:
 
 
 def read_note(path: str) -> dict[str, Any]:
+    """The recorded origin of a model file; empty if there is none."""
     with contextlib.suppress(OSError, ValueError), open(path + NOTE, encoding="utf-8") as file:
         note = json.load(file)
         return note if isinstance(note, dict) else {}

@@ -43,6 +43,7 @@ class Highlighter:
         self._in_comment = False
 
     def line(self, text: str) -> list[Run]:
+        """The runs of one line of code."""
         if self._lexer is None or not text:
             return [("", text)]
         start = 0

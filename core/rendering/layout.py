@@ -47,6 +47,7 @@ class Layout:
         return copy
 
     def take(self) -> str:
+        """Remove and return the finished text."""
         text = "".join(self.out)
         self.out.clear()
         return text
@@ -71,6 +72,7 @@ class Layout:
         self.indent_width = self.col = sum(text_width(text) for _, text in first)
 
     def text(self, text: str, style: str) -> None:
+        """Write text, wrapped between words."""
         for piece in _PIECES(text):
             first = piece[0]
             if first == " " or first == "\t":

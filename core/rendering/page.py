@@ -117,6 +117,7 @@ class HtmlBuilder:
         self._tail = ""
 
     def apply(self, operation: Json) -> None:
+        """Apply one operation in its JSON form."""
         name, *rest = operation
         match name:
             case "open":

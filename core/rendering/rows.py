@@ -52,6 +52,7 @@ class Rows:
         return self._limit if leaf in ("code", "table") else min(self._limit, PROSE)
 
     def apply(self, operations: Iterable[Operation]) -> None:
+        """Apply operations in order."""
         for operation in operations:
             if type(operation) is Span:
                 self._span(operation)

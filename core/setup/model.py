@@ -202,6 +202,7 @@ def _demo_notice() -> str:
 
 
 def read_remembered(settings: Settings) -> Target | None:
+    """The remembered choice of a model; None without one."""
     try:
         with open(os.path.join(data_directory(settings.environment), REMEMBERED),
                   encoding="utf-8") as file:

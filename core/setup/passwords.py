@@ -18,12 +18,14 @@ def require_argon2() -> None:
 
 
 def hashed(password: str) -> str:
+    """The argon2 hash of a password. Call require_argon2() first."""
     from argon2 import PasswordHasher
 
     return PasswordHasher().hash(password)
 
 
 def fits(password_hash: str, password: str) -> bool:
+    """Whether a password matches a hash. Call require_argon2() first."""
     from argon2 import PasswordHasher
     from argon2.exceptions import InvalidHashError, VerificationError
 

@@ -22,6 +22,7 @@ def store_place(settings: Settings) -> str:
 
 
 def spool_places(settings: Settings) -> Places:
+    """The directories of spool files: the usual one, and the temporary one used if that fails."""
     from core.sessions.spool import Places
     return Places(os.path.join(data_directory(settings.environment), "spool"),
                   temporary_directory(settings.environment))

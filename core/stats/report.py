@@ -41,6 +41,7 @@ class ModelStats:
     days: Counter[str] = field(default_factory=Counter)
 
     def add(self, call: CallRow) -> None:
+        """Add one call."""
         self.calls += 1
         self.interrupted += call.finish == "interrupted"
         self.input_tokens += call.input_tokens or 0
@@ -60,6 +61,7 @@ class ModelStats:
         self.days[day_of(call.created)] += 1
 
     def to_dict(self) -> dict[str, Any]:
+        """The statistics as a JSON object."""
         return {
             "provider": self.provider, "model": self.model, "calls": self.calls,
             "failed": self.errors.total(),
@@ -163,6 +165,7 @@ def table_rows(entries: Sequence[ModelStats], today: str) -> tuple[tuple[str, ..
 
 
 def total_line(entries: Sequence[ModelStats], since: float) -> str:
+    """A line with the totals of all models."""
     calls, failed = (sum(entry.calls for entry in entries),
                      sum(entry.errors.total() for entry in entries))
     costs = [entry.cost for entry in entries if entry.cost is not None]

@@ -49,6 +49,7 @@ class Ledger:
         self._kept: dict[str, float] = {}
 
     def keys(self, session: str) -> dict[str, str]:
+        """The ledger keys of a session, the current day and the current month."""
         now = time.localtime(self._clock())
         return {"session": f"session {session}", "day": time.strftime("day %Y-%m-%d", now),
                 "month": time.strftime("month %Y-%m", now)}
@@ -111,6 +112,7 @@ class Held:
     settled: bool = False
 
     def settle(self, usage: Usage | None) -> None:
+        """Replace the reservation by the actual cost, if it is known."""
         if self.settled:
             return
         self.settled = True
@@ -132,6 +134,7 @@ class Spending:
     _allowed: set[Target] = field(default_factory=set)
 
     async def reserve(self, provider: str, request: Request) -> Held | None:
+        """Reserve money for a request; None if none is charged. Raises CostLimit."""
         target = Target(provider, request.model)
         facts = known_facts(target, self.providers)
         if self._is_free(target):
@@ -157,6 +160,7 @@ class Spending:
 
     async def reserve_embedding(self, provider: str, model: str,
                                 texts: Sequence[str]) -> Held | None:
+        """Reserve money for embeddings; None if none is charged. Raises CostLimit."""
         target = Target(provider, model)
         facts = known_facts(target, self.providers)
         if self._is_free(target):

@@ -92,6 +92,7 @@ class TurnNumbers:
         self.awaited, self._fallbacks = True, 0
 
     def note_first(self) -> None:
+        """Note a call's first content."""
         self.awaited = False
         if self._open is not None:
             self._open.first = self._clock()
@@ -161,6 +162,7 @@ class TurnNumbers:
             self._close(self._open)
 
     def rows(self, session: str) -> list[CallRow]:
+        """The statistics of the turn's calls, as rows for the store."""
         return [CallRow(self._created, session, call.target.provider, call.target.model, call.host,
                         None if call.first is None else max(0.0, call.first - call.begun),
                         call.seconds,

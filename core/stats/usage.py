@@ -42,6 +42,7 @@ def _own_seconds(usage: Usage | None) -> float:
 
 
 def usage_line(replies: Iterable[Message], providers: Providers, seconds: float = 0.0) -> str:
+    """A line with the tokens, speed and price of these replies; "" if nothing was counted."""
     counted = [reply for reply in replies if reply.usage is not None]
     given = sum(reply.usage.input_tokens or 0 for reply in counted if reply.usage)
     came = sum(reply.usage.output_tokens or 0 for reply in counted if reply.usage)

@@ -12,6 +12,7 @@ MOST_CELL = 1_000           # characters of a cell
 
 
 def as_csv(names: Sequence[str], rows: Iterable[Sequence[Any]], most: int) -> str:
+    """At most `most` rows as CSV with a header, and a line with their number."""
     rows = iter(rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -124,6 +124,7 @@ def _check_opened(descriptor: int, target: str, path: str) -> None:
 
 
 def query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
+    """At most `most` rows of a query as CSV. Raises sqlite3.Error."""
     connection.text_factory = lambda value: value.decode("utf-8", "replace")
     cursor = connection.execute(sql)
     if cursor.description is None:

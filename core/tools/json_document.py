@@ -111,6 +111,7 @@ class Document:
             raise self.damage(source, problem) from None
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of the file's pieces. Raises ToolError for a text that is too long."""
         self.file.seek(self.start)
         offset = last_quote = self.start
         while chunk := self.file.read(CHUNK):
@@ -214,6 +215,7 @@ class _Watch:
         self._blocks = sys.getallocatedblocks()
 
     def check(self, prefix: str) -> None:
+        """Raise ToolError if the current value is too large."""
         grown = memory_used() - self._memory > MOST_GROWTH
         if grown or sys.getallocatedblocks() - self._blocks > MOST_BLOCKS:
             where = prefix.replace(".item", "[*]").removeprefix("item") or "the document"
@@ -285,6 +287,7 @@ def find_values(document: Document, steps: tuple[Step, ...]) -> Iterator[Any]:
 
 
 def follow(value: Any, steps: tuple[Step, ...]) -> Iterator[Any]:
+    """The values at the remaining steps of a path within a value."""
     if not steps:
         yield value
         return

@@ -213,6 +213,7 @@ class Outline:
         self._seen: dict[str, dict[str, int]] = {}
 
     def add(self, place: str, value: Any) -> None:
+        """Count a value and everything in it at this path."""
         stack = [(place, value)]
         while stack:
             place, value = stack.pop()
@@ -232,6 +233,7 @@ class Outline:
                 stack += [(f"{place}[*]", item) for item in reversed(value)]
 
     def text(self) -> str:
+        """The outline, one path per line."""
         return "\n".join(
             f"  {safe_line(place, 200) or '(each)'}: {_kinds(kinds)}"
             for place, kinds in self._seen.items()

@@ -57,6 +57,7 @@ class ToolLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of a coroutine, run on the tools' loop. Cancelling abandons it."""
         ours, theirs = asyncio.get_running_loop(), self._open()
         done: asyncio.Future[None] = ours.create_future()
 
@@ -138,6 +139,7 @@ def as_text(value: Any) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
+    """The text cut to `limit` characters, with a note."""
     if len(text) <= limit:
         return text
     said = (f"[Cut here: the first {limit:,} of {len(text):,} characters are shown. Ask for less "

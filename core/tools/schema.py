@@ -140,6 +140,7 @@ def check_arguments(schema: Schema, arguments: Mapping[str, Any]) -> dict[str, A
 
 
 def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
+    """The value checked against a schema, repaired if necessary. Raises ToolError."""
     if depth > DEEPEST:
         raise ToolError(f"{_named(where)} is nested more than {DEEPEST} levels deep.")
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):

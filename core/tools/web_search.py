@@ -109,6 +109,7 @@ def perform_web_search(query: str, max_results: int = 8,
 
 
 def search_ddgs(engine: str, query: str, most: int) -> list[Result]:
+    """Search with one engine of ddgs. Raises ToolError, also if there are no results."""
     from ddgs import DDGS
     from ddgs.engines import ENGINES
     from ddgs.exceptions import DDGSException

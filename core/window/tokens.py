@@ -105,6 +105,7 @@ def message_features(message: Message) -> Features:
 
 
 def tool_features(tools: Sequence[ToolSpec]) -> Features:
+    """The features of the tools' definitions."""
     return text_features("".join(f"{spec.name} {spec.description} "
                                  f"{json.dumps(dict(spec.parameters), default=str)}"
                                  for spec in tools), len(tools))
@@ -146,6 +147,7 @@ class _Weights:
         return [sum(map(float.__mul__, line, row)) for line in self.doubts]
 
     def learn(self, features: Features, counted: int) -> None:
+        """Fit the weights to a count, by one step of recursive least squares."""
         row = [float(number) for number in features]
         spread = self._spread(row)
         whole = (NOISE * counted + 1) ** 2 + sum(map(float.__mul__, row, spread))
@@ -213,6 +215,7 @@ class TokenEstimator:
         return round(max(self._of(model).tokens(features), 0.0))
 
     def messages(self, messages: Sequence[Message], model: str = "") -> int:
+        """The estimated tokens of messages."""
         features, images = self._total.of(messages)
         counted = self._beginning(messages, model)
         return self._since(counted, features, model) + IMAGE_TOKENS * images if messages else 0

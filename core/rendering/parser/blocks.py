@@ -93,6 +93,7 @@ class Parser(Nesting):
         return operations
 
     def tail(self) -> Tail:
+        """The text that is not decided yet."""
         text = self._inline.rest if self._inline is not None else ""
         lines = tuple(self._formula) or ((self._header,) if self._header else ())
         head = "" if self._flowing else self._head

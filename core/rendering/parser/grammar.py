@@ -142,6 +142,7 @@ class _LineParser:
         self.result = Line(kept)
 
     def parse(self) -> Line:
+        """The parsed line. Raises NeedMore."""
         result = self.result
         while True:
             self.line, start = _past_spaces(self.line, self.pos, len(self.line) * 4)

@@ -60,6 +60,7 @@ class Inline:
         self._open: OpenEmphasis | None = None
 
     def feed(self, text: str, *, final: bool = False) -> None:
+        """Parse more text; with `final`, undecided syntax becomes text."""
         waiting = bool(self.rest)
         self.rest += text
         if waiting and not final and self._char and self._char not in text:

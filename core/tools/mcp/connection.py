@@ -243,6 +243,7 @@ class Connection:
             return []
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> str:
+        """The text of a prompt with these arguments. Raises ToolError."""
         result = await self._ask("get_prompt", name, dict(arguments))
         return shorten("\n\n".join(_block_text(message.content) for message in result.messages),
                        MAX_RESULT)
@@ -258,6 +259,7 @@ class Connection:
         return await self._read_list(kind, lambda cursor: self._ask(f"list_{kind}", cursor=cursor))
 
     async def resource(self, uri: str) -> str:
+        """The text of a resource. Raises ToolError."""
         result = await self._ask("read_resource", uri)
         return shorten("\n".join(getattr(part, "text", None) or "(binary)"
                                  for part in result.contents), MAX_RESULT)

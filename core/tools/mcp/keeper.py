@@ -115,6 +115,7 @@ class _Pace:
         self._left, self._seen = float(AT_ONCE), time.monotonic()
 
     def wait(self, lines: bytearray, first: int) -> None:
+        """Wait until these lines may be passed on."""
         self._left -= max(lines.count(b"\n"), len(lines) / A_LINE)
         self._refill()
         while self._left < 0 and os.getppid() == first:

@@ -41,6 +41,16 @@ SELECT current_setting('is_superuser') = 'on'
        ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r
              WHERE r.rolname LIKE 'pg\\_%%' AND r.rolname <> ALL(%s)
              AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') ORDER BY 1)"""
+# Functions of the server or an extension that not everybody may call: somebody gave the role the
+# right to call them, or gave it to a role that it belongs to.
+GRANTED = """
+SELECT p.proname::text FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname IN ('internal', 'c')
+CROSS JOIN pg_catalog.aclexplode(p.proacl) a
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+WHERE a.privilege_type = 'EXECUTE' AND a.grantee <> 0 AND r.rolname <> ALL(%s)
+      AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(p.proacl) b WHERE b.grantee = 0)
+      AND pg_catalog.pg_has_role(session_user, a.grantee, 'MEMBER') ORDER BY 1 LIMIT 3"""
 
 
 def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> str:
@@ -102,9 +112,12 @@ def _insists(url: str) -> tuple[str, bool]:
 
 def _check_role(connection: Any) -> None:
     strong, roles = connection.execute(ROLE, (list(HARMLESS),)).fetchone()
-    if strong or roles:
-        what = f"a member of {', '.join(roles)}" if not strong else "a superuser, or may become one"
-        raise ToolError(f"Not queried: the role {safe_line(connection.info.user, 80)} is {what}, "
+    granted = [row[0] for row in connection.execute(GRANTED, (list(HARMLESS),))]
+    if strong or roles or granted:
+        what = ("is a superuser, or may become one" if strong
+                else f"is a member of {', '.join(roles)}" if roles
+                else f"may call {', '.join(granted)}")
+        raise ToolError(f"Not queried: the role {safe_line(connection.info.user, 80)} {what}, "
                         "so it can do more than read.",
                         f"Use a role that only reads, or add {INSIST}=yes to the database's "
                         "address.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import sqlite3
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ from core.store.sqlite.store import SqliteStore
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
 from core.tools import postgres_reading
-from core.tools.database import query_database
+from core.tools.database import PRAGMAS, open_sqlite, query_database
 from core.tools.limited_process import Job
 from tests.postgres import reader_url, running_server, why_not
 
@@ -75,6 +78,39 @@ def test_everything_else_is_refused_and_changes_nothing(context: ToolContext, tm
     with pytest.raises(ToolError):
         query_database(context, "shop.db", sql.replace("{dir}", str(tmp_path)))
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.glob("*.db")) == before
+
+
+def test_no_pragma_changes_anything_and_no_statement_writes(context: ToolContext,
+                                                            tmp_path: Path) -> None:
+    """Every pragma that this SQLite knows, in every form; every statement after any beginning."""
+    def content() -> list[tuple[str, bytes]]:
+        return sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()
+                      if not path.name.endswith("-shm"))
+    with sqlite3.connect(":memory:") as memory:
+        known = [row[0] for row in memory.execute("PRAGMA pragma_list")]
+    memory.close()
+    tried = [form.format(name) for name in known if name not in PRAGMAS
+             for form in ("PRAGMA {}", "PRAGMA {} = 1", "PRAGMA main.{}(1)", "pragma {}='x'",
+                          "SELECT * FROM pragma_{}", "EXPLAIN PRAGMA {} = 1")]
+    tried += [f"{begin}{rest}" for begin in ("", "/* x */ ", "WITH y AS (SELECT 1) ")
+              for rest in ("INSERT INTO items (name) SELECT 'x'", "DELETE FROM items",
+                           "UPDATE items SET price = 0 RETURNING id",
+                           "REPLACE INTO items (id) VALUES (1)")]
+    tried += ["CREATE VIRTUAL TABLE temp.x USING fts5(a)", "END", "ROLLBACK",
+              "CREATE TRIGGER temp.t AFTER INSERT ON items BEGIN SELECT 1; END",
+              "ALTER TABLE items ADD x", "SELECT * FROM fsdir('/')", "SELECT edit('x')",
+              "SELECT writefile('x', 'y')", "ATTACH ':memory:' AS m",
+              "ATTACH 'file:x?mode=rwc' AS m"]
+    with open_sqlite(context, "shop.db"):
+        before = content()
+    for sql in tried:
+        try:
+            with open_sqlite(context, "shop.db") as connection:
+                connection.execute(sql).fetchall()
+        except ToolError:
+            continue
+        raise AssertionError(f"not refused: {sql}")
+    assert content() == before
 
 
 @pytest.mark.parametrize("sql", [
@@ -155,12 +191,36 @@ def check_roles(owner: str) -> None:
                                    match="can do more than read|Only reading is allowed"):
                     postgres_reading.read_postgres(Job(), owner.replace("//chat@", f"//{role}@"),
                                                    sql, 10, 20.0)
+        check_granted_functions(owner, connection)
         insisting = ToolContext(databases={"shop": owner + "?allow_superuser=yes"})
         assert query_database(insisting, "shop", "SELECT 1 AS n") == "n\n1\n[1 rows]"
         for sql in (*READS_A_FILE, "select pg_stat_reset()", "select pg_notify('a', 'b')",
                     "DELETE FROM items"):
             with pytest.raises(ToolError):
                 query_database(insisting, "shop", sql)
+
+
+def check_granted_functions(owner: str, connection: Any) -> None:
+    """The right to call a function that is kept from others is more than reading, whoever has it:
+    the role or one that it belongs to.
+    """
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
+    print(f"STREAM_CHAT_TEST_SEED={seed}")
+    kept = [row[0] for row in connection.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc p WHERE proacl IS NOT NULL AND NOT EXISTS "
+        "(SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY 1")]
+    assert len(kept) > 30
+    for number, function in enumerate(random.Random(seed).sample(kept, 4)):
+        connection.execute(f"CREATE ROLE group{number}; CREATE ROLE g{number} LOGIN "
+                           f"{'NOINHERIT ' if number % 2 else ''}IN ROLE group{number}; "
+                           f"GRANT EXECUTE ON FUNCTION {function} TO group{number}".encode())
+        name = function.partition("(")[0]
+        with pytest.raises(ToolError, match=f"may call {name}.* more than read"):
+            postgres_reading.read_postgres(Job(), owner.replace("//chat@", f"//g{number}@"),
+                                           "SELECT 1", 10, 20.0)
+    connection.execute("CREATE ROLE monitoring LOGIN IN ROLE pg_monitor")
+    assert postgres_reading.read_postgres(
+        Job(), owner.replace("//chat@", "//monitoring@"), "SELECT 1 AS n", 10, 20.0).startswith("n")
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"garbage" * 500])

@@ -11,6 +11,7 @@ from core.regex import regex
 from core.store.words import UNSPACED, words_of
 
 JUDGED_FROM = 20  # distinct words of a conversation from which summaries are checked
+SOME = 8          # distinct words from which a summary must keep at least one of them
 SHORTEST = 12          # words
 LEAST_SHARE = 0.25     # share of the summary's words that must occur in the conversation
 COMMON = 0.05          # share of the conversation's words that the summary needs, to MOST_COMMON
@@ -27,9 +28,9 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
     """
     said = "\n".join(message.text for message in messages)
     known = _content(said)
-    if len(known) < JUDGED_FROM:
-        return ""
     words, own = words_of(summary), _content(summary)
+    if len(known) < JUDGED_FROM:
+        return "says nothing of what was said" if len(known) >= SOME and not own & known else ""
     if len(words) < SHORTEST:
         return f"has only {len(words)} words"
     shared = own & known

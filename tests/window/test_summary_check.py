@@ -96,3 +96,14 @@ WORDS = ("zither yodel xylem wombat vortex unicorn truffle sphinx rhubarb quokka
          "nutmeg marzipan lacquer kumquat juniper iguana hyacinth gargoyle falafel emerald dervish "
          "cypress baboon aardvark lichen mollusc nougat osprey pumice quartz raccoon sorrel "
          "tapioca").split()
+
+
+def test_of_a_short_conversation_something_must_be_kept() -> None:
+    """The same few words in every turn: their number does not make up for a greeting."""
+    said = talk(["Ottoline counts crates?",
+                 "Harbour master Vex counted 4711 crates in Zubrowka yesterday."] * 8)
+    for answer in NOBODY:
+        assert fault_of_summary(answer, said) == "says nothing of what was said", answer
+    for answer in ("Vex counted 4711 crates.", "The question was what Ottoline counted: crates."):
+        assert not fault_of_summary(answer, said)
+    assert not fault_of_summary("Greetings.", talk(["Hi!", "Hello."] * 8))

@@ -30,7 +30,7 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
     known = _content(said)
     words, own = words_of(summary), _content(summary)
     if len(known) < JUDGED_FROM:
-        return "says nothing of what was said" if len(known) >= SOME and not own & known else ""
+        return "contains nothing of the conversation" if len(known) >= SOME and not own & known else ""
     if len(words) < SHORTEST:
         return f"has only {len(words)} words"
     shared = own & known

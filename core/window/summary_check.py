@@ -30,7 +30,8 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
     known = _content(said)
     words, own = words_of(summary), _content(summary)
     if len(known) < JUDGED_FROM:
-        return "contains nothing of the conversation" if len(known) >= SOME and not own & known else ""
+        lost = len(known) >= SOME and not own & known
+        return "contains nothing of the conversation" if lost else ""
     if len(words) < SHORTEST:
         return f"has only {len(words)} words"
     shared = own & known

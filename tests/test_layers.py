@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 
+@cache
 def modules() -> dict[str, Path]:
     paths = [ROOT / "stream_chat.py", ROOT / "db.py", *sorted((ROOT / "core").rglob("*.py"))]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -63,7 +64,7 @@ def imports_of(path: Path, known: set[str]) -> set[str]:
 
 def imported(node: ast.Import | ast.ImportFrom, known: set[str]) -> set[str]:
     """The modules of ours that an import names."""
-    return {name for name in all_imported(node) if name in known - {"core"}}
+    return {name for name in all_imported(node) if name in known and name != "core"}
 
 
 def all_imported(node: ast.Import | ast.ImportFrom) -> set[str]:

@@ -46,7 +46,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
     "core/chat/joining.py": (), "core/chat/repetition.py": (),
     "core/window/budget.py": ("window/test_context_budget.py",),
-    "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
+    "core/store/identity.py": (
+        "store/test_identity.py", "store/test_db_contract.py", "sessions/test_short_names.py"),
     "core/tools/guards/net.py": (), "core/tools/guards/secret_files.py": (),
     "core/tools/guards/files.py": (
         "tools/test_guard_files.py", "tools/test_secret_files.py", "tools/test_tool_executor.py"),

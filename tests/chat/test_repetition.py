@@ -88,6 +88,16 @@ ALIKE = {
 }
 
 
+def test_where_a_passage_is_short_enough_and_a_quotation_is_cut() -> None:
+    """Up to 240 characters 3,000 are enough, then it takes 200,000; 40 characters are quoted."""
+    for length, stops in ((240, True), (241, False)):
+        passage = words(100)[: length - 1] + "|"
+        assert bool(repeated(passage * 30, 3_000)) is stops, passage
+    for length, cut in ((40, ""), (41, "…")):
+        quoted = reason(words(30).replace(" ", "")[:length] * 200).split('"')[1]
+        assert len(quoted) == length and quoted[40:] == cut
+
+
 @pytest.mark.parametrize("kind", ALIKE)
 def test_text_that_only_looks_alike(kind: str) -> None:
     print("seed", SEED)

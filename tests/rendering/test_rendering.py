@@ -260,17 +260,21 @@ def _raw(chunks: list[str]) -> str:
 
 
 def test_a_changing_terminal_size_loses_nothing() -> None:
-    rng = random.Random(5)
+    """What is painted anew on another size may be written twice."""
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    rng = random.Random(seed)
     text = ("Some **bold words that go on** and `code` and more words for a while.\n\n- item one\n"
             "- item two\n\n" * 12)
-    written: list[str] = []
-    width, height = 80, 24
-    stream = MarkdownStream(written.append, lambda: width, lambda: height)
-    for chunk in cuts(text, rng):
-        width, height = rng.choice([1, 2, 7, 40, 80, 200]), rng.choice([1, 2, 3, 24])
-        stream.feed(chunk)
-    stream.finish()
-    assert "".join(written).count("•") == 24
+    for _ in range(10):
+        written: list[str] = []
+        width, height = 80, 24
+        stream = MarkdownStream(written.append, lambda: width, lambda: height)
+        for chunk in cuts(text, rng):
+            width, height = rng.choice([1, 2, 7, 40, 80, 200]), rng.choice([1, 2, 3, 24])
+            stream.feed(chunk)
+        stream.finish()
+        assert 24 <= "".join(written).count("•") <= 36
 
 
 @pytest.mark.parametrize("width, height", [(1, 1), (2, 2), (5, 3), (10, 4)])

@@ -160,6 +160,14 @@ def test_what_is_inside_is_read(world: World) -> None:
         assert outcome(read_file, world.context, path).endswith(" words")
 
 
+def test_what_is_refused_stays_open_nowhere(world: World) -> None:
+    (world.root / "key.txt").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n")
+    before = os.listdir("/dev/fd")
+    for path in ("key.txt", "link", "pipe", "hard.txt", "sub", "missing", "plain.txt"):
+        outcome(read_file, world.context, path)
+        assert os.listdir("/dev/fd") == before, path
+
+
 def test_memory_is_a_place_for_files_and_devices_are_not() -> None:
     """A root in /dev/shm, as where TMPDIR lies there, is like any other."""
     if not os.path.isdir("/dev/shm"):

@@ -10,11 +10,10 @@ from typing import Any
 from core.chat.front import Front
 from core.chat.kept import ATTACHED, read_attached, read_kept, shown
 from core.context.restoring import KeptSource
-from core.errors import UsageError
 from core.safe_text import safe_line
 from core.session_manager import Session
 from core.sessions.sharing import offered_in, settled
-from core.tools import get_tools
+from core.tools import is_tool
 
 LONGEST_NAME = 4096      # characters: names are shown in full, since any part may matter
 ON_DISK = ("file", "directory", "glob")
@@ -59,14 +58,7 @@ def _usable(offered: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known_tools(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if _is_tool(name))
-
-
-def _is_tool(name: str) -> bool:
-    try:
-        return bool(get_tools([name]))
-    except UsageError:
-        return False
+    return tuple(name for name in names if is_tool(name))
 
 
 def _lines(usable: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
@@ -12,6 +13,7 @@ from core.config.directories import data_directory
 from core.errors import ContextError
 from core.model_manager import Providers, Target, expanded, parse_target
 from core.providers.parameters import check_flags
+from core.safe_text import safe_line
 from core.session_manager import Session
 from core.sessions.sharing import is_waiting
 from core.setup.model import first_target
@@ -52,12 +54,13 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
             check_flags(settings, member.provider, providers.host(member.provider).dialect)
 
     def make_toolbox() -> Toolbox:
-        return open_toolbox(chat.settings, chat.session, opened)
+        return open_toolbox(chat.settings, chat.session, opened, kept_tools(chat, started))
 
     chat = Chat(settings, session, providers, target, open_session=opened.open_session, front=front,
                 make_toolbox=make_toolbox, started=started)
     if wants_tools(settings):
         chat.toolbox = make_toolbox()
+        notices += lost_tools(kept_tools(chat, started))
     chat.news.extend([*notices, *waiting, *([] if own_first else said)])
     return chat
 
@@ -90,14 +93,28 @@ def wants_tools(settings: Settings) -> bool:
                 or servers)
 
 
-def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
+def kept_tools(chat: Chat, started: Settings) -> list[str]:
+    """The tools that only the continued session names."""
+    return [name for name in chat.settings.tools if name not in started.tools]
+
+
+def lost_tools(kept: Sequence[str]) -> list[str]:
+    """A notice of the session's tools that are not available in this run."""
+    from core.tools import is_tool
+    lost = ", ".join(safe_line(name, 60) for name in kept if not is_tool(name))
+    return [f"This session's tools that are not available here are left out: {lost}. "
+            "--tools-file FILE loads tools of your own."] if lost else []
+
+
+def open_toolbox(settings: Settings, session: Session, opened: OpenedStore,
+                 kept: Sequence[str]) -> Toolbox:
     """The toolbox with the tools that this run offers to the model."""
     from core.setup.grants import SavedGrants
     from core.setup.tools import make_toolbox
     grants = (SavedGrants(os.path.join(data_directory(settings.environment), "grants.json"))
               if settings.save else None)
     return make_toolbox(settings, opened.store, session.id, place=store_place(settings),
-                        grants=grants)
+                        grants=grants, kept=kept)
 
 
 async def attach(settings: Settings, chat: Chat) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shlex
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from core.config import Settings
@@ -14,28 +14,33 @@ from core.config.values import read_own_json
 from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
-from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
+from core.tools import Tool, ToolContext, get_tools, is_tool, load_tools_file, real_roots
 from core.tools.mcp.connection import parse_servers
 from core.tools.mcp.group import ServerGroup
 
 
 def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *,
-                 place: str = "", grants: MutableMapping[str, str] | None = None) -> Toolbox:
+                 place: str = "", grants: MutableMapping[str, str] | None = None,
+                 kept: Collection[str] = ()) -> Toolbox:
     """The toolbox of a chat.
 
-    `place` is where sessions are kept. Raises UsageError and ConfigError.
+    `place` is where sessions are kept, `kept` are tools that only the continued session names.
+    Raises UsageError and ConfigError.
     """
     context = make_context(settings, store, session, place)
-    return Toolbox(offered_tools(settings), context, allow=allowed(settings), grants=grants,
+    return Toolbox(offered_tools(settings, kept), context, allow=allowed(settings), grants=grants,
                    private=bool(settings.context),
                    servers=make_servers(settings))
 
 
-def offered_tools(settings: Settings) -> list[Tool]:
-    """The tools that --experimental, --experimental-websearch, --tools and --tools-file ask for."""
+def offered_tools(settings: Settings, kept: Collection[str] = ()) -> list[Tool]:
+    """The tools that --experimental, --experimental-websearch, --tools and --tools-file ask for.
+    Those in `kept` that are not available are left out.
+    """
     own = [made for path in settings.tools_file
            for made in load_tools_file(os.path.expanduser(path))]
-    names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
+    available = [name for name in settings.tools if name not in kept or is_tool(name)]
+    names = available + (["web_search"] if settings.experimental_websearch else [])
     safe = get_tools(None) if settings.experimental else ()
     named = get_tools(names) if names else ()
     return list({made.name: made for made in (*safe, *named, *own)}.values())

@@ -210,6 +210,14 @@ def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
     return tuple(known[name] for name in wanted)
 
 
+def is_tool(name: str) -> bool:
+    """Whether a tool of this name is available in this run."""
+    try:
+        return bool(get_tools([name]))
+    except UsageError:
+        return False
+
+
 def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
     """Resolve the user's paths once at the start: later changes of links must not move a root."""
     return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,35 @@ def test_a_session_keeps_its_system_prompt_options_and_tools(
     fresh = ask(program, environment, "three")
     assert (system_of(last_request(ollama)) == "" and "tools" not in last_request(ollama)
             and fresh.stderr == "")
+
+
+OWN_TOOL = """
+from core.tools import tool
+
+@tool(safe=True)
+def my_own_tool(n: int) -> str:
+    \"\"\"Count.\"\"\"
+    return str(n)
+"""
+
+
+def test_a_session_continues_without_tools_that_are_not_here(
+        ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN_TOOL)
+    own = ("--tools-file", str(file))
+    ask(program, environment, *own, "--tools", "my_own_tool,calculate", "one")
+
+    def offered() -> list[str]:
+        return [entry["function"]["name"] for entry in last_request(ollama)["tools"]]
+    assert sorted(offered()) == ["calculate", "my_own_tool"]
+    done = ask(program, environment, "-c", "two")
+    assert offered() == ["calculate"] and "left out: my_own_tool." in done.stderr
+    ask(program, environment, "-c", *own, "three")
+    assert sorted(offered()) == ["calculate", "my_own_tool"]
+    refused = subprocess.run([*program, "-m", "words-5", "-c", "--tools", "my_own_tool", "four"],
+                             env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2      # named now: a mistake in what was typed
 
 
 def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[str],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 
 from core.config import BY_NAME, Settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 KEPT = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx",
         "keep_alive", "option",
         "response_format", "experimental", "experimental_websearch", "tools")
-ATTACHED = "attached"
+ATTACHED, FORMAT = "attached", "response_format"
 MOST_SHOWN = 100    # characters of one value
 
 
@@ -29,6 +30,8 @@ def kept_settings(settings: Settings, attached: Sequence[KeptSource] = (),
     """
     found: dict[str, object] = {name: getattr(settings, name) for name in KEPT
                                 if getattr(settings, name) != BY_NAME[name].default}
+    if names_a_file(found.get(FORMAT)):     # a session may be continued from another directory
+        found[FORMAT] = os.path.abspath(str(found[FORMAT]))
     if attached:
         found[ATTACHED] = [entry.to_json() for entry in attached]
     if offered:
@@ -86,11 +89,31 @@ def with_kept(settings: Settings, text: str,
     """
     kept, flags = read_kept(text), settings.flags if flags is None else flags
     restored = {name: value for name, value in kept.items() if name not in flags}
+    lost = lost_schema(restored.get(FORMAT))
+    if lost:
+        del restored[FORMAT]
     said = [f"{shown(name, value)} (as this session had it)" for name, value in restored.items()]
     said += [f"{shown(name, getattr(settings, name))} from now on; this session had "
              f"{shown(name, value)}"
              for name, value in kept.items() if name in flags and getattr(settings, name) != value]
-    return settings.replace(**restored), ["; ".join(said) + "."] if said else []
+    return settings.replace(**restored), (["; ".join(said) + "."] if said else []) + lost
+
+
+def names_a_file(form: object) -> bool:
+    """Whether a response format is the name of a file with a schema."""
+    return form not in (None, "text", "json")
+
+
+def lost_schema(form: object) -> list[str]:
+    """A notice that the file of a session's response format cannot be used any more."""
+    if not names_a_file(form):
+        return []
+    from core.providers.parameters import read_schema
+    try:
+        read_schema(str(form))
+    except UsageError as problem:
+        return [f"This session's response format is left out: {problem.message}"]
+    return []
 
 
 def shown(name: str, value: object, most: int = MOST_SHOWN) -> str:

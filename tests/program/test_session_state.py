@@ -82,6 +82,39 @@ def test_a_session_continues_without_tools_that_are_not_here(
     assert refused.returncode == 2      # named now: a mistake in what was typed
 
 
+def test_a_session_continues_without_a_schema_that_is_gone(
+        ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+    schema = tmp_path / "s.json"
+    schema.write_text('{"type": "object"}')
+
+    def run_in(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*program, "-m", "words-5", *words], env=environment, cwd=place,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    run_in(tmp_path, "--response-format", "s.json", "one")
+    other = tmp_path / "other"
+    other.mkdir()
+    run_in(other, "-c", "two")          # it is found from another directory
+    assert last_request(ollama)["format"] == {"type": "object"}
+    schema.unlink()
+    done = run_in(other, "-c", "three")
+    assert done.returncode == 0 and done.stderr.count("response format is left out") == 1
+    assert "format" not in last_request(ollama)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', '{"type": 7}', '{"a": 1, "a": 2}', None])
+def test_a_schema_that_cannot_be_used_any_more(tmp_path: Path, content: str | None) -> None:
+    schema = tmp_path / "s.json"
+    kept = json.dumps({"response_format": str(schema), "seed": 3})
+    schema.write_text('{"type": "object"}')
+    assert with_kept(Settings({}), kept)[0].response_format == str(schema)
+    schema.unlink()
+    if content is not None:
+        schema.write_text(content)
+    settings, said = with_kept(Settings({}), kept)
+    assert (settings.response_format, settings.seed) == (None, 3)
+    assert str(schema) in said[-1] and "left out" in said[-1]
+
+
 def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[str],
                                             environment: Environment) -> None:
     ask(program, environment, "--system", "You are a pirate", "one")
@@ -126,9 +159,12 @@ SOME: dict[type, object] = {str: "text, with \ud83d\ude00 and \"quotes\"", int: 
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_every_kept_setting_comes_back(name: str) -> None:
+def test_every_kept_setting_comes_back(name: str, tmp_path: Path) -> None:
     row = BY_NAME[name]
     value = row.choices[0] if row.choices else SOME[row.kind]
+    if name == "response_format":       # the name of a file with a schema
+        value = str(tmp_path / "with \"quotes\" and \u00e9")
+        Path(value).write_text("{}")
     text = kept_settings(Settings({name: value}))
     restored, said = with_kept(Settings({}), text)
     assert getattr(restored, name) == value and len(said) == 1 and "\n" not in said[0]

@@ -194,8 +194,7 @@ class Api:
         if request.path_params["act"] == "stop":
             comparison.sides[side].stop()
         else:
-            comparison.keep(side + 1)
-            live.catch_up()
+            live.keep(side)
         return JSONResponse(_about(live))
 
     async def _live(self, request: Request) -> Live:

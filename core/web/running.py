@@ -92,4 +92,4 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
     hub = Hub(opening, desks, pace or Pace(), watch or Polling(opened.store))
     shared.followers.append(hub.renew)
     return (hub, opened.store, ProviderApi(shared, opened.store),
-            OpenAiApi(shared, opened.open_session), first)
+            OpenAiApi(shared, opened.open_session, desks), first)

@@ -140,3 +140,22 @@ class Member:
                 return found
             time.sleep(0.1)
         raise AssertionError("the turn did not end")
+
+
+class Listening:
+    """The events of a session as a page hears them."""
+
+    def __init__(self, member: Member, session: str, place: str) -> None:
+        self._answer = member.client.get(
+            f"{member.url}/api/sessions/{session}/events",
+            params={"after": place},
+            stream=True,
+            timeout=PATIENCE,
+        )
+        self._lines = self._answer.iter_lines(decode_unicode=True)
+
+    def until(self, *words: str) -> str:
+        """The first line with one of these words."""
+        found = next((line for line in self._lines if any(word in line for word in words)), "")
+        assert found, f"none of {words}"
+        return found

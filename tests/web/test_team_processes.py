@@ -18,7 +18,7 @@ import requests
 
 from tests import postgres
 from tests.web.page_server import PATIENCE, free_port, text_of
-from tests.web.team_page import Member, TeamPage, make_certificate
+from tests.web.team_page import Listening, Member, TeamPage, make_certificate
 
 pytestmark = [
     pytest.mark.processes,
@@ -276,25 +276,6 @@ def test_a_new_session_and_the_stop_button_work_on_any_process(
         assert not here.json("GET", f"/api/sessions/{session}")["running"]
         here.say(session, "a second question")
         assert here.wait(session)["running"] is False
-
-
-class Listening:
-    """The events of a session as a page hears them."""
-
-    def __init__(self, member: Member, session: str, place: str) -> None:
-        self._answer = member.client.get(
-            f"{member.url}/api/sessions/{session}/events",
-            params={"after": place},
-            stream=True,
-            timeout=PATIENCE,
-        )
-        self._lines = self._answer.iter_lines(decode_unicode=True)
-
-    def until(self, word: str) -> str:
-        """The first line with this word."""
-        found = next((line for line in self._lines if word in line), "")
-        assert found, f"no {word}"
-        return found
 
 
 def test_an_update_lets_running_replies_end(

@@ -16,6 +16,7 @@ from core.errors import StoreError
 from core.regex import regex
 
 MOST_KEYS = 64      # of accepted messages; a page repeats a request for seconds, not for days
+ANSWERS = "/v1/"    # begins the names of replies that programs resume; no session has such a name
 _NAME = regex(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -39,6 +40,7 @@ class Desk:
     held: bool = False      # the queue waits for the user, since the last reply did not end well
     # identity of a message, and what was uploaded with it
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    here: bool = False      # something waits in the memory of the process that answers
 
     def accept(self, key: str) -> Desk:
         return replace(self, keys=(*self.keys, key)[-MOST_KEYS:])
@@ -67,6 +69,13 @@ class Desks:
     def knows(self, session: str, key: str) -> bool:
         """Whether a message with this key was accepted, here or by another process."""
         return key in self.read(session).keys
+
+    def hold(self, session: str, *, on: bool) -> None:
+        """Let other processes know whether something waits here that they cannot answer."""
+
+    def holder(self, session: str) -> str:
+        """The other process, within reach, in which something waits; "" for none."""
+        return ""
 
     def ask_to_stop(self, session: str) -> bool:
         """Let the server process that answers in a session stop;
@@ -140,4 +149,4 @@ def desk_of(found: Any) -> Desk:
     files = tuple((str(message), tuple(map(str, names)))
                   for message, names in found.get("files", ()))
     return Desk(bool(found.get("running")), queue, tuple(map(str, found.get("keys", ()))),
-                bool(found.get("held")), files)
+                bool(found.get("held")), files, bool(found.get("here")))

@@ -176,7 +176,9 @@ class Hub:
                         await self._look(session, live)
 
     async def _look(self, session: str, live: Live) -> None:
-        if live.is_begun_elsewhere():
+        # what waits there is shown by that process, which gets the next requests
+        elsewhere = not live.running or live.may_have_ended
+        if live.is_begun_elsewhere() or elsewhere and self.desks.holder(session):
             await self._close_for_redraw(session, live)
         else:
             live.look()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Literal
 
 from core.chat.comparison import Comparison
@@ -14,7 +14,7 @@ from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.context.shown import without_attached
 from core.dataclass import replace
-from core.errors import ChatError, UsageError, unexpected
+from core.errors import ChatError, StoreError, UsageError, unexpected
 from core.events import Event, Notice, OthersSaid
 from core.messages import Image, Message, user_message
 from core.sessions.opened_session import title_of
@@ -41,7 +41,9 @@ class Live(Followed):
         self.used = 0.0
         self._branched = False  # whether the newest turn asked again what was asked before
         self.questions = questions
-        questions.publish = self.publish
+        questions.publish = self._publish_question
+        self._comparing = False     # whether replies are shown of which one can be kept
+        self._held = False      # whether other processes were told that something waits here
 
     def is_begun_elsewhere(self) -> bool:
         """Whether another process began this conversation, which this one knows nothing of."""
@@ -197,6 +199,8 @@ class Live(Followed):
         self._entitle(comparison.question)
         comparing = Comparing(comparison, self.chat.providers, self.publish)
         self._task = asyncio.create_task(self._compare(comparing))
+        self._comparing = True
+        self._hold()
 
     async def _compare(self, comparing: Comparing) -> None:
         end: PageEvent = {"type": "turn_end", "state": "compared"}
@@ -216,12 +220,33 @@ class Live(Followed):
                              "page, are in the list of sessions, one branch each.")
         return self.chat.compared
 
+    def keep(self, side: int) -> None:
+        """Take one of two replies into the conversation. Raises UsageError and StoreError."""
+        self.compared().keep(side + 1)
+        self._comparing = False
+        self._hold()
+        self.catch_up()
+
+    def _publish_question(self, event: PageEvent) -> None:
+        self.publish(event)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Let other processes know whether a page has to ask this one."""
+        on = self.questions.waiting or self._comparing
+        if on != self._held:
+            with suppress(StoreError):      # reported where something is to be saved
+                self._desks.hold(self.chat.session.id, on=on)
+                self._held = on
+
     async def close(self) -> None:
         """Stop without calling the turn ended: the next server finishes it."""
+        self._comparing = False
         task = self._task
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=10)
+        self._hold()
         await self.chat.close()
         self.chat.session.close()
 
@@ -244,7 +269,8 @@ class Live(Followed):
         if self._shown is not None and kept < self._shown.count:
             self.publish({"type": "cut", "place": kept})
         self._turn_first = self.next_number
-        self._stopping = False
+        self._stopping = self._comparing = False
+        self._hold()
         self.publish({"type": "turn_start", "model": str(self.chat.target)})
         if said is not None:
             self.publish(said)

@@ -40,6 +40,11 @@ class Questions:
         title = "Allow this?"
         return await self._ask("command", title, command, (), ("once", "no")) == "once"
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a question is open."""
+        return bool(self._open)
+
     def decide(self, ask: str, choice: str) -> bool:
         """Answer a question; False when it does not wait any more."""
         future = self._open.get(ask)

@@ -70,6 +70,7 @@ function figures(rows) {
 /** @param {{ day: string, local: number, cloud: number }[]} days */
 function chart(days) {
   const most = Math.max(1, ...days.map((day) => day.local + day.cloud));
+  const top = roundedUp(most);
   const [from, to] = [days[0].day, days[days.length - 1].day];
   const label = `Tokens per day, ${from} to ${to}. The most: ${most.toLocaleString("en")}.`;
   const plot = svg("svg", { class: "plot", role: "img", "aria-label": label });
@@ -89,8 +90,8 @@ function chart(days) {
     const title = svg("title", {});
     const [onLocal, onCloud] = [day.local, day.cloud].map((count) => count.toLocaleString("en"));
     title.textContent = `${day.day}: local ${onLocal}, cloud ${onCloud}`;
-    const local = (day.local / most) * 140;
-    const cloud = (day.cloud / most) * 140;
+    const local = (day.local / top) * 140;
+    const cloud = (day.cloud / top) * 140;
     const at = { x: `${place * step + step * 0.13}%`, width: `${step * WIDE}%`, rx: "2" };
     bars.append(
       title,
@@ -102,7 +103,7 @@ function chart(days) {
   const axis = svg("svg", { class: "axis", "aria-hidden": "true" });
   for (const part of [0, 0.5, 1]) {
     const mark = svg("text", { x: "0", y: HEIGHT - part * 140 + 4 });
-    mark.textContent = new Intl.NumberFormat("en", { notation: "compact" }).format(most * part);
+    mark.textContent = new Intl.NumberFormat("en", { notation: "compact" }).format(top * part);
     axis.append(mark);
   }
   return h(
@@ -111,6 +112,13 @@ function chart(days) {
     h("div", { class: "chart-head" }, h("h2", {}, "Tokens per day"), legend()),
     h("div", { class: "plot-box" }, axis, plot),
   );
+}
+
+/** The next number that reads well, as does its half. @param {number} count */
+export function roundedUp(count) {
+  const unit = 10 ** Math.floor(Math.log10(Math.max(count, 2)));
+  const found = [1, 2, 3, 4, 5, 6, 8, 10].find((each) => each * unit >= count);
+  return Math.max(2, (found ?? 10) * unit);
 }
 
 function legend() {

@@ -2,10 +2,12 @@
 // now and what has a draft.
 
 import { button, h, icon, iconButton } from "./dom.js";
+import { shortModel } from "./reply.js";
 import { text } from "./text.js";
 
 /** @import { SessionRow } from "./wire.d.ts" */
 
+const COMPARED = "↳ "; // begins the title of one of two replies that were compared
 const DAY = 86_400_000;
 const BEFORE = 16; // characters of a snippet before the words that were searched for
 const TAGS = 3; // that are shown before the others are asked for
@@ -360,7 +362,10 @@ export class Sidebar {
     if (session.running)
       return h("span", { class: "session-live" }, h("span", { class: "sr" }, text.answeringNow));
     if (draft) return h("span", { class: "session-note" }, icon("edit"), text.draft);
-    return h("span", { class: "session-note" }, session.tags[0] ?? timeOf(session.updated * 1000));
+    const said = session.title.startsWith(COMPARED)
+      ? shortModel(session.model) // two have the same title
+      : (session.tags[0] ?? timeOf(session.updated * 1000));
+    return h("span", { class: "session-note" }, said);
   }
 }
 

@@ -210,6 +210,7 @@ export type PageEvent =
 export interface SessionRow {
   id: string;
   title: string;
+  model: string;
   updated: number;
   tags: string[];
   pinned: boolean;

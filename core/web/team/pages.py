@@ -23,6 +23,7 @@ from core.config import Settings
 from core.config.directories import cache_directory
 from core.dataclass import dataclass
 from core.errors import ChatError, StoreError
+from core.regex import regex
 from core.sessions.recovery import recover_session
 from core.setup.saved import store_place
 from core.setup.store import OpenedStore
@@ -38,13 +39,16 @@ from core.web.running import parts_of
 from core.web.server import file_route, make_page
 from core.web.team.gate import KNOWN_SECONDS, PAGES, Gate
 from core.web.team.member_limits import settle
+from core.web.team.neighbours import Neighbours, machine, user_of
 from core.web.team.openid import OpenId
 from core.web.team.openid_sign_in import OpenIdSignIn
 from core.web.team.sign_in import SignIn, again
 from core.web.team.stored_desks import StoredDesks, abandoned
 from core.web.uploads import Uploads
+from core.web.v1 import kept_answers
 
 COMMON = ("/static/", "/signin", "/signout", "/healthz")
+_OF_A_SESSION = regex(r"/api/sessions/([A-Za-z0-9_-]{1,64})(?:/.*)?")
 LOOK_SECONDS = 1.0  # between two looks at whether another process has died
 IDLE_SECONDS = 3600.0  # after which the page of a member who asks for nothing is closed
 POOLED = (
@@ -86,6 +90,8 @@ class Workspaces:
         self._open: dict[str, Workspace] = {}
         self._opening = asyncio.Lock()
         self._pace = Pace()     # all members share the processor
+        folder = os.path.join(cache_directory(settings.environment), "page", machine())
+        self.neighbours = Neighbours(folder, store.postgres.owner())
         self.news = News(settings.listen_url or store.postgres.server_url)
 
     async def of(self, member: str) -> Workspace:
@@ -103,7 +109,7 @@ class Workspaces:
         opened = OpenedStore(settings, store)
         folder = _folder_of(member)
         place = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]
-        desks = StoredDesks(store.postgres)
+        desks = StoredDesks(store.postgres, self.neighbours.reaches)
         uploads = Uploads(
             os.path.join(cache_directory(settings.environment), "uploads", place, folder)
         )
@@ -187,11 +193,28 @@ class TeamApp:
             asyncio.create_task(self._workspaces.tend()),
             asyncio.create_task(self._workspaces.hear()),
             asyncio.create_task(self._workspaces.finish_left()),
+            asyncio.create_task(self._workspaces.neighbours.listen(self._handed_over)),
         ]
         yield
         for task in tending:
             task.cancel()
+        await asyncio.gather(*tending, return_exceptions=True)
         await self._workspaces.close()
+
+    async def _handed_over(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Another process let its user in, and hands the request over."""
+        if scope["type"] == "http":
+            workspace = await self._workspaces.of(user_of(scope))
+            await workspace.page(scope, receive, send)
+
+    async def _page(self, user: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from here, or let the process answer in which something waits."""
+        workspace = await self._workspaces.of(user)
+        name = _held_name(scope)
+        program = workspace.desks.holder(name) if name else ""
+        pass_on = self._workspaces.neighbours.pass_on
+        if not program or not await pass_on(program, user, scope, receive, send):
+            await workspace.page(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -267,12 +290,20 @@ class TeamApp:
             elif refusal is not None:
                 await refuse(send, *refusal)
             else:
-                workspace = await self._workspaces.of(user)
-                await self._answer(user, scope, workspace.page(scope, receive, send))
+                await self._answer(user, scope, self._page(user, scope, receive, send))
         except StoreError as error:
             await refuse(send, 503, error.message)
         except ChatError as error:
             await refuse(send, 500, error.message)
+
+
+def _held_name(scope: Scope) -> str:
+    """What a request is about that one process may have for itself; "" for nothing."""
+    path = str(scope["path"])
+    if path.startswith(kept_answers.PATH):
+        return kept_answers.row_of(scope)
+    found = _OF_A_SESSION.fullmatch(path)
+    return found[1] if found else ""
 
 
 def _unknown(path: str) -> Response:

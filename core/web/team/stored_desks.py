@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,11 +11,15 @@ from core.dataclass import replace
 from core.errors import StoreBusy
 from core.store.database import Statement
 from core.store.postgres.store import PostgresDatabase
-from core.web.conversation.desk import MOST_KEYS, Desk, Desks, desk_of
+from core.web.conversation.desk import ANSWERS, MOST_KEYS, Desk, Desks, desk_of
 
 _PUT = (
     "INSERT INTO desks (session_id, program, data) VALUES (?, ?, ?) "
     "ON CONFLICT (session_id, program, member) DO UPDATE SET data = excluded.data"
+)
+_HOLDERS = (
+    "SELECT program FROM desks WHERE session_id = ? AND program <> ? "
+    "AND (data::json ->> 'here') = 'true'"
 )
 _DELETE = "DELETE FROM desks WHERE session_id = ? AND program = ?"
 
@@ -23,9 +27,12 @@ _DELETE = "DELETE FROM desks WHERE session_id = ? AND program = ?"
 class StoredDesks(Desks):
     """The desks of one member: each process has rows of its own, and adopts a dead one's."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(
+        self, database: PostgresDatabase, reaches: Callable[[str], bool] = lambda program: False
+    ) -> None:
+        """`reaches`: whether another process can be handed a request."""
         super().__init__("")
-        self._database = database
+        self._database, self._reaches = database, reaches
 
     def begin(self, session: str) -> None:
         self.write(session, Desk())
@@ -43,6 +50,25 @@ class StoredDesks(Desks):
     def write(self, session: str, desk: Desk) -> None:
         self._database.write([Statement(_PUT, (session, self._database.owner(), _text(desk)))])
         self._kept[session] = desk
+
+    def hold(self, session: str, *, on: bool) -> None:
+        desk = replace(self.read(session), here=on)
+        own = self._database.owner()
+        if not on and session.startswith(ANSWERS):
+            self._kept.pop(session, None)
+            self._database.write([Statement(_DELETE, (session, own))])
+            return
+        self._database.write(
+            [
+                Statement(_PUT, (session, own, _text(desk))),
+                Statement("SELECT announce(?)", (session,)),
+            ]
+        )
+        self._kept[session] = desk
+
+    def holder(self, session: str) -> str:
+        rows = self._database.read(_HOLDERS, (session, self._database.owner()))
+        return next((row[0] for row in rows if self._reaches(row[0])), "")
 
     def ask_to_stop(self, session: str) -> bool:
         others: list[str] = []
@@ -81,7 +107,9 @@ class StoredDesks(Desks):
             "SELECT session_id, data FROM desks WHERE program = ?", (self._database.owner(),)
         )
         found = ((session, _desk(data)) for session, data in rows)
-        yield from (entry for entry in found if entry[1] != Desk())
+        yield from (
+            entry for entry in found if entry[1] != Desk() and not entry[0].startswith(ANSWERS)
+        )
 
     def adopt(self, session: str, program: str) -> Desk:
         """Take over what a process that died had to do; empty when another one was quicker."""
@@ -89,6 +117,9 @@ class StoredDesks(Desks):
             "SELECT data FROM desks WHERE session_id = ? AND program = ?", (session, program)
         )
         if not rows:
+            return Desk()
+        if session.startswith(ANSWERS):  # it ended with the process
+            self._database.write([Statement(_DELETE, (session, program))])
             return Desk()
         left, own = _desk(rows[0][0]), self.read(session)
         desk = replace(

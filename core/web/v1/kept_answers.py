@@ -8,15 +8,19 @@ gives the rest of it, and DELETE stops it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from core.errors import UsageError
+from core.errors import StoreError, UsageError
+from core.web.conversation.desk import ANSWERS, Desks
+from core.web.guard import Scope
 
+PATH = "/v1/stream"
 HEADER = "x-conversation-id"
 MOST_KEPT = 100         # answers that have ended
 KEPT_FOR = 300.0        # seconds after the end
@@ -81,10 +85,14 @@ class Answer:
 
 
 class KeptAnswers:
-    """The answers that requests gave a name, each found only by who asked for it."""
+    """The answers that requests gave a name, each found only by who asked for it.
 
-    def __init__(self) -> None:
+    Other processes of the page learn from `desks` which are here.
+    """
+
+    def __init__(self, desks: Desks) -> None:
         self._answers: dict[Key, Answer] = {}
+        self._desks = desks
 
     async def respond(self, request: Request, lines: Lines,
                       headers: Mapping[str, str]) -> Response:
@@ -100,6 +108,7 @@ class KeptAnswers:
         if key in self._answers:
             await self._answers.pop(key).stop()
         answer = self._answers[key] = Answer(lines)
+        self._hold(key, on=True)
         self._forget()
         await answer.begun()
         return StreamingResponse(answer.rest(0), headers=headers, media_type=EVENTS)
@@ -116,14 +125,18 @@ class KeptAnswers:
 
     async def stop(self, request: Request) -> Response:
         """Nobody wants this answer any more."""
-        answer = self._answers.pop(_asked(request), None)
+        key = _asked(request)
+        answer = self._answers.pop(key, None)
         if answer is None:
             return JSONResponse(UNKNOWN, 404)
+        self._hold(key, on=False)
         await answer.stop()
         return Response(status_code=204)
 
     async def close(self) -> None:
         answers, self._answers = self._answers, {}
+        for key in answers:
+            self._hold(key, on=False)
         await asyncio.gather(*(answer.stop() for answer in answers.values()))
 
     def _forget(self) -> None:
@@ -134,6 +147,22 @@ class KeptAnswers:
         for place, (when, key) in enumerate(ended):
             if when < late or place < len(ended) - MOST_KEPT:
                 del self._answers[key]
+                self._hold(key, on=False)
+
+    def _hold(self, key: Key, *, on: bool) -> None:
+        with suppress(StoreError):  # the answer is resumed at this process alone
+            self._desks.hold(_row(key), on=on)
+
+
+def row_of(scope: Scope) -> str:
+    """Where desks say which process has the answer that a request asks for."""
+    request = Request(scope)
+    path = str(scope["path"]).removeprefix(PATH).strip("/")
+    return _row(_key(request, path or request.query_params.get("conv_id", "")))
+
+
+def _row(key: Key) -> str:
+    return ANSWERS + hashlib.sha256("\n".join(key).encode("utf-8", "replace")).hexdigest()[:40]
 
 
 def _key(request: Request, name: str) -> Key:

@@ -34,6 +34,7 @@ from core.providers.openai import OpenAI
 from core.session_manager import Session
 from core.stats.turn_numbers import TurnNumbers, measured
 from core.web.api import body_of
+from core.web.conversation.desk import Desks
 from core.web.shared import Shared
 from core.web.v1 import openai_form as form
 from core.web.v1.kept_answers import KeptAnswers
@@ -57,15 +58,17 @@ class Call:
 
 
 class OpenAiApi:
-    """The routes under /v1. `open_session` gives the session of a name, or a new one for None."""
+    """The routes under /v1. `open_session` gives the session of a name, or a new one for None;
+    `desks` say which process has an answer that is resumed.
+    """
 
-    def __init__(self, shared: Shared, open_session: OpenSession) -> None:
+    def __init__(self, shared: Shared, open_session: OpenSession, desks: Desks) -> None:
         self._shared, self._open_session = shared, open_session
         shared.followers.append(self._drop_chains)
         # one for each model, so that its rests are remembered
         self._chains: dict[Target, Chain] = {}
         self._sessions: OrderedDict[str, str] = OrderedDict()
-        self.kept = KeptAnswers()
+        self.kept = KeptAnswers(desks)
 
     def routes(self) -> list[Route]:
         rows: list[tuple[str, str, Handler]] = [

@@ -42,10 +42,15 @@ class Session(History):
     def add_user(self, message: Message) -> None:
         """Add and save the user's message, before anything is sent. Retries a store that failed."""
         self._journal.retry()
+        self.close_calls()
+        self._append(message)
+
+    def close_calls(self) -> bool:
+        """Add a stand-in for each result that the last calls lack; whether one did."""
         unanswered = missing_results(self._recent)
         if unanswered is not None:
             self._append(unanswered)
-        self._append(message)
+        return unanswered is not None
 
     def keep_question(self, message: Message) -> None:
         """Store the user's last message with what was attached to it, before it is sent.

@@ -161,8 +161,13 @@ class Live(Followed):
         self._start(self.chat.answer)
 
     def go_on(self) -> None:
-        """Finish what broke off: the reply where it stopped, or the turn that never got one."""
+        """Finish what broke off: the reply where it stopped, or the turn that never got one.
+
+        Calls that nobody finished are answered with that.
+        """
         self._refuse_if_running()
+        if self.chat.session.close_calls():
+            self.catch_up()
         recent = self.chat.session.recent
         last = recent[-1] if recent else None
         if last is None or last.role == "assistant" and last.finish not in BROKEN:

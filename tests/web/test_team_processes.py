@@ -284,7 +284,7 @@ def test_an_update_lets_running_replies_end(
     """The process that is stopped writes its replies to their end and shows them; its port is free
     for the new one."""
     with TeamPage(postgres_url, environment, "ana", "ben") as page:
-        old = page.start("--demo-delay", "0.15", "--drain-seconds", "60")
+        old = page.start("--demo-delay", "0.25", "--drain-seconds", "60")
         ana = Member("ana", f"http://127.0.0.1:{old}")
         assert ana.sign_in() == 303
         session = ana.new_session()

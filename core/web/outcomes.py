@@ -10,6 +10,7 @@ from core.chat.aside import Aside
 from core.commands import (Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch,
                            Filling, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard,
                            run_command)
+from core.commands.help import KEYS, SHORT_KEYS
 from core.model_manager import Target
 from core.rendering.bars import bar_text
 from core.rendering.table import Table
@@ -17,6 +18,8 @@ from core.session_manager import Session
 from core.web.conversation.desk import Queued
 from core.web.conversation.live import Live
 from core.web.team.member_limits import require_allowed
+
+PAGE_KEYS = "? outside of the message box shows the keys of the page."
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
@@ -69,7 +72,11 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case str(text):
             return {"show": "text", "text": text}
+        case Table(rows=rows) if rows == KEYS:
+            return {"show": "text", "text": PAGE_KEYS}
         case Table(columns=columns, rows=rows, note=note):
+            rows = tuple(("Keys", PAGE_KEYS) if row == ("Keys", SHORT_KEYS) else row
+                         for row in rows)
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
         case ChooseSession():
             return {"show": "text", "text": "Choose a session in the list beside the conversation, "
@@ -77,8 +84,10 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Filling(bars=bars, attached=attached, notes=notes):
             added = [f"+ {name}  {said}" for name, said in attached]
             return {"show": "text", "text": "\n".join([bar_text(bars), "", *added, *notes])}
-        case Page(text) | ToClipboard(text):
+        case Page(text):
             return {"show": "text", "text": text}
+        case ToClipboard(text):
+            return {"show": "copy", "text": text}
         case Paste():
             return {"show": "text", "text": "Paste into the message with the keys of the browser."}
         case Again(go_on, said):

@@ -87,7 +87,9 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
         asking = replace(front, choose_model=first.choose_model)
         session = opened.open_session(name)
         settle(session)
-        return await open_chat(shared.settings, opened, session, asking, own_first=name is not None)
+        # the browser's clipboard, not one where the server runs
+        settings = shared.settings.replace(clipboard="osc52")
+        return await open_chat(settings, opened, session, asking, own_first=name is not None)
 
     hub = Hub(opening, desks, pace or Pace(), watch or Polling(opened.store))
     shared.followers.append(hub.renew)

@@ -194,6 +194,17 @@ def test_markdown_and_the_exact_source(tab: Tab) -> None:
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
 
 
+def test_commands_mean_the_browser_and_not_the_computer_of_the_server(tab: Tab) -> None:
+    tab.choose_model("ollama/echo:latest")
+    tab.ask("a **bold** word")
+    tab.send("/copy")
+    expect(tab.page.get_by_text("Copied", exact=True)).to_be_visible()
+    assert tab.page.evaluate("navigator.clipboard.readText()") == "a **bold** word"
+    tab.send("/help")
+    expect(tab.page.get_by_text("? outside of the message box")).to_be_visible()
+    expect(tab.page.get_by_text("Ctrl-D")).to_have_count(0)
+
+
 def test_long_code_is_drawn_in_parts_and_copied_whole(tab: Tab) -> None:
     """By its button, and by what is selected with the mouse."""
     code = "\n".join(f"line_{number} = '{number}'" + "\n" * (number % 7 == 0)

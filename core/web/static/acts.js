@@ -86,8 +86,21 @@ export class Acts {
       this.page.thread.addNote(outcome(line, h("pre", { tabindex: "0" }, found.text)));
     if (found.show === "confirm")
       ask(found.text, null, text.yes, () => this.command(line, { confirmed: true }));
+    if (found.show === "copy") this.copyText(line, found.text);
     if (found.show === "edit") this.page.composer.fill(found.text);
     if (found.show === "table") this.page.thread.addNote(outcome(line, table(found)));
+  }
+
+  /**
+   * Put a text on the clipboard of the browser; where that is not allowed, it is shown.
+   * @param {string} line @param {string} value
+   */
+  async copyText(line, value) {
+    const said = await navigator.clipboard.writeText(value).then(
+      () => text.copied,
+      () => value,
+    );
+    this.page.thread.addNote(outcome(line, h("pre", { tabindex: "0" }, said)));
   }
 
   /** @param {string} what @param {object} [body] */

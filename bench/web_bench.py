@@ -122,8 +122,10 @@ def provider() -> Iterator[str]:
     with subprocess.Popen([sys.executable, "-m", "bench.web_bench", "provider"],
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -309,7 +309,7 @@ def test_without_the_wheel_a_llama_server_is_taken_from_the_path(
     monkeypatch.setattr(machine, "is_musl", lambda: True)
     with pytest.raises(ProviderError, match="musl"):
         find_binary(None)
-    with pytest.raises(ProviderError, match="no program"):
+    with pytest.raises(ProviderError, match="not a program"):
         find_binary("/nowhere/llama-server")
 
 
@@ -324,7 +324,7 @@ def test_windows_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
       "directory"}, "libgomp1"),
     ({"failed": "import", "detail": "something else"}, "cannot be loaded: something else"),
     ({"failed": "crash", "detail": "SIGILL"}, "illegal instruction"),
-    ({"failed": "crash", "detail": "SIGKILL"}, "lack of memory"),
+    ({"failed": "crash", "detail": "SIGKILL"}, "too little memory"),
     ({"failed": "crash", "detail": "SIGABRT"}, "did not start .SIGABRT."),
     ({"failed": "binary", "detail": "Permission denied"}, "did not start .Permission denied."),
 ])

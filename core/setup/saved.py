@@ -7,7 +7,7 @@ import sys
 
 from core.config import Settings
 from core.config.directories import data_directory, temporary_directory
-from core.errors import StoreForeign, UsageError
+from core.errors import StoreError, UsageError
 from core.safe_text import safe_text
 from db import Store, open_store
 
@@ -51,7 +51,7 @@ def open_place(settings: Settings) -> Store:
                     and "database_url" not in settings.flags)
     try:
         return open_store(store_place(settings), share=not from_general, user=settings.user or "")
-    except (StoreForeign, UsageError) as error:
+    except (StoreError, UsageError) as error:
         if from_general:
             error.message = f"DATABASE_URL: {error.message}"
         raise

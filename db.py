@@ -75,7 +75,7 @@ class Store(Protocol):
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *,
                      durable: bool = False) -> None:
-        """Add a frame to a message that is streaming. `seq` counts from 0."""
+        """Add a frame to a streaming message. `seq` counts from 0."""
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
         """Replace a message's content; its chunks are deleted unless it is still streaming.
@@ -139,7 +139,7 @@ class Store(Protocol):
         ...
 
     def has_hidden(self, session_id: str) -> bool:
-        """Whether a session has messages that are not shown."""
+        """Return whether a session has hidden messages."""
         ...
 
     def replies(self, session_id: str, before: int) -> list[Message]:
@@ -166,7 +166,7 @@ class Store(Protocol):
         ...
 
     def last_session(self) -> SessionRow | None:
-        """The open session that was used last."""
+        """Return the open session that was used last."""
         ...
 
     def unused_sessions(self, before: float) -> list[SessionRow]:
@@ -293,7 +293,7 @@ def open_store(url: str, *, share: bool = False, user: str = "", whole: bool = F
         from core.store.postgres.store import PostgresStore
         return PostgresStore(address, share=share, user=user or address.user, whole=whole)
     if user:
-        raise UsageError("--user is for sessions in PostgreSQL: those in a file are one user's.",
+        raise UsageError("--user is only for PostgreSQL: a file holds one user's sessions.",
                          "Name a database with --database-url postgresql://...")
     from core.store.sqlite.store import SqliteStore
     return SqliteStore(address.place)

@@ -25,7 +25,7 @@ from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.from_settings import retry_config_of
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
-from core.providers.parameters import denied, fitted, told, without
+from core.providers.parameters import adapt_request, denied, left_out_notice, without
 from core.providers.purpose import chats, only_embeds
 from core.providers.sealed import with_sealer, without_sealed
 from core.providers.sent import Ledger
@@ -304,8 +304,8 @@ class Providers:
         entry = self.entry(target.provider)
         if not entry and target not in self.lacks and request.options == Options():
             return request
-        return fitted(request, entry, self.settings, self.host(target.provider).dialect,
-                      {*self.lacks.get(target, ()), *denied(entry, target.model)})
+        return adapt_request(request, entry, self.settings, self.host(target.provider).dialect,
+                             {*self.lacks.get(target, ()), *denied(entry, target.model)})
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
         """The request without sealed data of other origins, which this provider would refuse."""
@@ -331,7 +331,7 @@ class Providers:
         if without(request, feature) is request:
             return ""
         self.lacks.setdefault(target, set()).add(feature)
-        return told(request, feature)
+        return left_out_notice(request, feature)
 
     async def close(self) -> None:
         for provider in self._open.values():

@@ -1,6 +1,4 @@
-"""The way of a message in docs/architecture.md names modules,
-classes and functions that exist and that the program uses.
-"""
+"""The modules, classes and functions in docs/architecture.md exist and are used."""
 
 from __future__ import annotations
 
@@ -46,9 +44,9 @@ def program() -> Program:
 
 
 def steps() -> list[str]:
-    """The names between backticks in the steps, without their arguments."""
+    """Return the names between backticks in the steps, without their arguments."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    part = page.split("\n## The way of a message\n")[1].split("\n## ")[0]
+    part = page.split("\n## How a message travels\n")[1].split("\n## ")[0]
     return sorted({name.partition("(")[0] for name in re.findall(r"`([^`]+)`", part)})
 
 
@@ -67,6 +65,20 @@ def test_a_step_names_what_exists_and_is_used(name: str) -> None:
         assert inside.rpartition(".")[2] in known.used, f"nothing uses {name}"
 
 
+def fault_paths() -> list[str]:
+    """Return the files and folders in the table of faults, as paths or parts of paths."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    part = page.split("\n## Where a fault belongs\n")[1].split("\n## ")[0]
+    names = re.findall(r"`([^`]+)`", part)
+    return sorted({name for name in names if re.search(r"/|\.py$|\.js$", name) and "<" not in name})
+
+
+@pytest.mark.parametrize("name", fault_paths())
+def test_the_table_of_faults_names_files_that_exist(name: str) -> None:
+    places = (ROOT, ROOT / "core", ROOT / "tests")
+    assert any(any(place.rglob(name.rstrip("/"))) for place in places), f"{name} does not exist"
+
+
 def test_the_steps_are_read() -> None:
-    """The rule above looks at the functions of the way, whatever the page is called."""
+    """The test above finds the steps on the page."""
     assert {"stream_chat_with_retry", "next_step", "Session.record", "Chat.turn"} <= set(steps())

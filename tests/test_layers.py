@@ -98,6 +98,24 @@ def test_doors_do_not_import_one_another() -> None:
                 assert not other.startswith(tuple(set(DOORS) - {door})), f"{module} imports {other}"
 
 
+def test_imports_inside_the_store_point_down() -> None:
+    """From the databases to the queries to the plain values; db.py alone chooses a database."""
+    rooms = ("core.store.postgres", "core.store.sqlite", "core.store.sql", "core.store")
+    known = modules()
+
+    def height(module: str) -> int | None:
+        return next((number for number, room in enumerate(rooms)
+                     if module == room or module.startswith(room + ".")), None)
+
+    for module in known:
+        row = height(module)
+        if row is None:
+            continue
+        for other in imports_of(known[module], set(known)):
+            below = height(other)
+            assert below is None or below >= row, f"{module} imports {other}"
+
+
 def test_every_action_has_a_door() -> None:
     """The table names modules that exist and settings that exist; each door has a `run`."""
     for action, module in chat_engine.DOORS.items():

@@ -10,7 +10,7 @@ from core.events import Notice
 from core.model_manager import Providers, Target, resolve_target
 from core.models.facts import learn
 from core.models.fitness import forbidden
-from core.providers.parameters import told
+from core.providers.parameters import left_out_notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,5 +56,5 @@ async def sight_notices(request: Request, target: Target, providers: Providers) 
     """A notice, once per run, if a conversation with images goes to a model without vision."""
     if target in providers.learned:
         return []
-    return ([Notice(told(request, "vision"))] if (await learn(target, providers)).vision is False
-            else [])
+    facts = await learn(target, providers)
+    return [Notice(left_out_notice(request, "vision"))] if facts.vision is False else []

@@ -1,3 +1,3 @@
-"""The doors without a chat in the terminal, each a module with `run(settings)`:
-one answer, lists, actions.
+"""Command line actions without a chat, each a module with `run(settings)`: one answer, lists,
+changes.
 """

@@ -1,4 +1,4 @@
-"""What the program says of itself: -h, --help, --help TOPIC and --version."""
+"""-h, --help, --help TOPIC and --version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.config import Settings
 
 
 def run(settings: Settings) -> int:
-    """Print it; returns the exit code."""
+    """Print the requested text; return the exit code."""
     if settings.help is None:
         print(f"stream-chat {__version__}")
         return 0

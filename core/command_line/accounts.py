@@ -1,4 +1,4 @@
-"""--add-user, --remove-user and --list-users: the accounts of the page for many."""
+"""--add-user, --remove-user and --list-users: the accounts of the team page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.setup.saved import open_place
 from core.store.accounts import Accounts, is_name
 from core.store.postgres.store import PostgresStore
 
-LEAST = 10  # characters of a password
+LEAST = 10  # shortest password, in characters
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Change or list the accounts; return the exit code."""
     store = open_place(settings.replace(user=None))
     with closing(store):
         if not isinstance(store, PostgresStore):
@@ -28,15 +28,15 @@ def run(settings: Settings) -> int:
             )
         if not store.postgres.may_act():
             raise UsageError(
-                "Only the database's owner or a page server's role keeps accounts.",
-                "Name it in --database-url.",
+                "Only the database's owner or a page server's role can manage accounts.",
+                "Connect as one of them with --database-url.",
             )
         accounts = Accounts(store.postgres)
         if settings.add_user:
             return _add(accounts, settings.add_user, openid=bool(settings.oidc_issuer))
         if settings.remove_user:
             accounts.remove(settings.remove_user)
-            print(f"The account {safe_line(settings.remove_user)} is removed.", file=sys.stderr)
+            print(f"The account {safe_line(settings.remove_user)} was removed.", file=sys.stderr)
             return 0
         for name in accounts.names():
             print(safe_line(name))
@@ -47,7 +47,7 @@ def _add(accounts: Accounts, name: str, *, openid: bool) -> int:
     require_argon2()
     if not is_name(name):
         raise UsageError(
-            f"{name!r} cannot be the name of an account.", "Use letters, digits, dots and dashes."
+            f"{name!r} is not a valid account name.", "Use letters, digits, dots and dashes."
         )
     password = _read_password(name)
     if openid and not password:
@@ -55,7 +55,7 @@ def _add(accounts: Accounts, name: str, *, openid: bool) -> int:
         print(f"{safe_line(name)} can sign in at the OpenID provider now.", file=sys.stderr)
         return 0
     if len(password) < LEAST:
-        raise UsageError(f"A password needs {LEAST} characters or more; nothing was changed.")
+        raise UsageError(f"A password needs at least {LEAST} characters; nothing was changed.")
     known = name in accounts.names()
     accounts.put(name, hashed(password))
     print(
@@ -66,7 +66,8 @@ def _add(accounts: Accounts, name: str, *, openid: bool) -> int:
 
 
 def _read_password(name: str) -> str:
-    """Typed unseen, or piped in. Never on the command line, which others can read."""
+    """Read a password, typed hidden or piped in. Never from the command line, which others can see.
+    """
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     try:

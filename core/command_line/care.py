@@ -1,4 +1,4 @@
-"""--db-check, --db-backup and the other --db options: the care of the whole database."""
+"""--db-check, --db-backup and the other --db options: maintenance of the database."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from core.store.sqlite.backups import backup_stem, backups_of, keep_newest, new_
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Do what the --db option asks for; return the exit code."""
     for name, act in ACTS.items():
         if getattr(settings, name):
             return act(settings)
-    raise AssertionError("the table of doors leads here only with one of these")
+    raise AssertionError("called only with one of these options")
 
 
 def backup_directory(settings: Settings) -> str:
-    """Beside a SQLite file; those of PostgreSQL are with the user's data."""
+    """Return the backup directory: beside a SQLite file, or in the user's data directory for
+    PostgreSQL.
+    """
     address = parse_address(store_place(settings))
     where = (
         os.path.dirname(address.place)
@@ -49,13 +51,13 @@ def _check(settings: Settings) -> int:
     print(
         f"Newest backup: {safe_line(kept[-1])}"
         if kept
-        else "There is no backup yet; --db-backup makes one."
+        else "There is no backup yet. Make one with --db-backup."
     )
     if not report.problems:
         print("No problems were found.")
         return 0
     if repairable(report.problems):
-        print("--db-repair repairs what can be repaired and deletes nothing.", file=sys.stderr)
+        print("Repair it with --db-repair, which deletes nothing.", file=sys.stderr)
     return 1
 
 
@@ -67,11 +69,11 @@ def _repair(settings: Settings) -> int:
 
 
 def _backup(settings: Settings) -> int:
-    """Into --output, or into the directory of backups, where the seven newest are kept."""
+    """Back up to --output, or to the backup directory, which keeps the seven newest backups."""
     directory, stem = backup_directory(settings), _stem(settings)
     path = settings.output or new_backup(directory, stem)
     if settings.output and os.path.exists(path) and not settings.force:
-        raise UsageError(f"{path} exists already.", "--force replaces it.")
+        raise UsageError(f"{path} exists already.", "Use --force to replace it.")
     open_care(store_place(settings)).backup(path)
     if not settings.output:
         keep_newest(directory, stem)
@@ -88,17 +90,17 @@ def _restore(settings: Settings) -> int:
     place = parse_address(store_place(settings)).place
     if not settings.yes and not somebody_types():
         raise UsageError(
-            "Nobody can be asked whether to restore it: standard input is not a terminal.",
-            "--yes does it unasked.",
+            "Cannot ask for confirmation: standard input is not a terminal.",
+            "Add --yes to restore without asking.",
         )
     question = (
-        f"Put {safe_line(path)} in the place of {safe_line(place)}? The old one is kept. [y/N] "
+        f"Replace {safe_line(place)} with {safe_line(path)}? The old one is kept. [y/N] "
     )
     if not settings.yes and not says_yes(question):
-        print("Nothing is changed.", file=sys.stderr)
+        print("Nothing was changed.", file=sys.stderr)
         return 1
     aside = open_care(store_place(settings)).restore(path)
-    print(f"Restored {safe_line(path)}. What was there before is kept as {safe_line(aside)}")
+    print(f"Restored {safe_line(path)}. The previous database is kept as {safe_line(aside)}")
     return 0
 
 

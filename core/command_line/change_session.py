@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Make the change; return the exit code."""
     store = open_saved(settings)
     try:
         if settings.prune:
@@ -45,7 +45,7 @@ def run(settings: Settings) -> int:
             session.close()
     finally:
         store.close()
-    raise AssertionError("the table of doors leads here only with one of these")
+    raise AssertionError("called only with one of these options")
 
 
 def _rename(settings: Settings, store: Store, row: SessionRow) -> str:
@@ -96,16 +96,16 @@ ROWS: dict[str, Callable[[Settings, Store, SessionRow], str]] = {
 
 def _undo(settings: Settings, session: Session) -> None:
     session.undo()
-    print(f"Taken back in session {session.short_name}; --redo brings it back.", file=sys.stderr)
+    print(f"Undone in session {session.short_name}; redo it with --redo.", file=sys.stderr)
 
 
 def _redo(settings: Settings, session: Session) -> None:
     session.redo()
-    print(f"Back again in session {session.short_name}.", file=sys.stderr)
+    print(f"Redone in session {session.short_name}.", file=sys.stderr)
 
 
 def _fork(settings: Settings, session: Session) -> None:
-    """The identity of the new session is the output, for scripts."""
+    """Fork the session. Prints the new session's identity on standard output, for scripts."""
     made = session.fork(session.exchange_end(settings.at))
     print(made.name)
     made.close()
@@ -133,7 +133,7 @@ def _branch(settings: Settings, session: Session) -> None:
     number = settings.branch or 0
     if not 1 <= number <= len(found):
         raise UsageError(f"Session {session.short_name} has no branch {number}.",
-                         f"--branches lists the {len(found)} there are.")
+                         f"List its {len(found)} branches with --branches.")
     session.show(found[number - 1].end)
     print(f"Session {session.short_name} continues with branch {number} of {len(found)}.",
           file=sys.stderr)
@@ -144,20 +144,20 @@ CONVERSATIONS: dict[str, Callable[[Settings, Session], None]] = {
 
 
 def _prune(settings: Settings, store: Store) -> int:
-    """Put what was not used since then into the trash, or delete it with --forever."""
+    """Move unused sessions to the trash, or delete them with --forever."""
     before = read_since(settings.prune or "", time.time())
     rows = store.unused_sessions(before)
     if not rows:
         print("No session is that old.", file=sys.stderr)
         return 0
-    where = "delete them permanently" if settings.forever else "put them into the trash"
+    where = "delete them permanently" if settings.forever else "move them to the trash"
     if not settings.yes and not somebody_types():
-        raise UsageError(f"{len(rows)} sessions were not used since then; nobody can be asked "
+        raise UsageError(f"{len(rows)} sessions were not used since then. Cannot ask "
                          f"whether to {where}.",
-                         "--yes does it unasked. Pinned sessions stay.")
+                         "Add --yes to do it without asking. Pinned sessions stay.")
     if not settings.yes and not says_yes(f"{len(rows)} sessions were not used since then: {where}? "
                                          "[y/N] "):
-        print("Nothing is changed.", file=sys.stderr)
+        print("Nothing was changed.", file=sys.stderr)
         return 1
     for row in rows:
         if settings.forever:

@@ -20,7 +20,7 @@ from core.window.tokens import LearnedFile, TokenEstimator
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code: 1 when something could not be counted."""
+    """Print the counts; return the exit code, 1 if something could not be counted."""
     names = [*settings.count, *_more_names(settings)]
     stdin = piped_context(settings.replace(context=tuple(names)))
     found = asyncio.run(_count(settings, names, stdin))
@@ -34,7 +34,7 @@ def run(settings: Settings) -> int:
 
 
 def _more_names(settings: Settings) -> list[str]:
-    """After `--count`, further words name files too, as a shell writes *.py."""
+    """Return the words after `--count NAME`, which are files too, as when a shell expands *.py."""
     return [settings.prompt] if os.path.exists(settings.prompt) else settings.prompt.split()
 
 

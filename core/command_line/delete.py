@@ -1,4 +1,4 @@
-"""--delete-session: puts a session into the trash, or deletes it permanently."""
+"""--delete-session: moves a session to the trash, or deletes it permanently."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from core.setup.saved import open_saved
 
 
 def run(settings: Settings) -> int:
-    """After a question where a user can be asked, else only with --yes. Returns the exit code."""
+    """Delete after asking; without a terminal only with --yes. Return the exit code."""
     name = settings.delete_session
-    assert name is not None    # the table of doors leads here only with it
+    assert name is not None    # called only with --delete-session
     store = open_saved(settings)
     try:
         row = find_session(store, name)
@@ -27,7 +27,7 @@ def run(settings: Settings) -> int:
         told = (f"Delete session {row.short_name} ({safe_line(row.title, 60)}; "
                 f"{row.message_count} messages){how}? [y/N] ")
         if not settings.yes and not says_yes(told):
-            print("Nothing is changed.", file=sys.stderr)
+            print("Nothing was changed.", file=sys.stderr)
             return 1
         said = delete_session(store, row, forever=settings.forever)
     finally:

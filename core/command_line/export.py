@@ -1,4 +1,4 @@
-"""--export-session: writes out a session in one of the export formats."""
+"""--export-session: exports a session in one of the formats."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.setup.saved import open_saved
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Export the session; return the exit code."""
     name = settings.export_session
-    assert name is not None    # the table of doors leads here only with it
+    assert name is not None    # called only with --export-session
     store = open_saved(settings)
     try:
-        with suppress(StoreError):    # what is saved completely can be read all the same
+        with suppress(StoreError):    # export what is saved even if recovery fails
             recover(store)
         export_session(store, name, export_format(settings), settings.output,
                        raw_csv=settings.csv_raw,
@@ -32,15 +32,13 @@ def run(settings: Settings) -> int:
 
 
 def export_format(settings: Settings) -> str:
-    """What --format says, else what the ending of the file says."""
+    """Return the format from --format, or else from the file's ending."""
     if settings.output is None or "format" in settings.flags:
         return settings.format
     return format_of(settings.output, settings.format)
 
 
 def _write_safely(text: str) -> None:
-    """A terminal is shown an export as it is shown everything else;
-    a file and a pipe get it as it is.
-    """
+    """Write an export; make it safe for a terminal, and leave it unchanged for a file or pipe."""
     if text != BYTE_ORDER_MARK:
         sys.stdout.write(safe_text(text))

@@ -1,4 +1,4 @@
-"""--export-all and --export-found: writes out many sessions."""
+"""--export-all and --export-found: exports several sessions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.store.rows import Shelf
 
-SHELVES: tuple[Shelf, ...] = ("open", "archived")    # what is in the trash stays there
+SHELVES: tuple[Shelf, ...] = ("open", "archived")    # the trash is not exported
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code: 1 when there is nothing to write."""
+    """Export the sessions; return the exit code, 1 if there are none."""
     store = open_saved(settings)
     try:
         with suppress(StoreError):

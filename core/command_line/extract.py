@@ -1,4 +1,4 @@
-"""The code of an answer, for -x."""
+"""Extracts the code of an answer, for -x."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SAME = {"py": "python", "sh": "bash", "shell": "bash", "zsh": "bash", "console":
 
 
 def extracted(text: str, which: str) -> str:
-    """The code of a text: "all" blocks, the block of a number (from 1), or those of a language.
+    """Return code blocks of a text: all ("all"), one by number (from 1), or those of a language.
 
     Raises ChatError when there is none.
     """
@@ -30,7 +30,7 @@ def extracted(text: str, which: str) -> str:
 
 
 def language(info: str) -> str:
-    """The language of a block, by one of its names."""
+    """Return the canonical name of a block's language."""
     word = (info.split() or [""])[0].lower().strip("{}.")
     return SAME.get(word, word)
 

@@ -13,20 +13,20 @@ MOST_NOTES = 20
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Import the file and report the result; return the exit code."""
     path = settings.import_file
-    assert path is not None    # the table of doors leads here only with it
+    assert path is not None    # called only with --import
     store = open_saved(settings)
     try:
         report = import_file(store, path, settings.from_)
     finally:
         store.close()
-    known = f", {report.known:,} were here already" if report.known else ""
+    known = f", {report.known:,} were already imported" if report.known else ""
     print(f"{safe_line(path)} ({report.kind}): {report.added:,} sessions with {report.messages:,} "
           f"messages added{known}.",
           file=sys.stderr)
     if report.asking:
-        print(f"{report.asking:,} of them name files, tools or options; you are asked before "
+        print(f"{report.asking:,} of them have files, tools or options; you are asked before "
               "these are used.", file=sys.stderr)
     for note in report.notes[:MOST_NOTES]:
         print(safe_line(note), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One answer and no conversation: to a pipe as plain text, to a program as JSON events."""
+"""One answer without a chat: plain text to a pipe, or JSON events for programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Ask, and print the answer on standard output. Returns the exit code."""
+    """Send the question and print the answer on standard output. Return the exit code."""
     question = read_question(settings)
     if not question and not settings.retry:
         raise _nothing_to_ask(settings)
@@ -71,7 +71,8 @@ def _nothing_to_ask(settings: Settings) -> UsageError:
 
 def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
                    out: TextIO) -> int:
-    """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
+    """Write NDJSON events to `out`; the last line is a message or an error. Return the exit code.
+    """
     writer = _JsonWriter(out, chat)
 
     async def run() -> int:
@@ -89,7 +90,7 @@ def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
     except (Interrupted, Terminated) as end:
         writer.begin()
         kept = _interrupted_reply(chat)
-        nothing = to_dict(Failed(ChatError("Interrupted before an answer came.")))
+        nothing = to_dict(Failed(ChatError("Interrupted before an answer arrived.")))
         _emit(out, message_dict(kept) if kept else nothing)
         if isinstance(end, Terminated):
             raise
@@ -103,14 +104,11 @@ def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
 
 def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
                    out: TextIO, err: TextIO) -> int:
-    """The answer's own characters on `out` as they come, everything else on `err`.
+    """Write the answer to `out` as it arrives, everything else to `err`. Return the exit code.
 
-    Returns the exit code.
-
-    A pipe gets exactly what the model wrote: making it safe is for terminals. Only where
-    both are the same file, a line of the answer is ended before something else is written.
-    An answer that must have a form is written at its end, so that one that had to be
-    repaired is not written twice.
+    A pipe gets exactly what the model wrote: escaping is for terminals. If both are the same file,
+    an unfinished line of the answer is ended before anything else is written. An answer with a
+    required format is written at its end, so that a repaired one is not written twice.
     """
     together, at_end, lines = same_file(out, err), chat.form is not None, EventLines()
 
@@ -149,16 +147,16 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
         return EXIT_INTERRUPTED
     except ChatError as error:
         log.error("%s", describe(error))
-        from core.console.report import print_error     # needed only when something failed
+        from core.console.report import print_error     # needed only after a failure
         print_error(error, chat.settings)
         return error.exit_code
 
 
 def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
                      which: str) -> int:
-    """Only the code of the answer on standard output, when it is complete.
+    """Write only the code of the complete answer to standard output. Return the exit code.
 
-    Without code, the answer on standard error.
+    If there is no code, the answer goes to standard error.
     """
     from core.command_line.extract import extracted
     answer = io.StringIO()
@@ -174,7 +172,7 @@ def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: 
 
 
 def _whole_answer(chat: Chat) -> str:
-    """All that was said after the last question or order."""
+    """Return all text of the model since the user's last message."""
     messages = chat.session.messages
     asked = max((place for place, message in enumerate(messages) if message.role == "user"),
                 default=-1)
@@ -183,10 +181,10 @@ def _whole_answer(chat: Chat) -> str:
 
 
 def same_file(one: TextIO, other: TextIO) -> bool:
-    """Whether both lead to the same place, as after 2>&1."""
+    """Return whether both write to the same file, as after 2>&1."""
     try:
         return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
-    except (OSError, ValueError):   # closed, or no file at all
+    except (OSError, ValueError):   # closed, or not a real file
         return False
 
 
@@ -211,10 +209,10 @@ def _interrupted_reply(chat: Chat) -> Message | None:
 
 
 class _JsonWriter:
-    """Events as lines.
+    """Writes events as lines of JSON.
 
-    A message is held until it is known to be whole: one that broke off and was
-    finished is one message.
+    A message is held back until it is complete: one that broke off and was resumed is a single
+    message.
     """
 
     def __init__(self, out: TextIO, chat: Chat) -> None:
@@ -224,8 +222,7 @@ class _JsonWriter:
         self._before = ""
 
     def begin(self) -> None:
-        """The first line says what answers here, and where the answer is saved:
-        a session's ID, or null.
+        """Write the first line: the program, and the session ID where the answer is saved, or null.
         """
         if not self._begun:
             self._begun = True
@@ -235,12 +232,12 @@ class _JsonWriter:
 
     def add(self, event: Event) -> None:
         self.begin()
-        if isinstance(event, ToolRequested):   # told with the message that it stands in
+        if isinstance(event, ToolRequested):   # written with the message that contains it
             return
         if isinstance(event, Resuming) and self._held is not None:
             self._before += self._held.text
             self._held = None
-        # the last line is the message
+        # the last line must be the message
         if isinstance(event, (Notice, QuotesChecked)) and self._held is not None:
             _emit(self._out, to_dict(event))
             return
@@ -251,8 +248,8 @@ class _JsonWriter:
         _emit(self._out, to_dict(event))
 
     def flush(self) -> None:
-        """A reply's calls stand before the reply, so that a message is the last
-        line also when none is run.
+        """Write a reply's calls before the reply, so that a message is the last line even if no
+        call is run.
         """
         message, self._held = self._held, None
         if message is not None:

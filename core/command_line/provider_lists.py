@@ -1,4 +1,4 @@
-"""--list-providers, --list-models and --check: what is set up, and whether it responds."""
+"""--list-providers, --list-models and --check: configured providers, their models and state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.models.tables import agent_table, health_table, model_table, provider_
 
 
 def run(settings: Settings) -> int:
-    """Show what was asked for; returns the exit code."""
+    """Show the requested list; return the exit code."""
     return asyncio.run(_run(settings))
 
 
@@ -36,7 +36,7 @@ async def _list(settings: Settings, providers: Providers) -> int:
 
 
 async def _check(settings: Settings, providers: Providers) -> int:
-    """The exit code is about the provider that would be asked."""
+    """Check the providers; return the exit code for the one that would be used."""
     table, found = await health_table(providers)
     show(settings, table)
     first = build_model_list(settings)[0].provider

@@ -1,4 +1,4 @@
-"""--pull: fetches a model; the progress is on standard error."""
+"""--pull: downloads a model; progress goes to standard error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from core.model_manager import Providers, build_model_list, find_target
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Download the model; return the exit code."""
     return asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
-    assert settings.pull is not None    # the table of doors leads here only with it
+    assert settings.pull is not None    # called only with --pull
     providers = Providers(settings)
     target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
     try:

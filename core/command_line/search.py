@@ -1,4 +1,4 @@
-"""--search: the sessions in which words stand, with the places, or one array with --json."""
+"""--search: sessions that contain words, with snippets, or one array with --json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 20
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code: 1 when nothing was found."""
+    """Print the results; return the exit code, 1 if nothing was found."""
     store = open_saved(settings)
     try:
         found = search(store, settings.search or "", limit=settings.limit or MOST)
@@ -35,7 +35,7 @@ def run(settings: Settings) -> int:
 
 
 def lines_of(entry: Found, *, color: bool = False) -> list[str]:
-    """A session and its hits, safe to show."""
+    """Return the lines of a session and its hits, safe to show."""
     (when,) = local_minutes([entry.session.updated])
     lines = [f"{entry.session.name}  {when}  {safe_line(entry.session.title, 80)}"]
     for hit in entry.hits:

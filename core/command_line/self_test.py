@@ -1,4 +1,4 @@
-"""--self-test: checks the program here, with a toy model and no network."""
+"""--self-test: checks the installation with a toy model and without network."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from core.engine.self_test import run_self_test
 
 
 def run(settings: Settings) -> int:
-    """Print what passes; returns the exit code."""
+    """Print the results; return the exit code."""
     return run_self_test(sys.stdout.write, settings.environment, engine=settings.engine)

@@ -1,4 +1,5 @@
-"""--list-sessions: a table in a terminal, a line each in a pipe, or one array with --json."""
+"""--list-sessions: a table in a terminal, one line per session in a pipe, or one array with --json.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
 
 NOTHING = {"open": "There are no saved sessions yet.", "archived": "No session is archived.",
            "trash": "The trash is empty."}
-MOST = 200       # sessions of a table that is not limited otherwise; no screen shows more
+MOST = 200       # default limit of the table; no screen shows more
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Print the list; return the exit code."""
     fits_screen = not settings.json and "limit" not in settings.flags and sys.stdout.isatty()
     store = open_saved(settings)
     try:
         if settings.json:
-            import json    # 8 ms that the plain list does not need
+            import json    # takes 8 ms, which the plain list does not need
             print(json.dumps(session_objects(store, settings.limit, settings.prompt,
                                              settings.shelf), indent=1))
             return 0
@@ -34,7 +35,7 @@ def run(settings: Settings) -> int:
     finally:
         store.close()
     if not rows:
-        print("No saved session holds these words." if settings.prompt else NOTHING[settings.shelf],
+        print("No session contains these words." if settings.prompt else NOTHING[settings.shelf],
               file=sys.stderr)
     elif sys.stdout.isatty():
         _show_table(settings, rows, fits_screen=fits_screen)
@@ -44,8 +45,8 @@ def run(settings: Settings) -> int:
 
 
 def _show_table(settings: Settings, rows: Sequence[SessionRow], *, fits_screen: bool) -> None:
-    """All rows, or the newest that fit on one screen."""
-    from core.command_line.session_screen import listed_on   # a pipe does without these
+    """Show all rows, or the newest that fit on one screen."""
+    from core.command_line.session_screen import listed_on   # not needed for a pipe
     from core.console.screen import Screen
     from core.console.tables import show_table
     screen = Screen(sys.stdout, settings)

@@ -1,4 +1,4 @@
-"""The table of sessions as a terminal shows it: all of them, or the newest that fit on a screen."""
+"""Formats the table of sessions for a terminal: all, or the newest that fit on a screen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.store.rows import SessionRow, Shelf
 
-BELOW = 5        # rows of the screen for the note below the table and the shell's prompt
-LEAST = 5        # sessions that are shown on the smallest screen
+BELOW = 5        # screen rows for the note below the table and the shell's prompt
+LEAST = 5        # sessions shown on the smallest screen
 
 
 def listed_on(screen: Screen, rows: Sequence[SessionRow], shelf: Shelf, *,
               fits_screen: bool) -> Table:
-    """With `fits_screen`, as many sessions as fit on the screen."""
+    """Return the table; with `fits_screen`, of as many sessions as fit on the screen."""
     whole = listed_sessions(rows, shelf)
     if not fits_screen or screen.plain:
         return whole

@@ -1,4 +1,4 @@
-"""--completion and --widget: scripts for shells, made from the table of settings."""
+"""--completion and --widget: shell scripts generated from the table of settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from core.config.setting import Setting
 from core.config.pages import page_names
 from core.providers.hosts import hosts
 
-# what the options that take files call their value
+# value names of options that take files
 FILES = ("FILE", "PATH", "SOURCE,...", "DIRECTORY")
 PROGRAM = "stream-chat"
 
 
 def run(settings: Settings) -> int:
-    """Print the script; how it is used stands in its first lines."""
+    """Print the script, whose first lines say how to use it."""
     if settings.completion is not None:
         print({"bash": bash, "zsh": zsh, "fish": fish}[settings.completion]())
     elif settings.widget is not None:
@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
 
 
 def words_after(row: Setting) -> list[str] | None:
-    """The values that an option takes; None where they are files, [] where they are free."""
+    """Return the values of an option; None if they are files, [] if they are arbitrary."""
     if row.metavar in FILES:
         return None
     if row.name in ("provider", "set_key"):
@@ -37,7 +37,7 @@ def words_after(row: Setting) -> list[str] | None:
 
 
 def flags_of(row: Setting) -> list[str]:
-    """With the --no- form of those that have one."""
+    """Return the flags of an option, including its --no- form."""
     if row.kind is bool and row.in_file:
         return [*row.flags, *(f"--no-{flag[2:]}" for flag in row.flags if flag.startswith("--"))]
     return list(row.flags)
@@ -103,13 +103,15 @@ def _fish_lines(row: Setting) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Fit to stand between single quotes; without a bracket that a shortened text leaves open."""
+    """Return text that is safe between single quotes, without an unclosed bracket left by
+    shortening.
+    """
     opened = text.rfind("(")
     text = text[:opened].rstrip() if opened > text.rfind(")") else text
     return text.replace("'", "").replace("\\", "")
 
 
-# ---- the key that writes commands
+# ---- the key binding that writes commands
 
 WISH = ("Write one command line for {shell} on {system} that does what the user asks for. "
         "Answer with the command alone, in one block of code, without an explanation.")

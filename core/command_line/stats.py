@@ -1,4 +1,4 @@
-"""--stats: the numbers of the model calls so far, or one object with --json."""
+"""--stats: statistics of the model calls so far, or one object with --json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.stats.report import read_since, stats_table, summarise
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code."""
+    """Print the statistics; return the exit code."""
     now = time.time()
     since = read_since(settings.since or "", now)
     store = open_saved(settings)

@@ -13,7 +13,9 @@ from core.store.postgres.roles import prepare
 
 
 def run(settings: Settings) -> int:
-    """Returns the exit code. The passwords of the roles that were made are printed, a line each."""
+    """Prepare the database and print the passwords of new roles, one per line; return the exit
+    code.
+    """
     address = parse_address(store_place(settings))
     if address.kind != "postgresql":
         raise UsageError(
@@ -27,5 +29,5 @@ def run(settings: Settings) -> int:
     rights = f" Members: {', '.join(map(safe_line, named))}." if named else ""
     print(f"{safe_line(address.place)} is ready for a team.{rights}", file=sys.stderr)
     if made:
-        print("The passwords above are shown this once.", file=sys.stderr)
+        print("The passwords above are shown only once.", file=sys.stderr)
     return 0

@@ -1,6 +1,4 @@
-"""What --help TOPIC shows: a page of the documentation, a group of options, an option,
-or a command of the chat.
-"""
+"""--help TOPIC: a page of the documentation, a group of options, an option, or a chat command."""
 
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ LIST = "topics"
 
 
 def topic_text(topic: str, settings: Settings, width: int) -> str:
-    """The text about it, styled where it leads to a terminal.
+    """Return the text about a topic, styled for a terminal.
 
-    Raises UsageError for what nothing is known about.
+    Raises UsageError for an unknown topic.
     """
     word = topic.strip().lower()
     if word == LIST:
@@ -47,7 +45,7 @@ def _topic_lines(width: int) -> list[str]:
 
 
 def _about(row: Setting, width: int) -> list[str]:
-    """One option, with its other names."""
+    """Return the lines about one option, with its other names."""
     lines = option_lines(row, width)
     if row.choices:
         lines.append(f"  One of: {', '.join(row.choices)}")
@@ -59,7 +57,7 @@ def _about(row: Setting, width: int) -> list[str]:
 
 
 def _mentioning(topic: str, width: int) -> list[str]:
-    """The options and pages in which the word stands."""
+    """Return the options and pages that contain the word."""
     word = topic.lower()
     rows = [row for row in SETTINGS
             if word in f"{' '.join(row.flags)} {row.help} {' '.join(row.env)}".lower()]
@@ -81,7 +79,7 @@ def _suggestion(word: str) -> str:
 
 
 def _page(name: str, settings: Settings) -> str:
-    """A page: rendered for a terminal, as Markdown elsewhere."""
+    """Return a page, rendered for a terminal or as Markdown."""
     text = read_page(name)
     if not sys.stdout.isatty():
         return text
@@ -94,7 +92,7 @@ def _page(name: str, settings: Settings) -> str:
 
 
 class _Collected(io.StringIO):
-    """Takes what a screen writes, in the encoding of standard output."""
+    """Collects what a screen writes, with the encoding of standard output."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a property in place of the attribute

@@ -1,3 +1,1 @@
-"""Which model answers: what each can do, whether it is there, what stands in for it,
-and how much of a prompt it takes.
-"""
+"""Models: their capabilities, availability, fallbacks and context windows."""

@@ -1,5 +1,5 @@
-"""What a model can do and what it costs: asked of the server, else from a shipped table,
-and the user's word above both.
+"""Capabilities and prices of models: from the server, else from a built-in table; the configuration
+overrides both.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TABLE = Path(__file__).resolve().parent / "models.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """None where nothing is known.
+    """The known facts of a model; None where unknown.
 
-    Windows and limits are tokens, prices dollars for a million of them.
+    Windows and limits are in tokens, prices in dollars per million tokens.
     """
 
     tools: bool | None = None
@@ -46,7 +46,7 @@ class ModelFacts:
     custom_endpoint: bool = True
 
 
-# What families of models can do, where neither server nor table says it: pattern, tools, vision,
+# Capabilities of model families, used if neither server nor table has them: pattern, tools, vision,
 # thinking, temperature.
 _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
     (regex(pattern), tools, vision, thinking, temperature) for pattern, tools, vision, thinking,
@@ -80,9 +80,9 @@ _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
 
 
 async def facts_of(target: Target, providers: Providers) -> ModelFacts:
-    """Everything known of a model.
+    """Return everything known about a model.
 
-    A server that does not answer leaves what the table says; it is no error here.
+    If the server does not respond, only the table is used; that is not an error here.
     """
     shown: ModelInfo | None = None
     try:
@@ -98,8 +98,8 @@ async def facts_of(target: Target, providers: Providers) -> ModelFacts:
 
 
 async def learn(target: Target, providers: Providers) -> ModelFacts:
-    """The same, asked once in a run; what the model lacks for certain is left out of
-    its requests from here on.
+    """Return the facts, asking the server only once per run. Features that the model certainly
+    lacks are left out of its requests from now on.
     """
     if target not in providers.learned:
         facts = await facts_of(target, providers)
@@ -112,8 +112,8 @@ async def learn(target: Target, providers: Providers) -> ModelFacts:
 
 
 def known_facts(target: Target, providers: Providers, shown: ModelInfo | None = None) -> ModelFacts:
-    """The same without asking: the table, over it what the server said (`shown`),
-    over both the user's own word.
+    """Return the facts without asking the server: the table, overridden by `shown` (what the server
+    reported), overridden by the configuration.
     """
     host = providers.host(target.provider)
     row = find_host(target.provider)
@@ -167,9 +167,9 @@ def table_source() -> str:
 
 
 def find_row(target: Target) -> list[Any]:
-    """[context window, input, output and cached price], as far as known.
+    """Return [context window, input price, output price, cached price], as far as known.
 
-    Dates and -latest at the end do not count.
+    Dates and -latest at the end of the name are ignored.
     """
     known = find_host(target.provider)
     provider = known.priced_as if known is not None and known.priced_as else target.provider
@@ -183,15 +183,15 @@ def find_row(target: Target) -> list[Any]:
 
 
 def provider_of(model: str) -> str:
-    """The cloud provider whose model this is, by its name; empty when none is known."""
+    """Return the cloud provider of a model by its name; empty if unknown."""
     providers = [host.name for host in hosts() if host.maker]
     return next((provider for provider in providers if find_row(Target(provider, model))), "")
 
 
 def cost_of(usage: Usage, target: Target, providers: Providers | None = None) -> float | None:
-    """Dollars, or None where the price is not known.
+    """Return the cost in dollars, or None if the price is unknown.
 
-    The provider's own figure wins; an estimate is never a bill.
+    The provider's own figure is preferred over this estimate.
     """
     said = (usage.details or {}).get("cost")
     if isinstance(said, (int, float)) and not isinstance(said, bool):
@@ -206,14 +206,14 @@ def cost_of(usage: Usage, target: Target, providers: Providers | None = None) ->
             + (usage.output_tokens or 0) * facts.output_price) / 1_000_000
 
 
-# ---- in words
+# ---- text
 
 def yes_no(value: bool | None) -> str:
     return "?" if value is None else "yes" if value else "no"
 
 
 def short_count(tokens: int | None) -> str:
-    """8192 -> 8k, 1048576 -> 1M."""
+    """Format tokens: 8192 -> 8k, 1048576 -> 1M."""
     if tokens is None:
         return "?"
     if tokens >= 1_000_000:
@@ -223,7 +223,7 @@ def short_count(tokens: int | None) -> str:
 
 
 def summary(facts: ModelFacts) -> str:
-    """What is known, as in "context 8k, tools, no vision"."""
+    """Describe the facts, as in "context 8k, tools, no vision"."""
     parts = [f"context {short_count(facts.context_window)}"] if facts.context_window else []
     for name in ("tools", "vision", "thinking"):
         known = getattr(facts, name)
@@ -232,7 +232,9 @@ def summary(facts: ModelFacts) -> str:
 
 
 def changes(old: ModelFacts, new: ModelFacts) -> str:
-    """What is different, as in "context 8k -> 200k, vision: no -> yes"; empty when nothing is."""
+    """Describe the differences, as in "context 8k -> 200k, vision: no -> yes"; empty if there are
+    none.
+    """
     parts = []
     if old.context_window != new.context_window:
         parts.append(f"context {short_count(old.context_window)} \u2192 "

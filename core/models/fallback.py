@@ -1,4 +1,4 @@
-"""Who answers: the model that was chosen, and those that stand in for it while it rests."""
+"""The chain of models: the chosen one, and its fallbacks while it is unavailable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.providers.from_settings import retry_config_of
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.providers.hosts import DEFAULT_PROVIDER
-from core.providers.parameters import denied, left_out, told, without
+from core.providers.parameters import denied, left_out, left_out_notice, without
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
 from core.retry_handler import Item, Pieces, RetryBudget, Shaping, stream_chat_with_retry
@@ -26,23 +26,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.models.pool import Pool
 
-# Why a target cannot do what a request needs ("no tools", "its window is too small"), or "".
+# Returns why a target lacks what a request needs ("no tools", "its window is too small"), or "".
 Unfit = Callable[[Target, Request], Awaitable[str]]
-# Why a target may not be asked at all, or "".
+# Returns why a target may not be used at all, or "".
 Forbidden = Callable[[Target], str]
-# What a server is doing while it is silent ("loading qwen3:14b (9.3 GB)"), or "".
+# Returns what a silent server is doing ("loading qwen3:14b (9.3 GB)"), or "".
 Describe = Callable[[Target, Request, Sequence[Reading]], Awaitable[str]]
 
-COOL_DOWN = 60.0      # seconds that a target rests after it failed
-QUOTA_REST = 900.0    # the same when its quota is used up
-# seconds in which a model that has rested must answer a question about its models
+COOL_DOWN = 60.0      # seconds for which a failed target is not used
+QUOTA_REST = 900.0    # the same if its quota is used up
+# seconds for a target to respond when it is checked after that
 LOOK_TIMEOUT = 3.0
 
 
 @dataclass(slots=True)
 class _Record:
-    """What this run knows of a target: until when it rests, how often it broke off in a row,
-    and the look at it that runs.
+    """The state of a target in this run: until when it rests, consecutive broken replies, and its
+    running check.
     """
 
     rests_until: float = 0.0
@@ -51,11 +51,10 @@ class _Record:
 
 
 class Chain:
-    """The candidates of a chat in their order: the chosen model, then its fallbacks.
+    """The candidates of a chat in order: the chosen model, then its fallbacks.
 
-    One that failed rests, and the next one stands in. When the rest of a better one is
-    over, it is looked at beside a request, so that nobody waits for it, and answers again
-    from the next request on.
+    A failed one rests, and the next one is used. When a better one's rest is over, it is checked in
+    parallel with a request, so that nobody waits for it, and used again from the next request on.
     """
 
     def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *,
@@ -66,14 +65,14 @@ class Chain:
                  pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP),
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._pools: dict[Target, Pool] = {}
-        self._named: tuple[Target, ...] = ()     # as they were chosen, pools unopened
+        self._named: tuple[Target, ...] = ()     # as chosen, before pools are expanded
         self._providers = providers
         self.targets: tuple[Target, ...] = tuple(targets)
         self._take(targets)
         self.config = config
         self.budget = budget or RetryBudget()
         self.pauses = pauses
-        # the last ones, for whoever counts them
+        # the last used ones, for statistics
         self.failures: list[tuple[Target, ProviderError]] = []
         self._cool_down = cool_down
         self._forbidden = forbidden
@@ -81,13 +80,13 @@ class Chain:
         self._describe = describe
         self._clock = clock
         self._records: dict[Target, _Record] = {}
-        # other names that servers answered with, which were reported
+        # names of other responding models that were reported
         self._names: set[tuple[Candidate, str]] = set()
-        # what was reported about options that do not reach a model as they were set
+        # reported changes of options per model
         self._missed: set[str] = set()
-        # those that answer again after their rest, which is to be reported
+        # targets that work again, to be reported
         self._back: set[Target] = set()
-        self._speaking: Target = self.targets[0]        # who answers, as far as it was reported
+        self._speaking: Target = self.targets[0]    # the last reported responding model
 
     def _take(self, targets: Sequence[Target]) -> None:
         self._named = tuple(dict.fromkeys(targets))
@@ -100,7 +99,7 @@ class Chain:
         return open_pool(target, self._providers)
 
     def rank(self) -> None:
-        """Order the members of pools as they are to be asked now; for the beginning of a turn."""
+        """Reorder the members of pools; called at the beginning of a turn."""
         ranked = {target: pool.ranked() for target, pool in self._pools.items()}
         members = [member for target in self._named for member in ranked.get(target, [target])]
         self.targets = tuple(dict.fromkeys(members))
@@ -110,17 +109,17 @@ class Chain:
 
     @property
     def chosen(self) -> Target:
-        """The model or the pool that the user chose, whoever stands in for it."""
+        """The model or pool that the user chose, even while a fallback is used."""
         return self._named[0]
 
     @property
     def first(self) -> Target:
-        """Who is asked next."""
+        """The target that is used next."""
         return self._in_order()[0]
 
     def choose(self, target: Target, fallbacks: Sequence[Target] | None = None) -> None:
-        """Put this one first, before its own fallbacks or those that were named;
-        what is known against it is forgotten.
+        """Put this target first, before the given fallbacks or its own; its past failures are
+        forgotten.
         """
         self._take((target, *(self._named[1:] if fallbacks is None else fallbacks)))
         self._forget(target)
@@ -133,13 +132,13 @@ class Chain:
             record.look.cancel()
 
     async def close(self) -> None:
-        """End the looks that run."""
+        """Cancel running checks."""
         looks = [record.look for record in self._records.values() if record.look is not None]
         for look in looks:
             look.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
 
-    # ---- what the loop asks for
+    # ---- called by the asking loop
 
     def begin(self,
               refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
@@ -157,9 +156,10 @@ class Chain:
         return [Candidate(target.provider, target.model) for target in allowed], change
 
     async def why_not(self, candidate: Candidate, request: Request) -> str:
-        """What may not be asked is never asked.
+        """Return why a candidate must not get this request, or "".
 
-        The chosen model is asked whatever it lacks; others must be able to do it.
+        The chosen model is used whatever it lacks, unless it is forbidden; fallbacks must have
+        everything that the request needs.
         """
         target = target_of(candidate)
         no = self._forbidden(target) if self._forbidden else ""
@@ -176,8 +176,8 @@ class Chain:
 
     async def open(self, candidate: Candidate,
                    request: Request) -> AsyncGenerator[Delta | Notice, None]:
-        """The stream of one request, with the provider's own settings and without what
-        the model is known to lack.
+        """Yield the stream of one request, with the provider's settings and without features that
+        the model lacks.
         """
         target = await self._resolved(candidate)
         pool = self._pool_of(target)
@@ -192,10 +192,10 @@ class Chain:
             self._providers.prepared(target, replace(request, model=target.model)))
 
     def _not_reported(self, target: Target, request: Request) -> str:
-        """What of the options does not reach this model as it was set, where
-        that was not reported yet.
+        """Return a sentence about options that are changed for this model and were not reported
+        yet.
 
-        Flags that the chosen model has no parameter for were refused before.
+        Flags that the chosen model does not support were rejected before.
         """
         if request.options == Options() and not self._providers.entry(target.provider):
             return ""
@@ -227,16 +227,16 @@ class Chain:
         if (candidate, name) in self._names:
             return ""
         self._names.add((candidate, name))
-        return f"{candidate} was asked for, and the server answers with {name}."
+        return f"{candidate} was requested, but the server responds with {name}."
 
     def note_answer(self, candidate: Candidate) -> None:
         self._forget(target_of(candidate))
 
     def note_failure(self, candidate: Candidate, failure: Failure) -> None:
-        """A model that broke off is asked to continue once; the second time, or when it
-        did not begin, it rests.
+        """Record a failure. A model whose reply broke off gets one chance to continue; the second
+        time, or if it did not begin, it rests.
 
-        One that refused this request is not tired: it may take the next.
+        A model that rejected this request does not rest: it may accept the next one.
         """
         target, error, cause = target_of(candidate), failure.error, failure.cause
         self._note_error(target, error)
@@ -250,29 +250,29 @@ class Chain:
             record.breaks = 0
 
     def note_host_failure(self, candidate: Candidate, failure: Failure) -> str:
-        """The model does not rest: the provider itself leaves the host alone for a while."""
+        """Return a notice about a failed host. The model does not rest, since the provider avoids
+        that host.
+        """
         self._note_error(target_of(candidate), failure.error)
-        return f"{failure.error.message} Another host of {candidate.provider} is asked."
+        return f"{failure.error.message} Trying another host of {candidate.provider}."
 
     def _note_error(self, target: Target, error: ProviderError) -> None:
         self._providers.explain(target.provider, error)
         _suggest(target, error)
         self.failures = [*self.failures[-9:], (target, error)]
 
-    # ---- rest
+    # ---- resting
 
     def _in_order(self) -> list[Target]:
-        """Those that may be asked now, in order, and then those that rest:
-        better a tired model than none.
-        """
+        """Return the available targets in order, then the resting ones as a last resort."""
         return sorted(self.targets, key=lambda target: bool(self._resting(target)))
 
     def _resting(self, target: Target) -> str:
-        """Why this target is not asked now, or "". A rest ends with a look at the target."""
+        """Return why this target is not used now, or "". A rest ends with a check of the target."""
         record = self._records.get(target)
         if record is None or not record.rests_until:
             return ""
-        return (f"{target} failed a moment ago and rests for "
+        return (f"{target} failed recently and is not used for "
                 f"{max(0.0, record.rests_until - self._clock()):.0f} s.")
 
     def _look_at_the_rested(self) -> None:
@@ -282,7 +282,7 @@ class Chain:
                 record.look = asyncio.ensure_future(self._look_at(target))
 
     async def _look_at(self, target: Target) -> None:
-        """Any answer in time ends the rest, also one that does not like the question."""
+        """Check a target; any response in time ends its rest, even an error."""
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 await self._providers.open(target.provider).models()
@@ -301,23 +301,21 @@ class Chain:
 
 
 def _denied(target: Target, request: Request, providers: Providers) -> Iterator[str]:
-    """Sentences about what is left out because the configuration says that the model cannot do it.
-    """
+    """Yield sentences about what is left out because the configuration denies it to the model."""
     named = replace(request, model=str(target))
     for feature in denied(providers.entry(target.provider), target.model):
         if feature != "vision" and without(named, feature) is not named:     # reported elsewhere
-            yield told(named, feature)
+            yield left_out_notice(named, feature)
 
 
 def _not_as_set(target: Target, request: Request, providers: Providers) -> Iterator[str]:
-    """Sentences about options of this request that are left out or sent in
-    another way than they were set.
-    """
+    """Yield sentences about options of this request that are left out or changed."""
     if request.options == Options():
         return
     names = left_out(request.options, providers.host(target.provider).dialect)
     if names:
-        yield f"{target} has no such parameter, so it is left out: {', '.join(names)}."
+        yield (f"{target} does not support these parameters, so they are left out: "
+               f"{', '.join(names)}.")
     provider = providers.open(target.provider)
     for text in provider.adapted(request) if isinstance(provider, Adapts) else ():
         yield f"{target}: {text}."
@@ -328,9 +326,7 @@ def target_of(candidate: Candidate) -> Target:
 
 
 def _suggest(target: Target, error: ProviderError) -> None:
-    """The default provider was asked, since none was named,
-    for a model that is a cloud provider's.
-    """
+    """Suggest the cloud provider of a model that was requested from the default provider."""
     if target.provider == DEFAULT_PROVIDER and isinstance(error, (ModelNotFound, ConnectFailed)):
         from core.models.facts import provider_of
         provider = provider_of(target.model)
@@ -341,7 +337,7 @@ def _suggest(target: Target, error: ProviderError) -> None:
 
 def chain_of(settings: Settings, providers: Providers, target: Target,
              fallbacks: Sequence[Target]) -> Chain:
-    """The chain of a chat, as it is set."""
+    """Return the chain of a chat from the settings."""
     async def fits(candidate: Target, request: Request) -> str:
         from core.models.fitness import unfit
         return await unfit(candidate, request, providers)
@@ -359,5 +355,5 @@ def chain_of(settings: Settings, providers: Providers, target: Target,
 
 def respond_with_fallbacks(chain: Chain, request: Request, pieces: Pieces | None = None,
                            shaping: Shaping | None = None) -> AsyncGenerator[Item, None]:
-    """One reply from the first model of the chain that gives one."""
+    """Yield one reply, from the first model of the chain that answers."""
     return stream_chat_with_retry(chain, request, pieces, shaping)

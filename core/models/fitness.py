@@ -1,6 +1,4 @@
-"""Whether a model can stand in for another:
-may it be asked at all, and can it do what the request needs.
-"""
+"""Checks whether a model may be used, and whether it can handle a request."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from core.config.network import is_loopback
 from core.providers.parameters import count_images
 from core.window.tokens import TokenEstimator
 
-LOOK_SECONDS = 3.0     # what is not known by then is not held against a model
+LOOK_SECONDS = 3.0     # facts not known by then count in favour of the model
 
 
 def forbidden(target: Target, providers: Providers) -> str:
-    """Why --local-only forbids this model, or "".
+    """Return why --local-only forbids this model, or "".
 
-    Ollama's own cloud models leave the machine too.
+    Ollama's cloud models run elsewhere too.
     """
     if not providers.settings.local_only:
         return ""
@@ -36,9 +34,9 @@ def forbidden(target: Target, providers: Providers) -> str:
 
 
 async def unfit(target: Target, request: Request, providers: Providers) -> str:
-    """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation.
+    """Return what a fallback lacks for this request, or "": tools, vision or a large enough window.
 
-    Unknown is no lack.
+    Unknown capabilities count as available.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS):
@@ -46,7 +44,7 @@ async def unfit(target: Target, request: Request, providers: Providers) -> str:
     except TimeoutError:
         facts = known_facts(target, providers)
     except ChatError:
-        return ""      # asking it will say what is wrong
+        return ""      # the request itself will report what is wrong
     if request.tools and facts.tools is False:
         return "it cannot call tools"
     if facts.vision is False and count_images(request.messages):

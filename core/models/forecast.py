@@ -1,4 +1,4 @@
-"""How long a wait will take, from how long such waits took before on this server; pure."""
+"""Predicts waiting times from earlier ones on the same server, without I/O."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from core.dataclass import dataclass, replace
 from core.events import Reading
 from core.store.rows import CallRow
 
-NEWEST = 16          # samples that count: a machine's speed changes
-LEAST_TOKENS = 200   # a shorter reading says nothing about the speed
+NEWEST = 16          # most recent samples used, since a machine's speed changes
+LEAST_TOKENS = 200   # shorter prompts do not show the speed
 LEAST_SAMPLES = 3
-SURE = 1.2           # how far off a single number may be; beyond, both ends are given
-FEW = 0.8            # of the samples: more than the rest are no exceptions
-A_LOAD = 1.0         # seconds beyond the forecast from which on a call has waited for its model
-ENDS = 2.0           # standard deviations on each side: about nineteen of twenty waits end between
-HALF_LIFE = 4        # so many samples ago one counts half as much as the newest
-LEAST_SPREAD = 0.02  # no machine is steadier; all spreads are of logarithms
-USUAL_SPREAD = 0.3   # of the steps of one reading, as long as there are too few to say
-CLUMPED = 3.0        # what slows one step slows the next as well: the mean varies so much more
+SURE = 1.2           # greatest relative error for showing a single number; else a range
+FEW = 0.8            # share of samples: outliers are fewer than the rest
+A_LOAD = 1.0         # a call this many seconds over the forecast has waited for its model
+ENDS = 2.0           # standard deviations on each side: about 95 % of waits
+HALF_LIFE = 4        # half-life of a sample's weight, in samples
+LEAST_SPREAD = 0.02  # smallest spread assumed; all spreads are of logarithms
+USUAL_SPREAD = 0.3   # spread of the steps of one reading while there are too few to tell
+CLUMPED = 3.0        # steps are correlated, so their mean varies this much more
 
 
 class Sample(NamedTuple):
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Seconds: the likeliest, and those between which nearly all such waits end."""
+    """A predicted wait in seconds: the most likely value, and the range of nearly all waits."""
 
     likely: float
     low: float
@@ -40,11 +40,11 @@ class Span(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        """Whether one number says it."""
+        """Whether the range is narrow enough to show one number."""
         return self.high <= self.likely * SURE and self.low * SURE >= self.likely
 
     def words(self) -> str:
-        """As in "about 40 s" or "20 to 60 s"."""
+        """Format it, as in "about 40 s" or "20 to 60 s"."""
         if self.sure:
             return f"about {in_words(self.likely)}"
         low, high = in_words(self.low), in_words(self.high)
@@ -55,16 +55,15 @@ class Span(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How the machine works now beside its fitted speed:
-    the logarithm of the factor, its variance.
+    """The machine's current pace relative to its fitted speed: the logarithm of the factor, and its
+    variance.
     """
 
     mean: float
     variance: float
 
     def with_now(self, now: Pace) -> Pace:
-        """Both together; the surer one counts more,
-        and the past little where the present differs.
+        """Combine two paces, weighted by certainty; the past counts little if the present differs.
         """
         differs = (self.mean - now.mean) ** 2 - now.variance
         mine, its = 1 / max(self.variance, differs), 1 / now.variance
@@ -73,7 +72,7 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds for each token, and for each token times those before it: attention looks back."""
+    """Seconds per token, and per pair of a token and an earlier one (attention)."""
 
     token: float
     square: float
@@ -92,9 +91,9 @@ class Speed:
 
 
 def speed_of(samples: Sequence[Sample]) -> Speed | None:
-    """The speed that these samples show; None where they are too few.
+    """Fit the speed to samples; None if there are too few.
 
-    Samples far above the others waited for something else, such as loading, and do not count.
+    Outliers waited for something else, such as loading, and are ignored.
     """
     usable = _usable(samples)[-NEWEST:]
     if not usable:
@@ -114,17 +113,17 @@ def _usable(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def _usual_pace(paces: Sequence[float]) -> Pace:
-    """The pace of a whole reading after those of earlier ones, the oldest first."""
+    """Predict the pace of a complete reading from earlier paces, oldest first."""
     number = len(paces)
     weights = [0.5 ** (age / HALF_LIFE) for age in reversed(range(number))]
     mean = sum(weight * pace for weight, pace in zip(weights, paces)) / sum(weights)
     variance = sum((pace - mean) ** 2 for pace in paces) / max(1, number - 1)
-    return Pace(mean, max(variance, LEAST_SPREAD ** 2) * (1 + 4 / number))   # few agree by chance
+    return Pace(mean, max(variance, LEAST_SPREAD ** 2) * (1 + 4 / number))
 
 
 def _pace_of_rest(speed: Speed, steps: Sequence[Sample], left: int, before: Pace | None) -> Pace:
-    """The pace of the `left` tokens after these steps,
-    of which the earlier readings say `before`.
+    """Predict the pace of the `left` remaining tokens from these steps and from `before`, the pace
+    of earlier readings.
     """
     paces = speed.paces(steps)
     spread = _spread(paces) if len(paces) >= LEAST_SAMPLES else USUAL_SPREAD
@@ -133,7 +132,7 @@ def _pace_of_rest(speed: Speed, steps: Sequence[Sample], left: int, before: Pace
     now = Pace(math.log(spent / sum(speed.seconds(each.start, each.end) for each in steps)),
                one / len(steps))
     done = steps[-1].end - steps[0].start
-    if before is None:      # how attention slows the rest is known from these steps alone
+    if before is None:      # only these steps show how attention slows the rest
         pace = Pace(now.mean, now.variance * (1 + left / done) ** 2)
     else:
         pace = before.with_now(now)
@@ -146,12 +145,12 @@ def _spread(paces: Sequence[float]) -> float:
 
 
 def _factor(logarithm: float) -> float:
-    """Bounded: a spread beyond all measure is still a number."""
+    """Return the exponential, bounded so that huge spreads stay finite."""
     return math.exp(max(-50.0, min(50.0, logarithm)))
 
 
 def fitted(samples: Sequence[Sample]) -> Speed:
-    """The least relative error, with neither part below zero."""
+    """Fit both parts for the least relative error, with neither below zero."""
     rows = [((end - start) / spent, (end * end - start * start) / spent) for start, end,
             spent in samples]
     xx, yy = sum(x * x for x, _ in rows), sum(y * y for _, y in rows)
@@ -171,8 +170,9 @@ def _at(ordered: Sequence[float], part: float) -> float:
 
 
 def left_to_read(read: Sequence[Reading], calls: Sequence[CallRow] = ()) -> Span | None:
-    """The rest of a prompt, from earlier calls and from how the part before was read: the more of
-    it has been read, the more that counts."""
+    """Predict the wait for the rest of a prompt, from earlier calls and from the part already read,
+    which counts more as it grows.
+    """
     last = read[-1]
     begun = Reading(last.cached, last.total, last.cached, 0.0)
     steps = _usable(Sample(before.done, after.done, after.seconds - before.seconds)
@@ -189,7 +189,7 @@ def left_to_read(read: Sequence[Reading], calls: Sequence[CallRow] = ()) -> Span
 
 
 def reading_samples(calls: Iterable[CallRow]) -> list[Sample]:
-    """What the calls say about reading. Without a word about the cache, only first calls count."""
+    """Return reading samples from calls. Without cache counts, only first calls are used."""
     samples, seen = [], set[str]()
     for call in calls:
         opened, tokens = call.session not in seen, call.input_tokens or 0
@@ -201,7 +201,8 @@ def reading_samples(calls: Iterable[CallRow]) -> list[Sample]:
 
 
 def reading(calls: Sequence[CallRow], start: int, end: int) -> Span | None:
-    """The wait for the first word after a prompt; `start` of its `end` tokens are in the cache."""
+    """Predict the wait for the first word after a prompt, of whose `end` tokens `start` are cached.
+    """
     speed = _speed_in(calls)
     return speed.span(start, end) if speed is not None else None
 
@@ -212,8 +213,8 @@ def _speed_in(calls: Sequence[CallRow]) -> Speed | None:
 
 
 def expected_cached(calls: Sequence[CallRow], before_question: int) -> int:
-    """Tokens that the server still has: those of the last call,
-    if the conversation continues it.
+    """Return the tokens that are probably cached: those of the last call, if the conversation
+    continues it.
     """
     last = calls[-1] if calls else None
     held = (last.input_tokens or 0) + (last.output_tokens or 0) if last is not None else 0
@@ -221,7 +222,7 @@ def expected_cached(calls: Sequence[CallRow], before_question: int) -> int:
 
 
 def loading(calls: Sequence[CallRow]) -> Span | None:
-    """The wait for a model that is not in memory: what calls took beyond reading their prompts."""
+    """Predict the wait for loading a model, from the time of calls beyond reading their prompts."""
     speed = speed_of(reading_samples(calls))
     waits = []
     for call in calls:
@@ -234,7 +235,7 @@ def loading(calls: Sequence[CallRow]) -> Span | None:
 
 
 def first_word(calls: Sequence[CallRow]) -> Span | None:
-    """The usual wait for the first word, whatever was asked."""
+    """Predict the wait for the first word of any request."""
     waits = [call.first for call in calls if call.first is not None]
     return _usual(waits[-NEWEST:], least=LEAST_SAMPLES)
 
@@ -247,7 +248,9 @@ def _usual(waits: Sequence[float], *, least: int) -> Span | None:
 
 
 def in_words(seconds: float) -> str:
-    """As in "8 s", "45 s", "1 min 40 s", "12 min": no more exact than a forecast can be."""
+    """Format seconds as in "8 s", "45 s", "1 min 40 s", "12 min", rounded to a forecast's
+    precision.
+    """
     if seconds < 20:
         return f"{max(1, round(seconds))} s"
     if seconds < 97.5:

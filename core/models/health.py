@@ -1,5 +1,4 @@
-"""Asks every provider that is set up, at the same time, whether it answers,
-and says what to do about one that does not.
+"""Checks all configured providers at the same time, and gives advice about those that do not work.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from core.providers import CanAdvise, CanCheck, ModelInfo, Provider, installed_n
 from core.providers.hosts import hosts, row_of_dialect
 from core.config.network import is_loopback
 
-TIMEOUT = 8.0     # seconds that one provider may take
+TIMEOUT = 8.0     # seconds for each provider
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one provider is.
+    """The result of checking one provider.
 
-    `said` is its own description or what went wrong; `advice` is what to do.
+    `said` is its description or the error; `advice` is what to do.
     """
 
     provider: str
@@ -38,7 +37,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A provider's models, or the error that stands in for them."""
+    """A provider's models, or the error of listing them."""
 
     provider: str
     models: tuple[ModelInfo, ...] = ()
@@ -46,8 +45,8 @@ class Listed:
 
 
 def set_up(providers: Providers) -> list[str]:
-    """The providers that this user has: those chosen, those in the configuration, those with a key,
-    and a local Ollama.
+    """Return the user's providers: chosen ones, those in the configuration, those with a key, and a
+    local Ollama.
     """
     settings = providers.settings
     names = [target.provider for target in build_model_list(settings)]
@@ -61,8 +60,8 @@ def set_up(providers: Providers) -> list[str]:
 
 
 def all_names(providers: Providers) -> list[str]:
-    """Every provider that this program knows: its own, those in the configuration,
-    those that other packages bring.
+    """Return all known providers: built-in ones, those in the configuration, and those of installed
+    packages.
     """
     own = [host.name for host in hosts()]
     return list(dict.fromkeys([*own, *map(provider_name, providers.settings.providers),
@@ -70,7 +69,7 @@ def all_names(providers: Providers) -> list[str]:
 
 
 def stored_names(environment: Mapping[str, str]) -> set[str]:
-    """The providers whose key is stored; none where the file of keys cannot be used."""
+    """Return the providers with a stored key; none if the key file cannot be used."""
     try:
         return set(read_key_file(environment))
     except ConfigError:
@@ -78,7 +77,7 @@ def stored_names(environment: Mapping[str, str]) -> set[str]:
 
 
 def missing_for(name: str, providers: Providers) -> str:
-    """What has to be there before this provider can be used; empty when nothing is. Asks nobody."""
+    """Return what is missing before this provider can be used, or "". Does not use the network."""
     try:
         if providers.lacks_address(name):
             return "an address: --base-url or base_url in the configuration"
@@ -97,7 +96,7 @@ def missing_for(name: str, providers: Providers) -> str:
 
 async def list_models(providers: Providers, names: list[str],
                       timeout: float = TIMEOUT) -> list[Listed]:
-    """The models of all these providers, asked for at the same time."""
+    """List the models of all these providers at the same time."""
     return list(await asyncio.gather(*(_list(providers, name, timeout) for name in names)))
 
 
@@ -122,10 +121,9 @@ async def check_all(providers: Providers, names: list[str], timeout: float = TIM
 
 async def check(providers: Providers, name: str, timeout: float = TIMEOUT,
                 usual: str = "") -> Health:
-    """Check one provider and add advice. Never raises: what is wrong is part of the result.
+    """Check one provider and add advice. Never raises: errors are part of the result.
 
-    `usual` is where such a server mostly is, for when it does not answer at its address;
-    "" stands for its row's.
+    `usual` is the default address to try if it does not respond at its own; "" means its row's.
     """
     started = time.monotonic()
     address, provider = "", None
@@ -169,7 +167,7 @@ async def _advice_when_down(provider: Provider, name: str, providers: Providers,
 
 async def _advice(provider: Provider, said: str, name: str, providers: Providers,
                   timeout: float) -> list[str]:
-    """What is not as it should be at a server that answers."""
+    """Return advice about a server that responds."""
     found: list[str] = []
     if not isinstance(provider, CanAdvise):
         return found
@@ -181,7 +179,7 @@ async def _advice(provider: Provider, said: str, name: str, providers: Providers
     except ChatError as problem:
         found.append(problem.message)
     except TimeoutError:
-        found.append("Its list of models did not arrive.")
+        found.append("Its list of models could not be loaded.")
     return found
 
 
@@ -192,8 +190,8 @@ async def _collect(sentences: AsyncGenerator[str, None], found: list[str]) -> No
 
 
 def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
-    """A proxy that stands between us and a machine of the own network is a
-    common reason for no answer.
+    """Return advice about a proxy between us and a machine of the own network, a common reason for
+    no response.
     """
     from urllib.parse import urlsplit
 
@@ -204,5 +202,5 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
     spared = f"{environment.get('NO_PROXY', '')},{environment.get('no_proxy', '')}".split(",")
     if not variable or is_loopback(address) or host in (entry.strip() for entry in spared):
         return ""
-    return (f"{variable} is set, so {host} is asked through that proxy. If it is on your own "
-            f"network: NO_PROXY={host}")
+    return (f"{variable} is set, so {host} is reached through that proxy. If it is on your own "
+            f"network, set NO_PROXY={host}")

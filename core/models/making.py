@@ -1,4 +1,4 @@
-"""Makes the model that a Modelfile describes."""
+"""Creates a model from a Modelfile."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from core.providers.modelfile import model_name, read_modelfile
 
 async def make_model(path: str, settings: Settings, providers: Providers,
                      progress: ShownProgress | None) -> Target:
-    """Make the model of the file at `path` on its server and name it:
-    after --model, else after the file.
+    """Create the model of the file at `path` on its server, named by --model or else after the
+    file.
     """
     made = read_modelfile(path)
     chosen = build_model_list(settings)[0]
@@ -23,8 +23,8 @@ async def make_model(path: str, settings: Settings, providers: Providers,
                     chosen.model if "model" in settings.flags else model_name(path))
     provider = providers.open(target.provider)
     if not isinstance(provider, CanCreate):
-        raise UsageError(f"{target.provider} makes no models of Modelfiles.",
-                         "Ollama does: --provider ollama.")
+        raise UsageError(f"{target.provider} cannot create models from Modelfiles.",
+                         "Ollama can: --provider ollama.")
     try:
         async with aclosing(provider.create(target.model, made.base, made.files, made.adapters,
                                             made.create)) as steps:

@@ -1,4 +1,4 @@
-"""Pools: models under one name, of which the least busy, the quickest or the cheapest is asked."""
+"""Pools: several models under one name, of which the least busy, fastest or cheapest is used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.models.facts import known_facts
 from core.providers.loads import Load, Loads
 
 UNKNOWN = float("inf")
-REST = 60.0  # seconds in which a member that failed comes last, in other programs too
+REST = 60.0  # seconds for which a failed member comes last, also in other programs
 Stream = AsyncGenerator[Delta | Notice, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`target` is what the user chose; one of `members` answers in its place."""
+    """A pool. `target` is what the user chose; one of `members` answers."""
 
     target: Target
     members: tuple[Target, ...]
@@ -29,9 +29,7 @@ class Pool:
     price: Callable[[Target], float]
 
     def ranked(self) -> list[Target]:
-        """The members, whom to ask first at the beginning;
-        of equals, who was asked least recently.
-        """
+        """Return the members, best first; of equals, the least recently used first."""
         loads = self.loads.look()
         return sorted(
             self.members, key=lambda member: self._rank(member, loads.get(str(member), Load()))
@@ -46,7 +44,7 @@ class Pool:
         return load.down, load.busy, round(load.seconds, 1), load.last
 
     async def counted(self, member: Target, stream: Stream) -> Stream:
-        """The stream of a member, counted as under way until it ends."""
+        """Yield the stream of a member, counted as running until it ends."""
         started, first = time.monotonic(), None
         self.loads.begin(str(member))
         try:
@@ -66,7 +64,7 @@ class Pool:
 
 
 def open_pool(target: Target, providers: Providers) -> Pool:
-    """The pool of this name. Raises UsageError for an unknown one, or one of unknown members."""
+    """Return the pool of this name. Raises UsageError for an unknown pool or unknown members."""
     members, prefer = pool_entry(target.model, providers.settings)
     for member in members:
         providers.host(member.provider)
@@ -74,7 +72,9 @@ def open_pool(target: Target, providers: Providers) -> Pool:
 
 
 def _price(member: Target, providers: Providers) -> float:
-    """Dollars for a million tokens read and a third written; what runs here costs nothing."""
+    """Return dollars for a million input tokens and a third of that in output; local models are
+    free.
+    """
     facts = known_facts(member, providers)
     if facts.kind == "local":
         return 0.0

@@ -1,4 +1,5 @@
-"""A default model that its provider no longer has gives way to one that it lists, and says so."""
+"""Replaces a default model that its provider no longer has with one that it lists, and reports it.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ from core.providers.purpose import chats
 
 async def stream_or_successor(target: Target, request: Request, providers: Providers,
                               notice: str = "") -> AsyncGenerator[Delta | Notice, None]:
-    """The reply of this model, or of what took the place of a default that is gone.
+    """Yield the reply of this model, or of the successor of a discontinued default.
 
-    `notice` comes first. A model that the user named is never replaced. Raises
-    what the provider raises.
+    `notice` is yielded first. A model that the user named is never replaced. Raises the provider's
+    errors.
     """
     target = providers.successors.get(target, target)
     if notice:
@@ -38,8 +39,8 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
             raise
         missing = error
     providers.successors[target] = found
-    yield Notice(f"{target.provider} no longer has {target.model}, the default here, so "
-                 f"{found.model} answers. --model names another.")
+    yield Notice(f"{target.provider} no longer has the default model {target.model}, so "
+                 f"{found.model} is used. Choose another with --model.")
     try:
         async with aclosing(_stream(found, request, providers)) as deltas:
             async for delta in deltas:
@@ -56,7 +57,7 @@ def _stream(target: Target, request: Request, providers: Providers) -> AsyncGene
 
 
 def is_default(target: Target, providers: Providers) -> bool:
-    """Whether this is the model of the provider's row, and nobody named it."""
+    """Return whether this is the default model of the provider's row, not named by the user."""
     row = find_host(target.provider)
     named = (target in build_model_list(providers.settings)
              or providers.entry(target.provider).get("model"))
@@ -65,8 +66,8 @@ def is_default(target: Target, providers: Providers) -> bool:
 
 
 async def _successor(target: Target, providers: Providers) -> Target | None:
-    """The model that its maker names, else the one with the most similar name;
-    None where the list has the default itself.
+    """Return the successor that its maker names, otherwise the model with the most similar name;
+    None if the list contains the default itself.
     """
     try:
         listed = await providers.ask(target.provider, providers.open(target.provider).models())

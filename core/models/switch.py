@@ -1,5 +1,5 @@
-"""Changing the model in the middle of a chat:
-which one is meant, and what the new one will and will not see.
+"""Switches the model during a chat: finds the one that is meant, and reports what the new one will
+not see.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from core.providers import similar_provider
 from core.providers.hosts import find_host
 from core.providers.sent import Ledger
 
-TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
-MOST_SHOWN = 8   # names in a message
+TIMEOUT = 3.0    # seconds to wait for a list of names
+MOST_SHOWN = 8   # names shown in a message
 
 
 async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]],
                       sent: Ledger) -> dict[str, list[str]]:
-    """The models of these providers, asked for once in a chat.
+    """Return the models of these providers, requested once per chat.
 
-    Adapters of their own: they may run in another event loop.
+    It uses separate adapters, since it may run in another event loop.
     """
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -40,12 +40,10 @@ async def model_names(settings: Settings, names: Sequence[str], known: dict[str,
 
 
 async def find_model(text: str, current: Target, providers: Providers) -> tuple[Target, str]:
-    """What is meant by a name or a part of one, and a remark about it.
+    """Return the model for a name or part of a name, and a remark about it.
 
-    Raises UsageError when several are meant.
-
-    A name that no list has is taken as it stands, since lists are not always complete; where
-    they are, it is refused.
+    Raises UsageError for an ambiguous name. A name that is in no list is used unchanged, since
+    lists may be incomplete; if the provider's list is complete, UsageError is raised.
     """
     settings = providers.settings
     target = find_target(text, settings, current.provider)
@@ -63,7 +61,7 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
     if not found and find_host(text) is not None:
         return Target(provider_name(text), ""), ""
     if found:
-        raise UsageError(f"{text} may be {_some(found)}.", "Say more of the name.")
+        raise UsageError(f"{text} could be {_some(found)}.", "Type more of the name.")
     if target.provider == current.provider and "/" not in text:
         elsewhere = await _elsewhere(target, providers)
         if elsewhere is not None:
@@ -72,12 +70,14 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         raise UsageError(f"{target.provider} has no model {target.model}. "
                          f"{_unlisted(target, names)}".strip(),
                          f"It has {_some(names)}." if names
-                         else f"/models pull {target} fetches one.")
+                         else f"/models pull {target} downloads it.")
     return target, _unlisted(target, names)
 
 
 def _match(wanted: str, names: Sequence[str]) -> list[str]:
-    """The exact name, else a name with another tag, else every name that holds the words."""
+    """Return the exact name, otherwise a name with another tag, otherwise all names that contain
+    the words.
+    """
     exact = [name for name in names if name in (wanted, f"{wanted}:latest")]
     if exact:
         return [wanted]
@@ -88,7 +88,7 @@ def _match(wanted: str, names: Sequence[str]) -> list[str]:
 
 
 async def _elsewhere(target: Target, providers: Providers) -> Target | None:
-    """The one model of another provider that is meant, if it is only one."""
+    """Return the matching model of another provider, if there is exactly one."""
     others = [name for name in set_up(providers) if name != target.provider]
     lists = await model_names(providers.settings, others, providers.names, providers.sent)
     found = [Target(name, model) for name, models in lists.items()
@@ -121,26 +121,26 @@ def _some(names: Sequence[str]) -> str:
 
 def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts,
              providers: Providers) -> str:
-    """How the conversation so far reaches the new model, as in "2 tool exchanges kept, 1
-    image left out: no vision".
+    """Describe how the new model sees the conversation, as in "2 tool exchanges kept, 1 image left
+    out: no vision".
 
-    Thoughts go back only to the dialect that they came from (Ollama takes all). Nothing is
-    taken out of what is stored.
+    Thinking is sent back only to the dialect it came from (Ollama accepts any). Stored messages are
+    not changed.
     """
     thoughts = sum(isinstance(part, Thinking) and bool(part.text or part.extra)
                    for message in messages
                    if not _takes_thoughts(message, target, providers) for part in message.parts)
     exchanges = sum(len(message.tool_results) for message in messages)
     images = sum(isinstance(part, Image) for message in messages for part in message.parts)
-    told = []
+    parts = []
     if thoughts:
-        told.append(f"{_count(thoughts, 'thinking block')} left out")
+        parts.append(f"{_count(thoughts, 'thinking block')} left out")
     if exchanges:
-        told.append(f"{_count(exchanges, 'tool exchange')} kept")
+        parts.append(f"{_count(exchanges, 'tool exchange')} kept")
     if images:
-        told.append(f"{_count(images, 'image')} "
-                    + ("left out: no vision" if facts.vision is False else "kept"))
-    return ", ".join(told)
+        parts.append(f"{_count(images, 'image')} "
+                     + ("left out: no vision" if facts.vision is False else "kept"))
+    return ", ".join(parts)
 
 
 def _takes_thoughts(message: Message, target: Target, providers: Providers) -> bool:

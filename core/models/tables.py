@@ -1,6 +1,4 @@
-"""Tables of providers, models and their health,
-for slash commands and for the options of the command line.
-"""
+"""Tables of providers, models and their health, for slash commands and command line options."""
 
 from __future__ import annotations
 
@@ -23,14 +21,14 @@ WITHIN = " /model NAME switches, /models pull NAME downloads."
 
 
 def provider_table(providers: Providers) -> Table:
-    """Every provider there is. Asks nobody."""
+    """Return a table of all known providers, without using the network."""
     names = all_names(providers)
     pools = _pool_records(providers)
     return Table(("provider", "dialect", "kind", "address", "default model", "window", "formats",
                   "missing"),
                  (*(_provider_row(name, providers) for name in names), *map(_pool_row, pools)),
-                 "--help providers says more; "
-                 "the configuration file can add others (--help configuration).",
+                 "Details: --help providers. The configuration file can add others "
+                 "(--help configuration).",
                  optional=("formats", "window", "dialect", "address", "default model"),
                  records=(*(_provider_record(name, providers) for name in names), *pools))
 
@@ -62,7 +60,7 @@ def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
 
 
 def _pool_records(providers: Providers) -> list[dict[str, object]]:
-    """The pools of the configuration stand among the providers."""
+    """Return rows for the pools in the configuration."""
     records: list[dict[str, object]] = []
     for name in providers.settings.pools:
         record: dict[str, object] = {"provider": f"{POOL}/{name}", "kind": POOL, "missing": None}
@@ -84,17 +82,17 @@ def _pool_row(record: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def agent_table(settings: Settings) -> Table:
-    """The agents of the configuration."""
+    """Return a table of the agents in the configuration."""
     rows = tuple((str(name), *described(entry)) for name, entry in settings.agents.items())
     return Table(("agent", "model", "system prompt", "also sets"), rows,
-                 "--as NAME starts as one, /as NAME becomes one.")
+                 "Start as one with --as NAME, or switch with /as NAME.")
 
 
 async def model_table(providers: Providers, only: str = "", current: Target | None = None) -> Table:
-    """The models of all providers that are set up, asked at the same time; those that
-    could not be asked say why.
+    """Return a table of the models of all configured providers, listed at the same time; a provider
+    that failed shows why.
 
-    `current` is the one in use.
+    `current` is the model in use.
     """
     names = [only] if only else set_up(providers)
     found = await list_models(providers, names)
@@ -119,15 +117,15 @@ async def model_table(providers: Providers, only: str = "", current: Target | No
                      if current and row[0].removesuffix(":latest")
                      == str(current).removesuffix(":latest"))
     return Table(("model", "window", "can", "size or price", "note"), tuple(rows),
-                 "Prices are estimates, in and out for a million "
-                 "tokens." + (WITHIN if current else ""),
+                 "Prices are estimates for a million tokens of input and "
+                 "output." + (WITHIN if current else ""),
                  optional=("can", "size or price"), records=tuple(records), choices=Choices(
                      tuple(groups), tuple(names), used, quiet=frozenset((3, 4)),
                      right=frozenset((1,))))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
-    """What a server holds in memory, where it says."""
+    """Return the models loaded in a server's memory, if it reports them."""
     loaded: set[Target] = set()
     for listed in found:
         if listed.error is not None or not providers.lists_running(listed.provider):
@@ -154,7 +152,7 @@ def _model_record(target: Target, info: ModelInfo, facts: ModelFacts, *,
 
 def _model_row(target: Target, info: ModelInfo, facts: ModelFacts, *,
                loaded: bool) -> tuple[str, ...]:
-    """A cell is empty where nothing is known."""
+    """Return a row; unknown cells are empty."""
     can = [name for name, able in (("tools", facts.tools), ("images", facts.vision),
                                    ("thinking", facts.thinking)) if able]
     return (str(target), short_count(facts.context_window) if facts.context_window else "",
@@ -169,7 +167,7 @@ def _unlisted_record(listed: Listed) -> dict[str, object]:
 
 
 def _unlisted_row(listed: Listed, providers: Providers) -> tuple[str, ...]:
-    """Why there are no models of this provider."""
+    """Return a row that says why no models of this provider are shown."""
     missing = missing_for(listed.provider, providers) if listed.error is not None else ""
     why = listed.error.message if listed.error is not None else "has no model yet"
     return _remark(listed, f"needs {missing}" if missing else why)
@@ -184,7 +182,7 @@ def _remark(listed: Listed, note: str) -> tuple[str, ...]:
 
 
 def _prices(facts: ModelFacts) -> str:
-    """As in "$0.25 / $2.00"; nothing where no price is known."""
+    """Format prices, as in "$0.25 / $2.00"; empty if unknown."""
     if facts.kind == "local" or facts.input_price is None or facts.output_price is None:
         return ""
     return f"{_dollars(facts.input_price)} / {_dollars(facts.output_price)}"
@@ -199,7 +197,7 @@ def _size(size: int) -> str:
 
 
 def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Table:
-    """One model, a fact a line."""
+    """Return a table of one model, one fact per row."""
     rows = [("model", str(target)),
             ("context window", f"{facts.context_window:,}" if facts.context_window else "?"),
             ("longest answer", f"{facts.output_limit:,}" if facts.output_limit else "?"),

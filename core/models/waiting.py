@@ -1,4 +1,5 @@
-"""What a server does while nothing comes, and for how long: loading, reading a prompt, or busy."""
+"""Describes what a silent server is doing (loading, reading a prompt, queueing) and for how long.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +14,16 @@ from core.models.forecast import (
 from core.store.rows import CallRow
 from core.window.tokens import TokenEstimator
 
-LONG_PROMPT = 1_000      # tokens; reading a shorter one is not worth a word
+LONG_PROMPT = 1_000      # tokens; reading a shorter prompt is not reported
 
 
 async def doing(target: Target, request: Request, providers: Providers,
                 read: Sequence[Reading] = ()) -> str:
-    """In words: "loading qwen3:14b (9.3 GB), about 12 s", "reading an 18k-token prompt: 43%, about
-    20 s left", "queued"; "" where nothing is known.
+    """Return text such as "loading qwen3:14b (9.3 GB), about 12 s", "reading an 18k-token prompt:
+    43%, about 20 s left" or "queued"; "" if unknown.
 
-    `read` is what the server says of the prompt. Without it an Ollama server is asked which models
-    it has in memory, and how long it takes is taken from earlier calls of the model.
+    `read` is the server's progress through the prompt. Without it, an Ollama server is asked which
+    models are loaded, and the time is predicted from earlier calls of the model.
     """
     calls = providers.past.of(target.provider, target.model) if providers.past else []
     if read and read[-1].done < read[-1].total:
@@ -48,7 +49,7 @@ def _progress(read: Sequence[Reading], calls: Sequence[CallRow]) -> str:
 
 
 def _prompt(target: Target, request: Request, calls: Sequence[CallRow]) -> str:
-    """What is said of a long prompt, "" of a short one."""
+    """Describe reading a long prompt; "" for a short one."""
     count = TokenEstimator().request
     tokens = count(request, target.model)
     if tokens < LONG_PROMPT:
@@ -66,7 +67,7 @@ def _said(span: Span | None, before: str = ", ") -> str:
 
 
 async def _size(target: Target, providers: Providers) -> str:
-    """In brackets, where the server's list says it. Asked once."""
+    """Return the model's size in brackets if the server lists it. Requested once."""
     known = providers.listed
     if target not in known:
         models = await providers.open(target.provider).models()
@@ -87,7 +88,7 @@ def _short(tokens: int) -> str:
 
 
 def _article(tokens: int) -> str:
-    """Say "a" or "an", as it is spoken: an 8k, an 11k, an 18k, an 80k."""
+    """Return "a" or "an" as spoken: an 8k, an 11k, an 18k, an 80k."""
     text = _short(tokens).removesuffix("k")
     return ("an" if text.startswith("8") or text in ("11", "18") or len(text) == 5
             and text[:2] in ("11", "18") else "a")

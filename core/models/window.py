@@ -1,5 +1,4 @@
-"""Notices when an Ollama server did not show the model all that was sent: it drops the
-oldest part without a word.
+"""Detects that an Ollama server silently dropped the oldest part of a prompt.
 
 Facts (Ollama 0.3 to 0.33): a conversation that is too long loses its oldest messages; a last
 message that is too long alone loses its beginning, down to half the window and two tokens (older
@@ -23,23 +22,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.window.tokens import TokenEstimator
 
-SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
-DOUBT = 0.55             # how far an estimate may be above the truth, as a part of it
-ASK_SECONDS = 2.0        # for the window, once the answer is there
-# a server that took longer than this had to load the model, perhaps with another window
+SMALLEST = 1_024         # tokens; no usable window is smaller
+DOUBT = 0.55             # greatest relative overestimate
+ASK_SECONDS = 2.0        # seconds to ask for the window after the answer
+# seconds; a slower server had to load the model, perhaps with another window
 LOADED_SECONDS = 0.5
 MOST_ANCHORS = 8
-LEARN_ABOVE = 0.8  # a count below this part of the estimate may be one of a prompt that was cut
+LEARN_ABOVE = 0.8  # a count below this fraction of the estimate may be of a cut prompt
 LEAST_OFFER, MOST_OFFER = 8_192, 262_144
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of one prompt, in tokens: a count that it cannot be below, a likely
-    one, and the server's own.
+    """Token counts of one prompt: a lower bound, a likely value, and the server's own count.
 
-    `before` is what the server counted for an earlier prompt that this one begins with (0: there is
-    none), `last` what the last message alone cannot be below.
+    `before` is the server's count of an earlier prompt that this one begins with (0: none), `last`
+    a lower bound of the last message.
     """
 
     least: float
@@ -51,33 +49,34 @@ class Seen:
 
 
 def kept_tokens(seen: Seen) -> int | None:
-    """About how many tokens the model saw when it did not see all; None where nothing says so.
+    """Return about how many tokens the model saw if the prompt was cut; None if there is no sign of
+    that.
 
-    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that a cut
-    leaves behind together with an estimate that does not speak against one.
+    It reports a cut only if the prompt cannot fit, or if the count is typical of a cut and the
+    estimate agrees.
     """
     counted, window = seen.counted, seen.window
     if counted is not None and counted > window:
-        return None  # the window that was read is not the one that was used
+        return None  # the reported window is not the one that was used
     if counted is None:
         return window if seen.least > window else None
-    # how a long last message is cut
+    # the count after a long last message was cut
     half, full = counted - (window // 2 + 2), counted >= window - 2
     if seen.least > window and (seen.last <= window or abs(half) <= 4 or full):
         return counted
-    rough = 1.02 if seen.before else 1.3     # how far above the count the estimate has to be
+    rough = 1.02 if seen.before else 1.3     # how far the estimate must be above the count
     marked = (half == 0 and seen.likely > counted * rough or abs(half) <= 4
               and seen.likely > window * 0.9)
     full = full and seen.likely > counted * 1.2
-    # fewer than its own beginning had
+    # fewer tokens than the prompt's own beginning had
     less = counted < seen.before - 16 and seen.likely > window * 0.9
     return counted if marked or full or less else None
 
 
 @dataclass(slots=True)
 class _Anchor:
-    """A prompt whose tokens the server counted:
-    what a longer one begins with need not be estimated.
+    """A prompt counted by the server, so that the same beginning of a longer prompt need not be
+    estimated.
     """
 
     target: Target
@@ -93,9 +92,9 @@ class _Anchor:
 
 
 class WindowWatch:
-    """Looks at each answer of a chat.
+    """Checks each answer of a chat for a cut prompt.
 
-    Short conversations cost nothing: they cannot fill a window.
+    Short conversations are not checked: they cannot fill a window.
     """
 
     def __init__(self, providers: Providers) -> None:
@@ -107,15 +106,15 @@ class WindowWatch:
                                                      message: total + most_tokens_of(message))
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
-        """The allocated window, if it was read."""
+        """Return the allocated window, if known."""
         return self._windows.get(self._key(target, num_ctx))
 
     def _key(self, target: Target, num_ctx: int | None) -> tuple[Target, int | None, str]:
-        """Hosts of one provider may differ."""
+        """Return the key of a window, which may differ between hosts of one provider."""
         return target, num_ctx, self._providers.asked(target.provider).endpoint.base_url
 
     async def check(self, request: Request, reply: Message) -> str:
-        """What to say under this reply to this request, or nothing."""
+        """Return a warning to show with this reply, or ""."""
         target = self._ollama_target(reply)
         if target is None:
             return ""
@@ -125,14 +124,14 @@ class WindowWatch:
             said, cut = await self._check(request, target, usage)
             return said
         finally:
-            # the count of what is left of a prompt would teach that its words are short
+            # the count of a cut prompt would distort the calibration of estimates
             if not cut:
                 self._remember(request, target, usage)
 
     def _remember(self, request: Request, target: Target, usage: Usage) -> None:
-        """The counts that are still of use: of beginnings of this prompt, the largest.
+        """Store useful counts: of the beginnings of this prompt, the largest.
 
-        One beside a cached count may lack that.
+        A count next to a cached count may not include it.
         """
         kept = [anchor for anchor in self._anchors
                 if anchor.target != target or anchor.begins(request, target)]
@@ -141,7 +140,7 @@ class WindowWatch:
         self._anchors = sorted(kept, key=lambda anchor: anchor.counted)[-MOST_ANCHORS:]
 
     async def _check(self, request: Request, target: Target, usage: Usage) -> tuple[str, bool]:
-        """What to say, and whether the prompt was cut."""
+        """Return the warning, and whether the prompt was cut."""
         asked = request.options.num_ctx
         most = most_tokens(request, self._most.of)
         if (max(most, usage.input_tokens or 0) + (usage.output_tokens or 0)
@@ -169,8 +168,8 @@ class WindowWatch:
 
     async def window(self, target: Target, num_ctx: int | None, *,
                      again: bool = False) -> int | None:
-        """The window that the server allocated for this model, as /api/ps tells it;
-        asked once, or `again`.
+        """Return the window that the server allocated for this model, from /api/ps; requested once,
+        or `again`.
         """
         key = self._key(target, num_ctx)
         if again or key not in self._windows:
@@ -191,11 +190,11 @@ class WindowWatch:
         return next((info.context_window for info in models if info.name in names), None)
 
     def estimate(self, request: Request, target: Target) -> tuple[float, int, int]:
-        """(the least that it can have, a likely number, the count of the longest prompt that it
+        """Return (a lower bound, a likely number, the count of the longest earlier prompt that it
         begins with), in tokens.
 
-        Each count of an earlier prompt gives a bound; one that was cut itself gives a low
-        one, which does no harm.
+        Each count of an earlier prompt gives a bound; a prompt that was cut itself gives a low one,
+        which is harmless.
         """
         self._learn()
         given, request = request, _plain(request)
@@ -217,8 +216,8 @@ class WindowWatch:
         return self._estimator.request(request, str(target))
 
     def _learn(self) -> None:
-        """Calibrate by counts of prompts that were hardly cut:
-        a count far below the estimate would teach too little.
+        """Calibrate estimates with counts of prompts that were probably not cut: a count far below
+        the estimate would distort them.
         """
         for anchor in self._anchors:
             request = _plain(anchor.request)
@@ -233,14 +232,14 @@ class WindowWatch:
         sizes = [self._tokens(Request("", (message,)), target)
                  for message in _plain(request).messages]
         gone = max(likely - kept, 1)
-        return (f"The model did not see all of this: its window holds {window:,} tokens, and what "
-                f"was sent has about {likely:,}. The server dropped about {gone:,} of them without "
-                f"a word: {_which(sizes, kept)}. {advice(likely)}")
+        return (f"The model did not see all of this: its window has {window:,} tokens, but what "
+                f"was sent has about {likely:,}. The server silently dropped about {gone:,} of "
+                f"them: {_which(sizes, kept)}. {advice(likely)}")
 
 
 def _plain(request: Request) -> Request:
-    """Without what may not be sent on (earlier thoughts) or is counted too differently (images):
-    a lower bound stays one.
+    """Return the request without parts that may not be sent (earlier thinking) or are counted too
+    differently (images), so that a lower bound stays valid.
     """
     if not any(isinstance(part, (Thinking, Image)) for message in request.messages
                for part in message.parts):
@@ -253,7 +252,7 @@ def _plain(request: Request) -> Request:
 
 
 def most_tokens(request: Request, messages: Callable[[Sequence[Message]], int]) -> int:
-    """More tokens than the request can have: a token is at least one byte of text.
+    """Return an upper bound of the request's tokens: a token is at least one byte of text.
 
     `messages` sums up most_tokens_of().
     """
@@ -280,7 +279,9 @@ def _was_loaded(usage: Usage) -> bool:
 
 
 def _which(sizes: Sequence[int], kept: int) -> str:
-    """The oldest messages go first; the last one stays, if need be without its beginning."""
+    """Describe the dropped messages: the oldest first; the last one is kept, if necessary without
+    its beginning.
+    """
     if not sizes or sizes[-1] > kept:
         before = len(sizes) - 1
         earlier = (f"the {before} messages before it and " if before > 1
@@ -295,20 +296,21 @@ def _which(sizes: Sequence[int], kept: int) -> str:
 
 
 def _outgrown(usage: Usage, window: int) -> str:
-    """The counts are exact, and together they are more than the window holds."""
+    """Return the warning that input and output together exceeded the window; both counts are exact.
+    """
     if (usage.input_tokens is None or usage.output_tokens is None
         or usage.input_tokens + usage.output_tokens <= window):
         return ""
     whole = usage.input_tokens + usage.output_tokens
     return (f"The answer outgrew the model's window of {window:,} tokens ({usage.input_tokens:,} "
-            f"were sent, {usage.output_tokens:,} came): its end was written without the beginning "
+            f"sent, {usage.output_tokens:,} received): its end was written without the beginning "
             f"of the conversation. {advice(whole)}")
 
 
 def advice(tokens: int) -> str:
-    """What to do about so many tokens."""
+    """Return advice for a prompt of this size."""
     wanted = LEAST_OFFER
     while wanted < tokens * 1.25 + 1024 and wanted < MOST_OFFER:
         wanted *= 2
-    return (f"/ctx {wanted // 1024}k (or --num-ctx {wanted}) widens the window, /compact "
-            "summarises what is older.")
+    return (f"/ctx {wanted // 1024}k (or --num-ctx {wanted}) enlarges the window, /compact "
+            "summarises older turns.")

@@ -1,8 +1,8 @@
-"""The seam to every provider: one request in, one stream of deltas out.
+"""The interface of all providers: one request in, one stream of deltas out.
 
-A provider is one file named after its wire dialect, with one class under `@dialect("name")`. It
-only translates: it does not print, sleep, retry, run tools or keep the conversation. It is
-loaded when it is asked for.
+A provider is one file named after its wire dialect, with one class decorated with
+`@dialect("name")`. It only translates: it does not print, sleep, retry, run tools or store the
+conversation. It is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.providers.hosts import hosts as known_hosts
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model is told of it; `parameters` is a JSON Schema object."""
+    """A tool as described to the model; `parameters` is a JSON Schema object."""
 
     name: str
     description: str
@@ -30,7 +30,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every provider may be asked for; None leaves it to the provider.
+    """Options common to all providers; None uses the provider's default.
 
     `raw` is passed on untranslated.
     """
@@ -49,128 +49,125 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of a model.
-
-    `messages` may hold system messages; `system` comes before all of them.
-    """
+    """One model call. `messages` may contain system messages; `system` precedes all of them."""
 
     model: str
     messages: tuple[Message, ...]
     system: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     options: Options = Options()
-    # fields that an adapter adds by itself and the server has refused
+    # fields added by the adapter that the server has refused
     without: frozenset[str] = frozenset()
-    # addresses that just failed, where the provider has several
+    # addresses of the provider that just failed
     avoid: frozenset[str] = frozenset()
-    kept: str = ""      # the handle of an answer to this that was begun and may still be had
+    kept: str = ""      # identifies an unfinished answer to this request that may be resumed
 
 
 class Recorder(Protocol):
-    """Keeps what is sent (core/providers/sent.py)."""
+    """Records requests (core/providers/sent.py)."""
 
     def note(self, provider: str, method: str, url: str, body: bytes | None, *,
              with_key: bool) -> None: ...
 
     async def ready(self) -> None:
-        """Wait for what has to be done before anything is sent."""
+        """Wait until requests may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how to get in.
+    """The address of a provider and how to access it.
 
-    The key is only ever sent to the origin of `base_url`.
+    The key is only sent to the origin of `base_url`.
     """
 
     base_url: str
     key: str | None = None
-    host: str = ""  # the row in hosts.py that this came from; also what errors call it
+    host: str = ""  # name of its row in hosts.py, also used in error messages
     connect_timeout: float = 10.0        # seconds
-    idle_timeout: float = 300.0          # seconds without a byte, or without content
-    # the same before the first content, where models load; None: idle_timeout
+    idle_timeout: float = 300.0          # seconds without a byte or without content
+    # seconds before the first content, for servers that load models; None: idle_timeout
     first_byte_timeout: float | None = None
     quirks: Mapping[str, Any] = field(default_factory=dict)
-    longest: int = 8 << 20  # bytes of one line, event or document; more is not a chat protocol
-    sent: Recorder | None = field(default=None, compare=False)     # is told of every request
-    # seconds for what follows the end of a reply: some servers leave the connection open
+    longest: int = 8 << 20  # largest line, event or document in bytes
+    sent: Recorder | None = field(default=None, compare=False)     # records every request
+    # seconds to wait after the end of a reply: some servers keep the connection open
     linger: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a provider says of a model; None where it says nothing.
+    """What a provider reports about a model; None where it reports nothing.
 
-    Sizes are tokens, `size` is bytes.
+    Limits are in tokens, `size` is in bytes.
     """
 
     name: str
     context_window: int | None = None
     output_limit: int | None = None
     size: int | None = None
-    # of: tools, vision, thinking, completion, embedding, ...
+    # such as tools, vision, thinking, completion, embedding
     capabilities: frozenset[str] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    # capabilities that it certainly does not have; others are unknown
+    # capabilities known to be missing; others are unknown
     lacking: frozenset[str] = frozenset()
 
 
 class Provider(Protocol):
-    """What the rest of the program knows of a provider."""
+    """The methods of every provider."""
 
     @property
     def endpoint(self) -> Endpoint: ...
 
     def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask, and yield what comes, in the order of core/events.py.
+        """Send a request, and yield deltas in the order described in core/events.py.
 
-        Raise a ProviderError when it fails.
-
-        A stream that ends without an end marker raises StreamBroken. Closing the
-        generator closes the connection.
+        Raises a ProviderError on failure; StreamBroken if the stream ends without an end marker.
+        Closing the generator closes the connection.
         """
         ...
 
     async def models(self) -> list[ModelInfo]:
-        """The models that can be asked. Raises like stream()."""
+        """List the available models. Raises like stream()."""
         ...
 
     async def close(self) -> None:
-        """Give back connections. May be called twice."""
+        """Close connections. Can be called twice."""
         ...
 
 
 @runtime_checkable
 class CanShow(Protocol):
-    """Can say what one model is able to do, more exactly than models()."""
+    """Can describe one model in more detail than models()."""
 
     async def show(self, model: str) -> ModelInfo: ...
 
 
 @runtime_checkable
 class CanPull(Protocol):
-    """Can fetch a model that it does not have."""
+    """Can download a model that it does not have."""
 
     def pull(self, model: str) -> AsyncGenerator[PullProgress, None]: ...
 
 
 @runtime_checkable
 class CanListRunning(Protocol):
-    """Can say which models its server holds in memory, each with the window it was loaded with."""
+    """Can list the models loaded in its server's memory, each with the context window it was loaded
+    with.
+    """
 
     async def running(self) -> list[ModelInfo]: ...
 
 
 @runtime_checkable
 class Loads(Protocol):
-    """Loads models itself; `loading` is the one that it loads now, or "" while it loads none."""
+    """Loads models itself; `loading` is the model being loaded, or ""."""
 
     loading: str
 
 
 @runtime_checkable
 class CanTellWindow(Protocol):
-    """Knows the window that a request would get, before it is sent."""
+    """Knows the context window that a request would get, before it is sent."""
 
     async def window(self, request: Request) -> int: ...
 
@@ -184,7 +181,7 @@ class CanDelete(Protocol):
 
 @runtime_checkable
 class CanCreate(Protocol):
-    """Can make a model out of another one, or of weights and adapters in files."""
+    """Can create a model from another one, or from files with weights and adapters."""
 
     def create(self, model: str, base: str, files: Sequence[str], adapters: Sequence[str],
                fields: Mapping[str, Any]) -> AsyncGenerator[PullProgress, None]: ...
@@ -192,7 +189,7 @@ class CanCreate(Protocol):
 
 @runtime_checkable
 class HasMembers(Protocol):
-    """Is made of several providers; `asked` is the one that was asked last."""
+    """Combines several providers; `asked` is the last used one."""
 
     asked: Provider
 
@@ -206,32 +203,28 @@ class CanCount(Protocol):
 
 @runtime_checkable
 class Adapts(Protocol):
-    """Asks for some things in another way than they were set,
-    since the model or the API takes no other.
-    """
+    """Changes some settings because the model or API does not accept them as set."""
 
     def adapted(self, request: Request) -> Sequence[str]:
-        """What is asked for instead, each as a part of a sentence;
-        nothing where all is sent as it was set.
+        """Return descriptions of changed settings, each part of a sentence; empty if all are sent
+        as set.
         """
         ...
 
 
 @runtime_checkable
 class CanEmbed(Protocol):
-    """Can turn texts into vectors whose directions say how near they are in meaning."""
+    """Can compute embeddings: vectors whose directions show how similar texts are."""
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in their order;
-        all are of one length, and of finite numbers.
-        """
+        """Return one vector per text, in order, all of the same length and with finite numbers."""
         ...
 
 
 @runtime_checkable
 class CanCheck(Protocol):
-    """Can say in one call whether it is there and lets us in;
-    returns a short description of itself.
+    """Can check in one call that it is reachable and accepts the key; returns a short description
+    of itself.
     """
 
     async def check(self) -> str: ...
@@ -239,33 +232,33 @@ class CanCheck(Protocol):
 
 @runtime_checkable
 class CanAdvise(Protocol):
-    """Knows what the user may do about its server, each as a sentence."""
+    """Can advise the user about its server, one sentence per advice."""
 
     def advice(self, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
-        """The server answered check() with `said`.
+        """Yield advice about a server that answered check() with `said`.
 
-        `model` is to be asked, with a window of so many tokens.
+        `model` is the model to use, `window` the wanted context window in tokens.
         """
         ...
 
     def advice_when_down(self, wanted: str, usual: str) -> AsyncGenerator[str, None]:
-        """Nothing answers.
+        """Yield advice about a server that does not answer.
 
-        `wanted` is the address as the user wrote it, `usual` where such a server mostly is.
+        `wanted` is the address as the user wrote it, `usual` the default address.
         """
         ...
 
 
 @runtime_checkable
 class RunsFiles(Protocol):
-    """Runs files of models that are in a directory of this computer."""
+    """Runs model files from a directory on this computer."""
 
     directory: str
 
     def engine_program(self) -> str | None:
-        """The program that runs them; None for an installed package.
+        """Return the path of the program that runs them; None for an installed package.
 
-        Raises ProviderError when there is neither.
+        Raises ProviderError if neither is available.
         """
         ...
 
@@ -276,7 +269,7 @@ ENTRY_POINTS = "stream_chat.providers"
 
 
 def dialect(name: str) -> Callable[[Dialect], Dialect]:
-    """Register a class (or any callable) that makes a Provider out of an Endpoint."""
+    """Register a class (or any callable) that makes a Provider from an Endpoint."""
     def register(factory: Dialect) -> Dialect:
         _DIALECTS[name] = factory
         return factory
@@ -284,9 +277,9 @@ def dialect(name: str) -> Callable[[Dialect], Dialect]:
 
 
 def load_dialect(name: str) -> Dialect:
-    """Find a dialect by name: one of this package's files, else an installed entry point.
+    """Find a dialect by name: a module of this package, otherwise an installed entry point.
 
-    Nothing else is imported.
+    Nothing else is imported. Raises UsageError for an unknown name.
     """
     module = name.replace("-", "_")
     if name not in _DIALECTS and module.isidentifier():
@@ -306,7 +299,7 @@ def _load_entry_point(name: str) -> None:
     for point in entry_points(group=ENTRY_POINTS, name=name):
         try:
             loaded = point.load()
-        except Exception as problem:      # another package's own fault
+        except Exception as problem:      # a bug in another package
             package = point.dist.name if point.dist is not None else point.value
             raise UsageError(f"The provider {name} of the package {package} cannot be loaded: "
                              f"{problem!r:.200}.",
@@ -316,7 +309,7 @@ def _load_entry_point(name: str) -> None:
 
 @cache
 def installed_names() -> tuple[str, ...]:
-    """The providers that other installed packages bring. Nothing of them is loaded."""
+    """Return the names of providers in other installed packages, without loading them."""
     from importlib.metadata import entry_points
     return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))
 

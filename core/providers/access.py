@@ -1,5 +1,5 @@
-"""Which key a provider is asked with: a key goes only to the origin it was given for,
-and never in the clear.
+"""Chooses the key for a provider: a key is sent only to the origin it was given for, and never
+unencrypted.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from core.providers.addresses import Addresses, own_url
 from core.providers.hosts import Host, find_host, hosts
 
 _SECRET_HEADER = regex(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
-# carrier NAT and overlay networks such as Tailscale
+# carrier-grade NAT and overlay networks such as Tailscale
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 _OWN_DOMAINS = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The key and headers to send.
-
-    `note` says why a key that exists is not sent, for the hint of a refusal.
+    """The key and headers to send. `note` says why an existing key is not sent, as a hint for
+    errors.
     """
 
     key: str | None = None
@@ -39,9 +38,8 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A key, the words for it, and the addresses it was given for.
-
-    `shared` keys come from the environment.
+    """A key, its description for messages, and the addresses it was given for. `shared` keys come
+    from the environment.
     """
 
     key: str
@@ -51,8 +49,8 @@ class _Found:
 
 
 class KeyRing:
-    """The keys of one run, from the environment, the configuration file,
-    the keyring and the file of keys.
+    """The keys of one run, from the environment, the configuration file, the keyring and the key
+    file.
     """
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
@@ -60,9 +58,9 @@ class KeyRing:
         self._addresses = addresses
 
     def access(self, name: str, host: Host, base_url: str) -> Access:
-        """What to send to this address.
+        """Return the key and headers for this address.
 
-        Raises AuthFailed where a key is needed and none may be sent.
+        Raises AuthFailed if a key is needed and none may be sent.
         """
         if not host.server:
             return Access()
@@ -80,7 +78,7 @@ class KeyRing:
 
     def _find(self, name: str, host: Host, base_url: str) -> _Found | None:
         named = [url for url in (*self._addresses.named(name), own_url(host, name)) if url]
-        # a provider without an address of its own has the one that is given
+        # a provider without its own address uses the given one
         urls = tuple(named or [base_url])
         own = clean_key(str(self._addresses.entry(name).get("api_key") or ""))
         if own:
@@ -92,9 +90,10 @@ class KeyRing:
         return self._stored(name, host, urls)
 
     def _stored(self, name: str, host: Host, urls: tuple[str, ...]) -> _Found | None:
-        """A stored key goes where it was stored for, and under its own name where the user says.
+        """Return the stored key, for the origin it was stored for and for addresses that the user
+        named for it.
 
-        Looked for only where a key is wanted or the file of keys exists.
+        The keyring is read only if a key is needed or the key file exists.
         """
         directory = config_directory(self._settings.environment)
         if host.kind != "cloud" and not os.path.exists(os.path.join(directory, "keys.json")):
@@ -111,8 +110,8 @@ class KeyRing:
         return None
 
     def _headers(self, name: str, host: Host, base_url: str) -> Access:
-        """The configured headers, which may hold a key,
-        go to the addresses of the configuration alone.
+        """Return the configured headers. They may contain a key, so they are only sent to
+        configured addresses.
         """
         headers: Mapping[str, str] = self._addresses.entry(name).get("headers") or {}
         if not any(map(_SECRET_HEADER.search, headers)):
@@ -132,16 +131,17 @@ class KeyRing:
         if not self.needed(name, host, base_url):
             return
         missing = self._addresses.entry(name).get("missing", {}).get("api_key")
-        hint = f"Set {' or '.join(host.key_variables) or 'api_key'}, or store one: --set-key {name}"
+        hint = f"Set {' or '.join(host.key_variables) or 'api_key'}, or run --set-key {name}"
         if self._addresses.entry(find_owner_of_top_key()).get("api_key") and not missing:
             hint += ("\n`api_key` at the top of a configuration file is "
                      f"{find_owner_of_top_key()}'s; {name}'s is `{name}_api_key`.")
-        raise AuthFailed(missing or f"{name} needs a key and has none.", hint)
+        raise AuthFailed(missing or f"{name} needs a key, and none is set.", hint)
 
     def needed(self, name: str, host: Host, base_url: str) -> bool:
-        """A cloud provider at its own address; what is at another (a proxy, a test) may need none.
+        """Return whether a key is needed: by cloud providers at their own addresses. A server
+        elsewhere (a proxy, a test) may need none.
 
-        `requires_key` in the configuration decides for itself.
+        `requires_key` in the configuration overrides this.
         """
         entry, row = self._addresses.entry(name), find_host(name)
         if entry.get("requires_key") is not None:
@@ -157,13 +157,13 @@ def find_owner_of_top_key() -> str:
 
 
 def _refusal(found: _Found, base_url: str) -> AuthFailed | None:
-    """Why this key is not sent to this address, or None where it may be."""
+    """Return why this key must not be sent to this address, or None."""
     origins = [origin_of(url if "://" in url else f"http://{url}") for url in found.urls if url]
     if origin_of(base_url) not in origins:
         places = " and ".join(dict.fromkeys(found.urls)) or "no address"
         return AuthFailed(f"{found.words} is for {places}, and {base_url} is another address.",
-                          "Give the address with --base-url or in the configuration file if the "
-                          "key is to go there.")
+                          "To send the key there, set the address with --base-url or in the "
+                          "configuration file.")
     if in_the_clear(base_url):
         return AuthFailed(f"{found.words} is not sent to {base_url}: without TLS anyone on the way "
                           "can read it.",
@@ -172,9 +172,9 @@ def _refusal(found: _Found, base_url: str) -> AuthFailed | None:
 
 
 def in_the_clear(url: str) -> bool:
-    """Whether what is sent there passes foreign networks unencrypted.
+    """Return whether data sent there crosses foreign networks unencrypted.
 
-    Own networks: loopback, private, plain names.
+    Loopback, private addresses and plain names count as the user's own network.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()

@@ -1,5 +1,4 @@
-"""Where each provider is in this run: its row, the configuration file over it,
-and the address that was given.
+"""Finds the address of each provider, from its row, the configuration file and the given address.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from core.errors import UsageError
 from core.providers import load_dialect
 from core.providers.hosts import Host, find_host, row_of_dialect
 
-COMPATIBLE = "openai"    # the dialect of a host that says nothing else
+COMPATIBLE = "openai"    # the default dialect
 ADDRESS_MARKS = {"@": "a user name or a password", "?": "a query", "#": "a fragment"}
 ADDRESS_VARIABLE = "STREAM_CHAT_BASE_URL"
 
 
 def provider_name(name: str) -> str:
-    """The one name of a provider that has several (claude is anthropic)."""
+    """Return the canonical name of a provider (claude -> anthropic)."""
     host = find_host(name)
     return host.name if host else name
 
@@ -28,8 +27,8 @@ def provider_name(name: str) -> str:
 class Addresses:
     """Rows and addresses by provider name.
 
-    `primary` is the provider chosen for this run, which a given address is for; `file_owner` is
-    the one that the configuration file alone chooses, which an address at its top is for.
+    `primary` is the provider chosen for this run, to which a given address applies; `file_owner` is
+    the one that the configuration file chooses, to which an address at its top applies.
     """
 
     def __init__(self, settings: Settings, primary: str, file_owner: str) -> None:
@@ -37,18 +36,18 @@ class Addresses:
         self._primary = primary
         self._file_owner = file_owner
         self._entries: dict[str, Mapping[str, Any]] = {}
-        # one provider may be written under two names
+        # the file may use a provider's alias
         for name, entry in settings.providers.items():
             self._entries[provider_name(name)] = {**self._entries.get(provider_name(name), {}),
                                                   **entry}
 
     def entry(self, name: str) -> Mapping[str, Any]:
-        """What the configuration file says about a provider."""
+        """Return a provider's entry in the configuration file."""
         return self._entries.get(name, {})
 
     def host(self, name: str) -> Host:
-        """The provider's row; one that only the configuration knows is
-        OpenAI-compatible by default.
+        """Return a provider's row; one defined only in the configuration is OpenAI-compatible by
+        default.
         """
         entry = self.entry(name)
         row = find_host(name)
@@ -60,13 +59,13 @@ class Addresses:
         return _configured(row, entry) if entry else row
 
     def given(self, name: str) -> str:
-        """The address given for this provider by a flag,
-        a variable or at the top of the file, or "".
+        """Return the address given for this provider by flag, variable or at the top of the file,
+        or "".
         """
         return next((url for url, _ in self._given(name)), "")
 
     def _given(self, name: str) -> Iterator[tuple[str, bool]]:
-        """(address, whether the user named it) in order of precedence."""
+        """Yield (address, whether the user named it) in order of precedence."""
         url, settings = str(self.settings.base_url or ""), self.settings
         in_file = str(settings.file.get("base_url") or "")
         by_flag = "base_url" in settings.flags
@@ -77,7 +76,7 @@ class Addresses:
             yield in_file, True
 
     def base_url(self, name: str, host: Host) -> str:
-        """Where the provider is. Raises UsageError for what is not an address."""
+        """Return the provider's address. Raises UsageError for an invalid or missing one."""
         given, setting = self.given(name), self._setting_of(host)
         for address in (given, host.base_url, setting):
             check_address(name, address)
@@ -95,22 +94,21 @@ class Addresses:
         return _plain(url).rstrip("/")
 
     def needs_address(self, host: Host) -> bool:
-        """Whether the user has to say where this provider is."""
+        """Return whether the user must give this provider's address."""
         needed: bool = getattr(load_dialect(host.dialect), "needs_address", False)
         return needed and not host.base_url
 
     def _setting_of(self, host: Host) -> str:
-        """The address in the variable that the provider's own programs read,
-        such as OLLAMA_HOST.
+        """Return the address in the variable of the provider's own programs, such as OLLAMA_HOST.
         """
         row = row_of_dialect(host.dialect)
         setting = host.address_setting or (row.address_setting if row else "")
         return str(getattr(self.settings, setting) or "") if setting else ""
 
     def named(self, name: str) -> list[str]:
-        """The addresses that belong to this provider, or that the user named for it himself.
+        """Return the addresses that belong to this provider or that the user named for it.
 
-        What only the environment names (a project's own settings can set it) is not among them.
+        Addresses from the environment are excluded, since a project's settings can set it.
         """
         entry, row = self.entry(name), find_host(name)
         own = (row.base_url, *row.key_origins) if row else ()
@@ -125,30 +123,28 @@ class Addresses:
 
 
 def own_url(host: Host, name: str) -> str:
-    """The address that was configured, else the row's;
-    "" where the row only has the usual default.
-    """
+    """Return the configured address, otherwise the row's; "" if the row has only a default."""
     row = find_host(name)
     return ("" if row is not None and row.address_setting and host.base_url == row.base_url
             else host.base_url)
 
 
 def check_address(name: str, url: str) -> None:
-    """Refuse secrets in an address, since it is shown and logged, and queries,
-    since paths are appended.
+    """Raise UsageError for secrets in an address, which is shown and logged, and for queries, since
+    paths are appended.
     """
     what = next((words for mark, words in ADDRESS_MARKS.items() if mark in url), "")
     if what:
         raise UsageError(
-            f"The address of {name} holds {what}; it is only scheme, host, port and path.",
-            f"A key is stored with --set-key {name}; others go under `headers:`, a version into "
+            f"The address of {name} contains {what}. Only scheme, host, port and path are allowed.",
+            f"Store a key with --set-key {name}, put other secrets under `headers:`, a version in "
             "`api_version:`.")
 
 
 def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
-    """The row with what the configuration file says.
+    """Return the row updated from the configuration file.
 
-    A server given as .../v1 speaks the dialect it has there.
+    An address ending in /v1 selects the dialect that the server has there.
     """
     url = str(entry.get("base_url") or next(iter(entry.get("base_urls", ())), "") or row.base_url)
     spoken = row.v1_dialect if row.v1_dialect and url.rstrip("/").endswith("/v1") else row.dialect
@@ -159,10 +155,10 @@ def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
 
 
 def require_address(name: str, url: str) -> None:
-    """Raise UsageError for what is not an address of a server."""
+    """Raise UsageError for an invalid server address."""
     check_address(name, url)
     if not url.startswith(("http://", "https://")):
-        raise UsageError(f"{url} is not an address.", "It starts with http:// or https://.")
+        raise UsageError(f"{url} is not an address.", "An address starts with http:// or https://.")
     _checked(url, url, "the address")
 
 
@@ -174,7 +170,7 @@ def _plain(url: str) -> str:
 
 
 def _checked(url: str, typed: str, option: str) -> str:
-    """The address, if it is one."""
+    """Return the address if it is valid. Raises UsageError otherwise."""
     from urllib.parse import urlsplit
     url = _plain(url)
     if url.startswith("unix://"):
@@ -186,4 +182,4 @@ def _checked(url: str, typed: str, option: str) -> str:
     except ValueError:
         pass
     raise UsageError(f"{typed!r} is not an address of a server.",
-                     f"Check {option}; it looks like 127.0.0.1:11434.")
+                     f"Check {option}; an address looks like 127.0.0.1:11434.")

@@ -28,7 +28,9 @@ VERSION = "2023-06-01"
 
 @dialect(NAME)
 class Anthropic(Fetching):
-    """Quirks: `max_tokens` is the default limit of an answer, `thinking` is budget or adaptive."""
+    """Anthropic's API. Quirks: `max_tokens` (default answer limit), `thinking` (budget or
+    adaptive).
+    """
 
     lacks = frozenset({"num_ctx", "keep_alive", "seed"})
 
@@ -74,7 +76,8 @@ class Anthropic(Fetching):
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
-    """Newer lists say what a model can do; every Claude answers in text and calls tools."""
+    """Read an entry of the model list. Newer lists name capabilities; every Claude can call tools.
+    """
     listed = entry.get("capabilities")
     said = {ours: object_of(object_of(listed).get(theirs)).get("supported")
             for ours, theirs in (("vision", "image_input"), ("thinking", "thinking"))}
@@ -88,9 +91,8 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 class MessageTranslation(Translation):
-    """Blocks are numbered by the server; each becomes a part.
-
-    Those that we do not know are kept to be sent back.
+    """Translates events. Each block, numbered by the server, becomes a part. Unknown blocks are
+    kept to be sent back.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -164,7 +166,7 @@ class MessageTranslation(Translation):
                     yield ToolCallDelta(index, arguments=delta["partial_json"])
 
     def _stop(self, index: int) -> Iterator[Delta]:
-        """The input at a block's start is a placeholder, unless nothing follows it."""
+        """End a block. The input at its start is a placeholder unless nothing follows it."""
         written = "".join(self._input)
         match self._block.get("type"):
             case "tool_use":
@@ -180,9 +182,9 @@ class MessageTranslation(Translation):
                 yield TextDelta("", index + 1, {NAME: {"block": block}})
 
     def _count(self, usage: Any) -> None:
-        """Later counts replace earlier ones.
+        """Update usage. Later counts replace earlier ones.
 
-        The whole prompt is the counted input and what the cache took and gave.
+        The prompt's size is the counted input plus the tokens read from and written to the cache.
         """
         counts = self._counts
         counts |= {name: value for name, value in object_of(usage).items() if value is not None}

@@ -1,4 +1,4 @@
-"""A request as the Anthropic Messages API wants it; pure."""
+"""Builds requests for the Anthropic Messages API, without I/O."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from core.providers.tool_schema import closed_form, tool_parameters
 from core.providers.written import Beginnings, Entry
 
 NAME = "anthropic"
-MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
-ANY_JSON = "Answer with one JSON object and no other text."  # the API has a mode for a schema only
-CACHE: Mapping[str, str] = {"type": "ephemeral"}    # kept for five minutes after each use
-SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
+MAX_TOKENS = 8192           # the API requires a limit; the oldest models allow at most 4096
+ANY_JSON = "Answer with one JSON object and no other text."  # the API has a mode only for schemas
+CACHE: Mapping[str, str] = {"type": "ephemeral"}    # kept five minutes after each use
+SMALLEST_BUDGET = 1024      # the API's minimum of thinking tokens
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
 _VALID_ID = regex(r"[a-zA-Z0-9_-]{1,64}")
 _SHORT_MODELS = regex(r"claude-3-(haiku|opus|sonnet)")
-# later ones think adaptively
+# later models use adaptive thinking
 _BUDGET_MODELS = regex(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")
 
 
@@ -63,18 +63,18 @@ def _entries(messages: Sequence[Message], before: Sequence[Entry], last: bool) -
 
 
 def _ids_in(entries: Sequence[Entry]) -> set[str]:
-    """The ids that calls have there."""
+    """Return the ids of the calls in these entries."""
     return {block["id"] for entry in entries if entry["role"] == "assistant"
             for block in entry["content"] if block.get("type") == "tool_use"}
 
 
 def mark_for_cache(messages: list[Entry]) -> None:
-    """Mark the last two of the user's messages, so that the server keeps what stands before
-    each for the next request.
+    """Mark the last two user messages, so that the server caches everything before them for the
+    next request.
 
-    A single question is not marked: writing the cache costs more than reading, and nothing may
-    follow. The second mark lets a long round of tools, whose blocks are more than the server looks
-    back, find what the request before it left.
+    A single question is not marked: writing the cache costs extra, and nothing may follow. The
+    second mark helps when a long round of tool calls adds more blocks than the server looks back:
+    it finds the prefix cached by the previous request.
     """
     if not any(message["role"] == "assistant" for message in messages):
         return
@@ -88,11 +88,11 @@ def mark_for_cache(messages: list[Entry]) -> None:
 
 def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *,
                     begun_without: bool) -> dict[str, Any]:
-    """Older models take a budget of tokens inside max_tokens, newer ones decide
-    themselves and take an effort.
+    """Return the fields that control thinking. Older models take a token budget within max_tokens,
+    newer ones an effort.
 
-    Of the newer ones several refuse "disabled", and from Opus 4.7 on thoughts stay hidden unless a
-    summary is asked for. A tool turn that another model began without thinking cannot go on with a
+    Several newer models reject "disabled", and from Opus 4.7 on thinking is hidden unless a summary
+    is requested. A tool turn that another model began without thinking cannot continue with a
     budget (the API answers 400).
     """
     think = request.options.think
@@ -118,9 +118,7 @@ def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *,
 
 
 def _tool_turn_without_thinking(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Look at the reply that began the tool turn in progress;
-    later ones of the same turn need no thinking.
-    """
+    """Return whether the current tool turn began without thinking; its later replies need none."""
     start = len(messages) - 1
     while start > 1 and messages[start]["content"][0]["type"] == "tool_result":
         start -= 2
@@ -130,7 +128,7 @@ def _tool_turn_without_thinking(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
-    """With thinking on the API refuses every temperature but its own."""
+    """Return sampling fields. With thinking the API accepts only its default temperature."""
     fields = {"temperature": None if thinking else options.temperature,
               "top_p": None if thinking else options.top_p,
               "stop_sequences": list(options.stop) or None}
@@ -138,14 +136,14 @@ def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
 
 
 def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
-    """What thinking changes beside it."""
+    """Describe the settings that thinking changes."""
     thinking = thinking_fields(request, quirks, request.options.max_tokens or MAX_TOKENS,
                                begun_without=False)
     said = []
     if thinking.get("thinking", {}).get("type") in ("enabled", "adaptive"):
         unused = [name for name in ("temperature", "top_p")
                   if getattr(request.options, name) is not None]
-        said += [f"while it thinks it takes no {' and no '.join(unused)}"] if unused else []
+        said += [f"while it thinks it accepts no {' and no '.join(unused)}"] if unused else []
     limit, least = request.options.max_tokens, thinking.get("max_tokens", 0)
     if limit and least > limit:
         said.append(f"thinking needs a limit of at least {least} tokens, so that is asked for "
@@ -155,9 +153,10 @@ def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
 
 def message_entries(messages: Sequence[Message],
                     used: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(role, blocks) of every message that has any.
+    """Yield (role, blocks) for every message that has blocks.
 
-    Ids of calls are made valid and unique, alike in call and result; `used` are those of others.
+    Call ids are made valid and unique, with the same id in call and result; `used` are ids that are
+    taken already.
     """
     called: dict[str, list[str]] = {}
     for message in messages:
@@ -184,8 +183,8 @@ def _unique_id(original: str, used: set[str]) -> str:
 
 
 def merged(entries: Iterator[tuple[str, list[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
-    """Neighbours of one role become one message, as the API wants;
-    tool results come first in theirs.
+    """Merge consecutive messages of one role, as the API requires; tool results come first in
+    theirs.
     """
     held: dict[str, Any] | None = None
     for role, blocks in entries:
@@ -207,7 +206,7 @@ def _block(part: Part, ids: dict[str, list[str]]) -> dict[str, Any] | None:
             arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
             return {"type": "tool_use", "id": ids[id].pop(0), "name": name, "input": arguments,
                     **_own(part)}
-        # its call is no longer there
+        # its call is not sent any more
         case ToolResult(id=id, name=name, content=content) if not ids.get(id):
             return {"type": "text", "text": f"Result of {name}: {content}"}
         case ToolResult(id=id, content=content, is_error=is_error):
@@ -226,8 +225,8 @@ def _own(part: Text | Thinking | ToolCall) -> dict[str, Any]:
 
 
 def _words_block(part: Text | Thinking) -> dict[str, Any] | None:
-    """Our own blocks as they came; text that is blank would be refused,
-    thinking without a signature too.
+    """Return a part as a block, unchanged if it came from this API. The API rejects blank text and
+    unsigned thinking, so these give None.
     """
     own = _own(part)
     if "block" in own:

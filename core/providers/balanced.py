@@ -1,10 +1,9 @@
-"""One provider at several addresses: the least busy and quickest one is asked, a dead one is
-left alone until it is back.
+"""Balances one provider over several addresses: it uses the least busy and fastest host and avoids
+failed ones.
 
-A request goes to one host; whether another one is asked after it is for the policy to say
-(core/retry/policy.py). Each address has a circuit breaker. It opens when the host cannot be reached
-or says that it is overloaded, and the host is looked at again (half open) beside a request, never
-by one, so that nobody waits for it.
+A request goes to one host; the policy decides whether another is tried (core/retry/policy.py). Each
+address has a circuit breaker. It opens when the host is unreachable or overloaded. The host is then
+checked again (half open) in parallel with a request, never by one, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from core.events import Delta, is_content
 from core.providers import Endpoint, ModelInfo, Provider, Request
 from core.providers.loads import Load, Loads
 
-CONNECT_TIMEOUT = 2.0     # seconds; with others to ask there is no reason to wait longer for one
-PROBE_AFTER = 10.0        # seconds between a failure and the next look at the host
+CONNECT_TIMEOUT = 2.0     # seconds to connect: short, since there are other hosts
+PROBE_AFTER = 10.0        # seconds between a failure and the next check of the host
 PROBE_TIMEOUT = 1.2
-LOOK_AFTER = 0.75  # seconds of silence after which a host is asked whether it is there at all
-FORGET = 60.0             # seconds after which half of what was measured is forgotten
+LOOK_AFTER = 0.75  # seconds of silence after which a host is checked
+FORGET = 60.0             # half-life of measurements in seconds
 POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted", "advice",
           "advice_when_down")
 
 
 @dataclass(slots=True, eq=False)
 class _Host:
-    """An address and what is known of it: answers under way, seconds to the first content, since
-    when it is dead, and the models that it did not have.
+    """An address and its state: running answers, seconds to the first content, since when it is
+    down, and models it lacks.
     """
 
     provider: Provider
@@ -50,7 +49,8 @@ class _Host:
         return self.provider.endpoint.base_url
 
     def speed(self, now: float) -> float:
-        """The measured seconds, fading: one that was slow some time ago gets another chance."""
+        """Return the measured seconds, decayed over time so that a slow host gets another chance.
+        """
         return self.latency * float(0.5 ** ((now - self.measured) / FORGET))
 
     def note(self, seconds: float, now: float) -> None:
@@ -59,17 +59,17 @@ class _Host:
 
 
 class Balanced:
-    """A Provider made of several that speak the same dialect.
+    """A Provider that combines several providers of the same dialect.
 
-    The optional powers are those of the first.
+    It has the optional capabilities of the first.
     """
 
     def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic,
                  loads: Loads | None = None) -> None:
-        self._loads = loads or Loads()      # what other programs have under way counts too
+        self._loads = loads or Loads()      # requests of other programs count too
         self._hosts = [_Host(provider) for provider in providers]
         self._clock = clock
-        # the one that was asked last, for who counts its answers
+        # the last used provider
         self.asked: Provider = providers[0]
         for power in POWERS:
             if hasattr(providers[0], power):
@@ -77,11 +77,11 @@ class Balanced:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the next request would go."""
+        """The endpoint that the next request would use."""
         return self._in_order()[0].provider.endpoint
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask the best host that the request does not avoid.
+        """Send the request to the best host that it does not avoid.
 
         Its error says how many hosts are left.
         """
@@ -111,10 +111,10 @@ class Balanced:
             self._loads.end(host.url, first)
 
     async def _watched(self, host: _Host, request: Request) -> AsyncGenerator[Delta, None]:
-        """The host's stream.
+        """Yield the host's stream.
 
-        While it is silent it is asked for its models too: one that loads a model answers that, one
-        that hangs does not, and is given up.
+        While it is silent, its model list is requested too: a host that is loading a model responds
+        to that; a hanging one does not and is given up.
         """
         async with aclosing(host.provider.stream(request)) as deltas:
             step = asyncio.ensure_future(anext(deltas, None))
@@ -122,8 +122,8 @@ class Balanced:
                 done, _ = await asyncio.wait({step},
                                              timeout=LOOK_AFTER if len(self._hosts) > 1 else None)
                 if not done and not await _answers(host.provider, step):
-                    raise ConnectFailed(f"{host.provider.endpoint.base_url} takes connections and "
-                                        "does not answer.")
+                    raise ConnectFailed(f"{host.provider.endpoint.base_url} accepts connections "
+                                        "but does not respond.")
                 first = await step
             finally:
                 if not step.done():
@@ -136,7 +136,7 @@ class Balanced:
                 yield delta
 
     async def models(self) -> list[ModelInfo]:
-        """The models of the best host that answers."""
+        """List the models of the best host that responds."""
         found: list[ModelInfo] = await self._first_that_can("models")
         return found
 
@@ -150,8 +150,8 @@ class Balanced:
             await host.provider.close()
 
     def _in_order(self, model: str = "") -> list[_Host]:
-        """The living: least busy, quickest, least recently asked first;
-        then those without the model; then the longest dead.
+        """Return the hosts in order: working ones (least busy, fastest, least recently used first),
+        then those without the model, then failed ones (longest ago first).
         """
         now, loads = self._clock(), self._loads.look()
 
@@ -177,11 +177,9 @@ class Balanced:
         self._loads.note_down(host.url, 0)
 
     def _look_at_dead_ones(self) -> None:
-        """Start a look at each host whose time has come;
-        the requests of the meantime go elsewhere.
-        """
+        """Start a check of each failed host that is due; requests meanwhile use other hosts."""
         if all(host.open_until is not None for host in self._hosts):
-            return   # all are asked in turn anyway
+            return   # all are tried in turn anyway
         for host in self._hosts:
             due = host.open_until is not None and self._clock() >= host.open_until
             if due and (host.probe is None or host.probe.done()):
@@ -202,8 +200,8 @@ class Balanced:
         return use
 
     async def _noted(self, host: _Host, answer: Awaitable[Any]) -> Any:
-        """The answer; a host that fails is left alone,
-        and its error says how many others are alive.
+        """Await an answer and record its outcome. The error of a failed host says how many others
+        work.
         """
         try:
             return await answer
@@ -228,9 +226,7 @@ class Balanced:
 
 
 async def _is_alive(provider: Provider) -> bool:
-    """Whether the host answers anything at all in time;
-    that it does not like the question is an answer.
-    """
+    """Return whether the host responds in time; an error response counts."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await provider.models()
@@ -242,7 +238,7 @@ async def _is_alive(provider: Provider) -> bool:
 
 
 async def _answers(provider: Provider, step: asyncio.Future[Any]) -> bool:
-    """The same, or that the answer itself begins meanwhile."""
+    """Return whether the host responds in time, or the awaited answer begins meanwhile."""
     look = asyncio.ensure_future(_is_alive(provider))
     try:
         await asyncio.wait({step, look}, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +250,7 @@ async def _answers(provider: Provider, step: asyncio.Future[Any]) -> bool:
 
 
 def _is_the_hosts(error: ProviderError) -> bool:
-    """Another host may do better: this one is away, overloaded, limited,
-    or does not have the model.
+    """Return whether another host may succeed: this one is unreachable, overloaded, limited or
+    lacks the model.
     """
     return error.retryable or isinstance(error, (ConnectFailed, ModelNotFound))

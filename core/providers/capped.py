@@ -1,4 +1,4 @@
-"""A provider that is asked only for what the limit on cost still allows, and never for more."""
+"""Wraps a provider so that its requests never exceed the limit on cost."""
 
 from __future__ import annotations
 
@@ -14,23 +14,21 @@ from core.providers.wrapped import Wrapped
 
 
 class Reservation(Protocol):
-    """Money set aside for one request. `tokens` is how long the answer may be."""
+    """Money reserved for one request. `tokens` is the longest allowed answer."""
 
     tokens: int
 
     def settle(self, usage: Usage | None) -> None:
-        """Give back what was not used.
-
-        Without the provider's own count all of it counts as spent.
+        """Release the unused part. Without the provider's token count, all of it counts as spent.
         """
         ...
 
 
 class Purse(Protocol):
-    """Who decides whether a request may be made (core/stats/spending.py)."""
+    """Decides whether a request is within the limit (core/stats/spending.py)."""
 
     async def reserve(self, provider: str, request: Request) -> Reservation | None:
-        """Set money aside for the worst case; None for a request that costs nothing.
+        """Reserve money for the worst case; return None for a free request.
 
         Raises CostLimit.
         """
@@ -41,7 +39,7 @@ class Purse(Protocol):
 
 
 class Capped(Wrapped):
-    """Sets money aside before each request, and settles when the provider says what was used."""
+    """Reserves money before each request, and settles when the provider reports usage."""
 
     def __init__(self, provider: Provider, name: str, purse: Purse) -> None:
         super().__init__(provider)
@@ -69,7 +67,7 @@ class Capped(Wrapped):
                     yield delta
         finally:
             if held is not None:
-                held.settle(usage if complete else None)  # a count from the middle says too little
+                held.settle(usage if complete else None)  # an intermediate count is too low
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         held = await self._purse.reserve_embedding(self._name, model, texts)

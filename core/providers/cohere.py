@@ -22,7 +22,7 @@ from core.providers.translation import Translation, read_reply
 from core.providers.written import Beginnings
 
 NAME = "cohere"
-PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
+PLAN = {NAME: {"tool_plan": True}}   # marks thinking that is sent back as tool_plan
 # tokens of thinking
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 31000}
 FEATURES: Mapping[str, str] = {
@@ -64,7 +64,7 @@ class Cohere(Fetching):
         return model_info(await self._get(path, needs="name"))
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """Questions and texts alike are asked for as texts: the seam does not tell them apart."""
+        """Embed all texts as documents, since CanEmbed does not distinguish queries."""
         body = {"model": model, "texts": list(texts), "input_type": "search_document",
                 "embedding_types": ["float"],
                 "truncate": "END"}
@@ -78,7 +78,7 @@ class Cohere(Fetching):
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
-    """Older answers list neither features nor vision: then nothing is known of them."""
+    """Read an entry of the model list. Older lists name no features, so these stay unknown."""
     features, sees = entry.get("features"), entry.get("supports_vision")
     able = ({FEATURES[name] for name in words_of(features) if name in FEATURES}
             | ({"vision"} if sees is True else set()))
@@ -121,7 +121,7 @@ def _thinking(think: bool | str | None) -> dict[str, Any] | None:
 
 
 def _response_format(wanted: Any) -> dict[str, Any] | None:
-    """Take "json", a JSON Schema, or OpenAI's wrapping of one."""
+    """Convert "json", a JSON Schema or OpenAI's wrapper of one."""
     if not wanted or wanted == "text" or wanted == {"type": "text"}:
         return None
     if not isinstance(wanted, dict) or wanted.get("type") == "json_object":
@@ -144,7 +144,7 @@ def message_entries(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _entry(message: Message) -> Iterator[dict[str, Any]]:
-    """Words alone are a string; with pictures, a list."""
+    """Yield a message's entry. Text alone is a string; with images it is a list."""
     images = [part for part in message.parts if isinstance(part, Image)]
     text = [{"type": "text", "text": part.text}
             for part in message.parts if isinstance(part, Text) and part.text]
@@ -159,7 +159,7 @@ def _image(part: Image) -> dict[str, Any]:
 
 
 def _tool_entry(result: ToolResult) -> dict[str, Any]:
-    """There is no mark for a failed call, so its text has to say it."""
+    """Return a tool result. The API has no error flag, so the text says that a call failed."""
     content = f"Error: {result.content}" if result.is_error else result.content
     return {"role": "tool", "tool_call_id": result.id, "content": content}
 
@@ -183,8 +183,8 @@ def _call(call: ToolCall) -> dict[str, Any]:
 # ---- theirs -> ours
 
 class ChatTranslation(Translation):
-    """The plan for using tools is shown as thinking:
-    it is no part of the answer, and it goes back under its own name.
+    """Translates events. The tool plan becomes thinking: it is not part of the answer, and it is
+    sent back as tool_plan.
     """
 
     _planned = False
@@ -234,8 +234,8 @@ class ChatTranslation(Translation):
         self.done = True
 
     def _count(self, usage: Mapping[str, Any]) -> None:
-        """`tokens` are those of the model, `billed_units` leave out what Cohere
-        itself puts around the prompt.
+        """Update usage. `tokens` counts the model's tokens; `billed_units` leaves out what Cohere
+        adds to the prompt.
         """
         billed = object_of(usage.get("billed_units"))
         tokens = object_of(usage.get("tokens")) or billed

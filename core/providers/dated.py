@@ -1,8 +1,8 @@
-"""Facts that age: default models and API versions, when each was checked, until when it is known to
-hold, and where that is said.
+"""Facts that expire: default models and API versions, with the date of the last check, the
+announced end and the source.
 
-`make facts` prints what is past or near its end and fails on a default that is past it. No test
-depends on today's date.
+`make facts` prints facts at or near their end and fails on an expired default. No test depends on
+today's date.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Literal
 
 from core.dataclass import dataclass
 
-NEAR = timedelta(days=45)       # an end within this time is reported
-STALE = timedelta(days=120)     # a fact that was checked longer ago is reported
+NEAR = timedelta(days=45)       # an end within this period is reported
+STALE = timedelta(days=120)     # a fact checked longer ago is reported
 
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """One fact.
+    """One fact. `ends` is the announced last day or None; `successor` is the replacement that its
+    maker names.
 
-    `ends` is the announced last day, None where none is announced; `successor`
-    is what its maker names.
-
-    `doubt` says what is not confirmed on the maker's own page; "" for nothing.
+    `doubt` says what is not confirmed by the maker's own page; "" if nothing.
     """
 
     provider: str
@@ -37,7 +35,7 @@ class Dated:
     doubt: str = ""
 
 
-_UNSEEN = "its maker's current page was not to be had when this was checked"
+_UNSEEN = "its maker's current page was not available when this was checked"
 _OPENAI = "https://developers.openai.com/api/docs/deprecations"
 _GEMINI = "https://ai.google.dev/gemini-api/docs/deprecations"
 _GROQ = "https://console.groq.com/docs/deprecations"
@@ -63,7 +61,7 @@ FACTS: tuple[Dated, ...] = (
     Dated("deepseek", "model", "deepseek-flash", _SEEN, _DEEPSEEK),
     Dated("huggingface", "model", "openai/gpt-oss-20b", _SEEN,
           "https://huggingface.co/docs/inference-providers/index",
-          doubt="the model's page is there; which hosts the router asks for it was not to be seen"),
+          doubt="the model's page exists; it does not show which hosts the router uses"),
     Dated("openrouter", "model", "openrouter/auto", _SEEN,
           "https://openrouter.ai/docs/guides/routing/routers/auto-router"),
     Dated("xai", "model", "grok-4.3", _SEEN, _XAI),
@@ -97,22 +95,22 @@ def fact_of(provider: str, kind: str, name: str) -> Dated | None:
 
 
 def successor_named(provider: str, model: str) -> str:
-    """The model that takes this one's place, as its maker says; "" where nothing is known."""
+    """Return the replacement that a model's maker names, or ""."""
     fact = fact_of(provider, "model", model)
     return fact.successor if fact else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said about a fact on some day. `fatal` is a default that is past its end."""
+    """A message about a fact. `fatal` means an expired default."""
 
     text: str
     fatal: bool = False
 
 
 def findings(used: Iterable[tuple[str, str, str]], today: date) -> Iterator[Finding]:
-    """What is past or near its end, or was not checked for long, among the
-    (provider, kind, name) in use.
+    """Yield findings about the (provider, kind, name) in use: expired, near the end, or not checked
+    for long.
     """
     for provider, kind, name in used:
         fact, where = fact_of(provider, kind, name), f"{provider}: the default {kind} {name}"

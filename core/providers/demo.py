@@ -1,8 +1,8 @@
-"""The built-in scripted provider: no model and no network, so that everything can be
-tried, shown and tested.
+"""The built-in scripted provider, without model and network, for trying out and testing the
+program.
 
-It answers by the words that the last user message begins with; the same message
-always gets the same answer:
+The first words of the last user message select the answer; the same message always gets the same
+answer:
 
     echo TEXT               TEXT                           table, code, list,
                             markdown    that kind of Markdown
@@ -14,9 +14,9 @@ always gets the same answer:
                             that is worth asking again
     length                  ends as if the limit was reached
 
-A question that fits an offered tool (the time, a calculation, a search, a file, the
-weather) calls it, and the answer quotes the result. `endpoint.quirks["delay"]` is the pause
-between words in seconds.
+A question that matches an offered tool (the time, a calculation, a search, a file, the weather)
+calls it, and the answer quotes the result. `endpoint.quirks["delay"]` is the pause between words in
+seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import CONTINUATION, Finish, Message, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, ToolSpec, dialect
 
-FRAME = 1 / 30        # seconds: words that are due within one frame are one delta
+FRAME = 1 / 30        # seconds: words due within one frame form one delta
 SLOW = 0.2
 DELAY = 0.02
 
@@ -51,14 +51,14 @@ LIST = "1. Ask the model.\n2. Run the tools:\n   - the time\n   - a search\n3. A
 MARKDOWN = ("# Markdown\n\nSome *emphasis*, some **weight**, `code` and a "
             f"[link](https://example.org).\n\n> A quotation.\n\n## A list\n\n{LIST}\n## A table\n\n"
             f"{TABLE}\n## Code\n\n{CODE}\nThe end.\n")
-THOUGHT = ("The person wants to see thinking. I am a script, so I only pretend: first this, then "
+THOUGHT = ("The user wants to see thinking. I am a script, so I only pretend: first this, then "
            "that, and then the answer.")
 
 COMMANDS = frozenset("long think cut length table code list markdown slow empty fail busy".split())
-# may stand before and between command words
+# ignored before and between command words
 FILLERS = frozenset("a an the some please show me and".split())
 
-# A question's words -> the words in the name of a tool that would answer it.
+# words in a question -> words in the name of a tool that can answer it
 TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\b(time|date|day|clock)\b",                  ("time", "date", "clock")),
     (r"\b(calculate|compute|sum)\b|\d\s*[-+*/]\s*\d", ("calc", "math")),
@@ -71,8 +71,8 @@ TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 @dialect("demo")
 class Demo:
 
-    lacks: frozenset[str] = frozenset()     # it takes everything and uses little
-    lists_all = True      # its list names every model there is
+    lacks: frozenset[str] = frozenset()     # it accepts all options and ignores most
+    lists_all = True      # its list is complete
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -80,10 +80,10 @@ class Demo:
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         said = last_words(request)
         if "fail" in _words(said):
-            raise ProviderError("The demo fails because it was told to.",
-                                "Ask for something else than `fail`.")
+            raise ProviderError("The demo fails because you asked it to.",
+                                "Send something other than `fail`.")
         if "busy" in _words(said):
-            raise Overloaded("The demo is busy because it was told to be.")
+            raise Overloaded("The demo is busy because you asked it to be.")
         delay = SLOW if "slow" in _words(said) else float(self.endpoint.quirks.get("delay", DELAY))
         produced = 0
         for delta in script(request):
@@ -94,7 +94,7 @@ class Demo:
             else:
                 yield delta
         if "cut" in _words(said) and not is_continuation(request):
-            raise StreamBroken("The demo broke off because it was told to.")
+            raise StreamBroken("The demo broke off because you asked it to.")
         yield Usage(input_tokens=_tokens(_prompt_size(request)), output_tokens=_tokens(produced))
         yield Finished(finish_of(request))
 
@@ -107,12 +107,12 @@ class Demo:
         return "the built-in demo: scripted replies, no model"
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there are no connections."""
 
 
 async def _paced(delta: TextDelta | ThinkingDelta,
                  delay: float) -> AsyncGenerator[TextDelta | ThinkingDelta, None]:
-    """The same words, a frame's worth at a time; without a delay, 64 words at once."""
+    """Yield the text one frame's worth at a time; without a delay, 64 words at a time."""
     words = re.findall(r"\s*\S+|\s+", delta.text)
     step = 64 if delay <= 0 else max(1, int(FRAME / delay))
     due = time.monotonic()
@@ -125,7 +125,7 @@ async def _paced(delta: TextDelta | ThinkingDelta,
         yield type(delta)("".join(words[start:start + step]))
 
 
-# ---- the script: a request -> what is said, without the pauses
+# ---- the script: a request -> deltas, without pauses
 
 def script(request: Request) -> Iterator[Delta]:
     said = last_words(request)
@@ -138,7 +138,7 @@ def script(request: Request) -> Iterator[Delta]:
         yield TextDelta(quote_results(results))
     elif call:
         tool, arguments = call
-        yield TextDelta(f"I will ask the tool `{tool}`.")
+        yield TextDelta(f"I will call the tool `{tool}`.")
         used = sum(len(message.tool_calls) for message in request.messages)
         yield ToolCallDelta(0, f"call_{used}", tool, json.dumps(arguments))
     else:
@@ -162,7 +162,7 @@ def finish_of(request: Request) -> Finish:
 
 
 def answer(said: str, *, first: bool) -> str:
-    """What is said to these words, when no tool is asked."""
+    """Return the answer to these words when no tool is called."""
     echo = re.match(r"\s*echo\s+(.*)", said, re.DOTALL)
     if echo:
         return echo[1]
@@ -178,14 +178,14 @@ def answer(said: str, *, first: bool) -> str:
 
 
 def long_text(count: int) -> str:
-    """`count` numbered words in paragraphs of a hundred."""
+    """Return `count` numbered words in paragraphs of a hundred."""
     return "".join(f"word{number}"
                    + ("" if number == count else ".\n\n" if number % 100 == 0 else " ")
                    for number in range(1, count + 1))
 
 
 def wanted_call(said: str, tools: tuple[ToolSpec, ...]) -> tuple[str, dict[str, Any]] | None:
-    """The offered tool that these words ask for, with arguments for what it requires."""
+    """Return the offered tool that these words ask for, with its required arguments."""
     named = re.match(r"\s*tool\s+([\w.-]+)\s*(\{.*\})?", said, re.DOTALL)
     by_name = {tool.name: tool for tool in tools}
     if named and named[1] in by_name:
@@ -208,8 +208,8 @@ def _given(text: str) -> dict[str, Any]:
 
 
 def guessed_arguments(tool: ToolSpec, said: str) -> dict[str, Any]:
-    """A value of the right type for each required parameter:
-    the words themselves, the first number, true.
+    """Return a value of the right type for each required parameter: the text, its first number, or
+    true.
     """
     schema = tool.parameters.get("properties") or {}
     number = re.search(r"-?\d+", said)
@@ -227,7 +227,7 @@ def _guess(schema: Any, guesses: dict[str, Any], subject: str) -> Any:
 
 
 def _subject(said: str) -> str:
-    """The sum in a question, else a file's name in it, else all of it."""
+    """Return the calculation in a question, otherwise a file name in it, otherwise all of it."""
     found = (re.search(r"[\d(][\d\s.()+*/-]*[-+*/][\d\s.()+*/-]*\d\)*", said)
              or re.search(r"[\w./-]+\.\w{1,5}\b", said))
     return (found[0] if found else said).strip()
@@ -241,7 +241,7 @@ def quote_results(results: tuple[ToolResult, ...]) -> str:
 # ---- reading the request
 
 def last_words(request: Request) -> str:
-    """The user's; the request to go on with an unfinished answer is none of them."""
+    """Return the user's last text, ignoring the request to continue an unfinished answer."""
     return next((message.text for message in reversed(request.messages) if _is_question(message)),
                 "")
 
@@ -261,9 +261,9 @@ def new_results(request: Request) -> tuple[ToolResult, ...]:
 
 
 def _words(said: str) -> set[str]:
-    """The command words: those that the message begins with.
+    """Return the command words at the beginning of the message.
 
-    What is echoed, and what only occurs in a text, commands nothing.
+    Words to echo, and words later in the text, are not commands.
     """
     words = re.findall(r"[a-z]+|\d+", said[:200].lower())
     end = next((place for place, word in enumerate(words)
@@ -278,5 +278,5 @@ def _prompt_size(request: Request) -> int:
 
 
 def _tokens(characters: int) -> int:
-    """Roughly, as for English."""
+    """Estimate tokens, as for English."""
     return (characters + 3) // 4

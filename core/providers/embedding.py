@@ -1,5 +1,5 @@
-"""Embeddings as providers answer with them:
-checked for number, shape and sense, in the order of the texts.
+"""Checks embeddings in providers' answers: their number, shape and values, in the order of the
+texts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MOST_DIMENSIONS = 65_536
 
 
 def checked_vectors(values: Any, count: int, where: str) -> list[list[float]]:
-    """One vector for each text, all of one length and of finite numbers;
-    a vector may be base64 of float32. Raises BadResponse.
+    """Return one vector per text, all of the same length and with finite numbers; in the answer a
+    vector may be base64 of float32. Raises BadResponse.
     """
     if not isinstance(values, list) or len(values) != count:
         raise _wrong(where,
-                     f"{count} were asked for, "
+                     f"{count} were requested, "
                      f"{len(values) if isinstance(values, list) else 'none'} came")
     vectors = [_numbers(value, where) for value in values]
     if len({len(vector) for vector in vectors}) > 1:
@@ -30,7 +30,7 @@ def checked_vectors(values: Any, count: int, where: str) -> list[list[float]]:
 
 
 def by_index(entries: Any) -> Any:
-    """The vectors of OpenAI's `data`, in the order of their `index`."""
+    """Return the vectors in OpenAI's `data`, ordered by `index`."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         return None
     places = [entry.get("index", place) for place, entry in enumerate(entries)]
@@ -44,9 +44,9 @@ def _numbers(value: Any, where: str) -> list[float]:
     if isinstance(value, str):
         value = _decoded(value, where)
     if not isinstance(value, (list, array.array)) or not 0 < len(value) <= MOST_DIMENSIONS:
-        raise _wrong(where, "one is no list of numbers")
+        raise _wrong(where, "one is not a list of numbers")
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in value):
-        raise _wrong(where, "one holds what is no number")
+        raise _wrong(where, "one contains something that is not a number")
     return [float(number) for number in value]
 
 
@@ -55,12 +55,12 @@ def _decoded(text: str, where: str) -> array.array[float]:
     try:
         numbers.frombytes(base64.b64decode(text, validate=True))
     except ValueError as problem:
-        raise _wrong(where, "one is no base64 of numbers") from problem
+        raise _wrong(where, "one is not base64 of numbers") from problem
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
 
 
 def _wrong(where: str, what: str) -> BadResponse:
-    return BadResponse(f"The embeddings of {where} are of no use: {what}.",
+    return BadResponse(f"The embeddings of {where} are unusable: {what}.",
                        "Check --embedding-model.")

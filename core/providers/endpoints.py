@@ -1,6 +1,4 @@
-"""Where each provider is reached in this run, with which key, how patiently,
-and how it is spoken to.
-"""
+"""Builds the endpoint of each provider: address, key, time limits and quirks."""
 
 from __future__ import annotations
 
@@ -14,14 +12,14 @@ from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.hosts import Host
 
-FIRST_BYTE = 600.0  # seconds until an answer must begin, where a model may have to be loaded first
-FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
+FIRST_BYTE = 600.0  # seconds until an answer must begin, if a model may have to be loaded first
+FIRST_BYTE_CLOUD = 300.0   # the same for cloud providers; reasoning models are silent for minutes
 
 
 class Endpoints:
-    """`primary` is the provider chosen for this run.
+    """Makes endpoints. `primary` is the provider chosen for this run.
 
-    `notes` say, by provider, why a key that exists is not sent.
+    `notes` say, by provider, why an existing key is not sent.
     """
 
     def __init__(self, settings: Settings, primary: str, addresses: Addresses,
@@ -32,8 +30,8 @@ class Endpoints:
         self.notes: dict[str, str] = {}
 
     def of(self, name: str, host: Host) -> Endpoint:
-        """Raises UsageError for what is not an address,
-        ConfigError for a variable that is not set.
+        """Return a provider's endpoint. Raises UsageError for an invalid address, ConfigError for a
+        variable that is not set.
         """
         settings, entry = self._settings, self._addresses.entry(name)
         for key, problem in entry.get("missing", {}).items():
@@ -55,8 +53,8 @@ class Endpoints:
         )
 
     def _first_byte_timeout(self, host: Host, entry: Mapping[str, Any]) -> float:
-        """Long where models are loaded first; never shorter than what the
-        user allows between bytes.
+        """Return a long limit if models are loaded first; never shorter than the user's idle
+        timeout.
         """
         given = entry.get("first_byte_timeout") or self._settings.first_byte_timeout
         if given is not None:
@@ -66,7 +64,8 @@ class Endpoints:
         return FIRST_BYTE_CLOUD if host.kind == "cloud" else FIRST_BYTE
 
     def _quirks(self, name: str, host: Host, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """How this provider is spoken to, by its entry in the configuration and by the settings."""
+        """Return the quirks of a provider from its row, its configuration entry and the settings.
+        """
         own = {quirk: getattr(self._settings, setting)
                for quirk, setting in host.own_settings.items()}
         found = {**entry.get("options", {}), **entry.get("quirks", {}),

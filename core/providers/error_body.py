@@ -1,4 +1,4 @@
-"""Reads a provider's error answer, in any of the known shapes: its words, its delay, its sizes."""
+"""Reads a provider's error response in any known shape: its text, delay and token counts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _DELAY = regex(
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an error answer says, whatever its shape.
+    """The content of an error response, whatever its shape.
 
-    `words` is all of it in small letters, for searching.
+    `words` is all of its text in lower case, for searching.
     """
 
     message: str
@@ -36,7 +36,7 @@ class Said:
 
 
 def read_error(payload: Any) -> Said:
-    """Find message, code, type and parameter in any of the known shapes."""
+    """Extract message, code, type and parameter from any known shape."""
     payload = _unwrapped(payload)
     if isinstance(payload, list):
         payload = _unwrapped(next((entry for entry in payload if isinstance(entry, dict)), {}))
@@ -56,8 +56,8 @@ def read_error(payload: Any) -> Said:
 
 
 def _located(detail: Any) -> str:
-    """The field that a validation error names, as in {"detail": [{"loc":
-    ["body", "top_p"], ...}]} (vLLM, Mistral).
+    """Return the field that a validation error names, as in {"detail": [{"loc": ["body", "top_p"],
+    ...}]} (vLLM, Mistral).
     """
     first = detail[0] if isinstance(detail, list) and detail else None
     places = first.get("loc") if isinstance(first, dict) else None
@@ -65,7 +65,7 @@ def _located(detail: Any) -> str:
 
 
 def _unwrapped(value: Any) -> Any:
-    """A string that holds JSON (Ollama, LM Studio) becomes what it holds."""
+    """Parse a string that contains JSON (Ollama, LM Studio)."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value)
@@ -86,7 +86,7 @@ def _message(fields: Mapping[str, Any], inner: Any) -> str:
 
 
 def _with_upstream(message: str, metadata: Any) -> str:
-    """OpenRouter: what the provider behind it said."""
+    """Add the message of the provider behind OpenRouter."""
     if not isinstance(metadata, dict):
         return message
     raw = _unwrapped(metadata.get("raw"))
@@ -97,7 +97,7 @@ def _with_upstream(message: str, metadata: Any) -> str:
 
 
 def read_plain(text: str) -> Said:
-    """Plain text or a page of HTML: its title, or its first words."""
+    """Read plain text, or the title or first words of an HTML page."""
     if text.lstrip()[:1] == "<":
         from html import unescape
         text = unescape(readable(text))
@@ -105,7 +105,7 @@ def read_plain(text: str) -> Said:
 
 
 def _strings(value: Any, depth: int) -> Iterator[str]:
-    """Every string in a JSON value, for searching."""
+    """Yield every string in a JSON value, for searching."""
     if isinstance(value, str):
         yield value
     elif depth < 6 and isinstance(value, dict):
@@ -133,8 +133,8 @@ def _body_status(fields: Mapping[str, Any]) -> int | None:
 # ---- delays and sizes
 
 def header_delay(headers: Mapping[str, str]) -> float | None:
-    """Azure was seen to send retry-after-ms: 0 beside retry-after: 1;
-    then the longer one counts.
+    """Return the delay in seconds from the headers. Azure has sent retry-after-ms: 0 with
+    retry-after: 1, so the longer one wins.
     """
     delay = retry_after(headers)
     if delay == 0 and headers.get("retry-after"):
@@ -152,7 +152,8 @@ def _body_delay(fields: Mapping[str, Any], text: str) -> float | None:
 
 
 def spoken_delay(text: str) -> float | None:
-    """Seconds in "Please try again in 1m47.5s", "in 399ms", "Please retry in 48.9s"."""
+    """Return the seconds in "Please try again in 1m47.5s", "in 399ms" or "Please retry in 48.9s".
+    """
     for found in _DELAY.finditer(text):
         hours, minutes, seconds, milliseconds = (float(part) if part else None
                                                  for part in found.groups())
@@ -175,7 +176,7 @@ _LIMITS = tuple(regex(each) for each in (
 
 
 def token_counts(said: Said) -> tuple[int | None, int | None]:
-    """(limit, needed) in tokens, as fields (llama.cpp) or in words."""
+    """Return (limit, needed) in tokens, from fields (llama.cpp) or from the text."""
     fields = said.numbers or {}
     limit, needed = fields.get("n_ctx"), fields.get("n_prompt_tokens")
     if plausible_count(limit) is not None and plausible_count(needed) is not None:

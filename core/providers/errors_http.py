@@ -1,8 +1,8 @@
-"""Turns a provider's error answer, in any of the shapes that providers use, into one of our errors.
+"""Turns a provider's error response, in any shape, into one of our errors. Without I/O.
 
-Pure. The status alone does not tell: a bad key is 400 at Gemini and xAI, an unknown model
-400 at five others, and errors come inside streams of status 200. So the words of the body
-decide first, then the status.
+The status alone is not enough: an invalid key is 400 at Gemini and xAI, an unknown model 400 at
+five others, and errors arrive inside streams of status 200. So the text of the body is checked
+first, then the status.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from core.providers.hosts import find_host
 from core.providers.parameters import is_parameter, last_name
 from core.regex import regex
 
-LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
+LONG_WAIT = 60.0        # seconds; a longer delay is reported to the user
 VERY_LONG = 30 * 86400.0
-LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
+LONGEST_MESSAGE = 400   # characters of a provider's own message that are shown
 
 _TOO_LONG = regex(
     r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large"
@@ -42,7 +42,7 @@ _TOO_LONG = regex(
     r"|token limit|max(imum)?( \w+)? (length|tokens|sequence))|(context|token limit|input tokens?"
     r"|prompt tokens?)\b.{0,60}\b(exceed|overflow|surpass|too (long|large|small|many))"
     r"|inputs?[`'\"]? tokens \+ [`'\"]?max_new_tokens|must have (less|fewer) than \d+ tokens")
-# A limit of the answer or of a minute, said with some of the same words.
+# Limits on the answer or per minute, which use some of the same words.
 _OTHER_LIMIT = regex(r"tokens per (minute|day)|completion tokens|output tokens"
                      r"|^[`'\" ]*max_(completion_|output_)?tokens")
 _BAD_KEY = regex(
@@ -57,7 +57,7 @@ _BAD_MODEL = regex(
     r"|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
     r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist"
     r"|is not supported by any|not supported by provider)|deployment\b.{0,60}does not exist")
-_MODEL_NOT_ALLOWED = regex(      # the key is good, and not for this model
+_MODEL_NOT_ALLOWED = regex(      # the key is valid, but not for this model
     r"(access|permission|allow\w*|entitle\w*|authori[sz]ed|subscribe\w*|enabled|tier|plan|team"
     r"|project)\b.{0,80}\bmodels?\b|\bmodels?\b.{0,80}\b(access|permission|allow\w*|entitle\w*"
     r"|authori[sz]ed|restricted|gated|enabled|not available)")
@@ -106,7 +106,7 @@ _STATUS_OF_TYPE = {
 
 def classify(endpoint: Endpoint, status: int, headers: Mapping[str, str],
              body: bytes) -> ProviderError:
-    """The error that an answer with a status of 400 or more stands for."""
+    """Return the error for a response with a status of 400 or more."""
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     try:
         said = read_error(json.loads(text))
@@ -117,7 +117,7 @@ def classify(endpoint: Endpoint, status: int, headers: Mapping[str, str],
 
 
 def classify_payload(endpoint: Endpoint, payload: Any, status: int = 200) -> ProviderError:
-    """The error that a JSON object inside a 200 stream (or a 200 answer) stands for."""
+    """Return the error for a JSON object inside a 200 stream or response."""
     said = read_error(payload)
     if status < 400:
         status = (said.status or _STATUS_OF_TYPE.get(said.kind) or _STATUS_OF_TYPE.get(said.code)
@@ -129,8 +129,8 @@ def _error(endpoint: Endpoint, status: int, said: Said,
            header_delay: float | None) -> ProviderError:
     error = _kind(endpoint, status, said, header_delay)
     if error.retry_after and error.retry_after >= LONG_WAIT and not error.hint:
-        error.hint = (f"It asks to be left alone for {_duration(error.retry_after)}; another model "
-                      "may answer meanwhile.")
+        error.hint = (f"It allows no requests for {_duration(error.retry_after)}; another model "
+                      "may respond meanwhile.")
     return error
 
 
@@ -151,8 +151,8 @@ def _kind(endpoint: Endpoint, status: int, said: Said, header_delay: float | Non
         return _too_long(who, detail, said, status)
     if status in (401, 403) and _MODEL_NOT_ALLOWED.search(words) and not _BAD_MODEL.search(words):
         return AuthFailed(f"{who} does not let this key use the model{detail}",
-                          "--list-models shows the models it may use; /model or --model names "
-                          "another.", status=status)
+                          "--list-models shows the models it may use; choose one with /model or "
+                          "--model.", status=status)
     if _BAD_KEY.search(words) and status != 429 or status == 401:
         did = "did not accept the key" if endpoint.key else "asks for a key"
         return AuthFailed(f"{who} {did}{detail}", _key_hint(endpoint), status=status)
@@ -161,12 +161,12 @@ def _kind(endpoint: Endpoint, status: int, said: Said, header_delay: float | Non
                            status=status)
     if _NO_CREDIT.search(words) and not (status == 429 and said.delay is not None
                                          and "perday" not in words) or status == 402:
-        return QuotaExhausted(f"{who} says that the quota or the credit is used up{detail}",
+        return QuotaExhausted(f"{who} reports that the quota or credit is used up{detail}",
                               "Check the plan and the billing at the provider, or use another "
                               "model.", status=status)
     if status == 429 or _RATE.search(words) and status < 500:
         delay = said.delay if header_delay is None else header_delay
-        return RateLimited(f"{who} limits how often it is asked{detail}", retry_after=delay,
+        return RateLimited(f"{who} limits the rate of requests{detail}", retry_after=delay,
                            status=status)
     return _other(endpoint, status, said, header_delay)
 
@@ -178,18 +178,18 @@ def _other(endpoint: Endpoint, status: int, said: Said,
     delay = said.delay if header_delay is None else header_delay
     if _FILTERED.search(said.words):
         return BadRequest(f"{who} refused the request by its content filter{detail}",
-                          "Put it in other words.", status=status)
+                          "Rephrase it, or use another model.", status=status)
     if _WRONG_CALL.search(said.words):
-        return BadResponse(f"{who} says that the model called a tool wrongly{detail}",
-                           "Asking again often helps.", status=status)
+        return BadResponse(f"{who} reports that the model called a tool incorrectly{detail}",
+                           "Retrying often helps.", status=status)
     if _BAD_MODEL.search(said.words) and status < 500 or status == 404 and said.code + said.kind:
-        return ModelNotFound(f"{who} has no such model{detail}",
-                             "--list-models shows what there is.", status=status)
+        return ModelNotFound(f"{who} does not have this model{detail}",
+                             "--list-models shows the available models.", status=status)
     if status in (503, 529) or _BUSY.search(said.words) and status >= 500:
         return Overloaded(f"{who} is overloaded or not ready{detail}", retry_after=delay,
                           status=status)
     if status in (404, 405):
-        return BadRequest(f"{endpoint.base_url} answered {status}: it has no such address{detail}",
+        return BadRequest(f"{endpoint.base_url} responded with {status}: no such address{detail}",
                           "Check --base-url and --provider.", status=status)
     if status == 403:
         return AuthFailed(f"{who} does not allow this{detail}", _key_hint(endpoint), status=status)
@@ -202,7 +202,8 @@ def _other(endpoint: Endpoint, status: int, said: Said,
 
 
 def overflows(words: str) -> bool:
-    """Whether these words (in small letters) say that the conversation is too long for the model.
+    """Return whether this text (in lower case) says that the conversation is too long for the
+    model.
     """
     found = _TOO_LONG.search(words)
     return found is not None and not (_OTHER_LIMIT.search(words) and "context" not in words
@@ -210,8 +211,7 @@ def overflows(words: str) -> bool:
 
 
 def named_parameter(said: Said) -> str:
-    """The parameter that an error names, in whatever words:
-    leaving it out may be all that is needed. "" when none is.
+    """Return the parameter that an error names in any wording, or "". Leaving it out may be enough.
     """
     if said.param:
         return said.param
@@ -236,7 +236,7 @@ _NO_STREAMING = regex(
     r"|\b(?:not support|cannot|can't) (?:be )?stream|without streaming"
     r"|non-streaming requests? only")
 
-# Words of every day are names only where they stand like one.
+# Everyday words are parameter names only in such positions.
 _COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking",
            "reasoning", "p", "tools")
 _AS_A_NAME = regex(
@@ -247,7 +247,7 @@ _AS_A_NAME = regex(
 def _too_long(who: str, detail: str, said: Said, status: int) -> ContextTooLong:
     limit, needed = token_counts(said)
     return ContextTooLong(f"The conversation is too long for the model{detail}" if detail else
-                          f"The conversation is too long for the model, says {who}.",
+                          f"{who} reports that the conversation is too long for the model.",
                           "Start a new session, send less, or use a model with a larger context "
                           "window.",
                           limit=limit, needed=needed, status=status)
@@ -277,7 +277,9 @@ def _quoted(message: str) -> str:
 
 
 def _shown(message: str, endpoint: Endpoint) -> str:
-    """A provider's words as the end of our sentence: one line, not long, without a key."""
+    """Return a provider's message for the end of our sentence: on one line, shortened, without
+    keys.
+    """
     text = " ".join(message.split())
     if endpoint.key and len(endpoint.key) > 3:
         text = text.replace(endpoint.key, "***")

@@ -1,6 +1,4 @@
-"""Reads the word with which a provider says why it ended a reply:
-the same for all dialects, and for words nobody has seen.
-"""
+"""Interprets finish reasons, the same way for all dialects and for unknown reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ COMPLETE = frozenset((
     "stop", "eos", "eostoken", "end", "endturn", "endoftext", "stopsequence", "stoptoken",
     "complete", "completed", "done",
     "finished", "success", "succeeded", "load", "unload", "finishreasonunspecified"))
-# Parts of words, in the order in which they are looked for.
+# Parts of finish reasons, in the order in which they are checked.
 _KINDS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
     ("refusal", regex(r"refus")),
     ("content_filter", regex(
@@ -28,9 +26,9 @@ _KINDS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
 
 
 def finish_of(word: str) -> Finished:
-    """The end of a reply, with the provider's own word.
+    """Return the end of a reply, with the provider's own finish reason.
 
-    A word that is not known means that the reply may be incomplete.
+    An unknown reason means that the reply may be incomplete.
     """
     plain = word.strip().lower()
     bare = re.sub(r"[^a-z]", "", plain)

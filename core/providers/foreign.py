@@ -1,4 +1,4 @@
-"""Values out of foreign JSON, each read as what it should be; what cannot be read is unknown."""
+"""Reads values of foreign JSON as their expected types; a value of another type is unknown."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from typing import Any, TypeVar
 
 from core.regex import regex
 
-MOST = 1 << 53          # what every reader of JSON can still count
-MOST_ENTRIES = 10_000   # of one list; what follows is not read
-AT_ONCE = 200           # entries that are read before others have a turn
+MOST = 1 << 53          # integers up to here are exact in every JSON parser
+MOST_ENTRIES = 10_000   # of one list; further entries are not read
+AT_ONCE = 200           # entries that are read before the event loop runs
 _DIGITS = regex(r"\d{1,15}")
 T = TypeVar("T")
-# What reading a value of an unexpected shape raises.
+# The exceptions of reading a value of an unexpected shape.
 ODD_SHAPES = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError,
               RecursionError)
 
 
 def object_of(value: Any) -> Mapping[str, Any]:
-    """The object, or an empty one."""
+    """Return the object, or an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def list_of(value: Any) -> list[Any]:
-    """The list, or an empty one."""
+    """Return the list, or an empty one."""
     return value if isinstance(value, list) else []
 
 
 def objects_of(value: Any) -> list[dict[str, Any]]:
-    """The objects in a list; other values in it are skipped."""
+    """Return the objects in a list; other values are skipped."""
     return [entry for entry in list_of(value) if isinstance(entry, dict)]
 
 
 def text_of(value: Any) -> str:
-    """The text, or "" for anything else."""
+    """Return the text, or "" for anything else."""
     return value if isinstance(value, str) else ""
 
 
 def words_of(value: Any) -> list[str]:
-    """The texts in a list, or the names that are true in an object; other values are skipped."""
+    """Return the texts in a list, or the keys of an object whose values are true."""
     if isinstance(value, dict):
         return [name for name, able in value.items() if isinstance(name, str) and able is True]
     return [word for word in list_of(value) if isinstance(word, str)]
 
 
 def size_of(value: Any) -> int | None:
-    """A positive whole number, also in digits (JSON of protocol buffers writes large ones as text).
+    """Return a positive integer, also from digits (JSON of protocol buffers writes large ones as
+    text); None otherwise.
     """
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
@@ -63,15 +64,14 @@ def place_of(value: Any) -> int:
 
 
 def first_size(values: Iterable[Any]) -> int | None:
-    """The first of these that is a size."""
+    """Return the first of these values that is a size."""
     return next(filter(None, map(size_of, values)), None)
 
 
 async def read_each(entries: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
-    """What `read` makes of each entry, without those that it cannot read: one odd
-    entry costs only itself.
+    """Read each entry, skipping those that `read` cannot read.
 
-    At most MOST_ENTRIES, and never so many at once that Ctrl-C would have to wait.
+    At most MOST_ENTRIES are read, in batches, so that Ctrl-C is never delayed.
     """
     found: list[T] = []
     for number, entry in enumerate(islice(entries, MOST_ENTRIES), 1):

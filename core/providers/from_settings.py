@@ -1,4 +1,4 @@
-"""What the settings ask of every provider: options, and how often a request is tried."""
+"""Derives model options and the retry configuration from the settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from core.retry.policy import RetryConfig
 
 
 def retry_config_of(settings: Settings) -> RetryConfig:
-    """How often a request is tried, and how long is waited between."""
+    """Return how often requests are retried, and with which delays."""
     return RetryConfig(settings.retry_max_attempts, settings.retry_initial_delay,
                        settings.retry_max_delay, settings.retry_multiplier, settings.retry_jitter)
 
 
 def options_of(settings: Settings) -> Options:
-    """What the user asked of the model, in the form that every adapter translates."""
+    """Return the model options, in the form that every adapter translates."""
     switches: dict[str | None, bool | None] = {"on": True, "off": False, None: None}
     think = switches.get(settings.think, settings.think)
     return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens,
@@ -26,7 +26,7 @@ def options_of(settings: Settings) -> Options:
 
 
 def _response_format(wanted: str | None) -> Any:
-    """None for text, OpenAI's form for any JSON, or the JSON Schema that the file holds."""
+    """Return None for text, "json" for any JSON, or the JSON Schema in the file."""
     if wanted in (None, "text", ""):
         return None
     if wanted in ("json", "json_object"):

@@ -27,7 +27,7 @@ WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO
                          "MALFORMED_RESPONSE",
                          "MISSING_THOUGHT_SIGNATURE"))
 METHODS: Mapping[str, str] = {"generateContent": "completion", "embedContent": "embedding"}
-LONGEST_ID = 28     # characters of the response's id in the ids that we give to calls
+LONGEST_ID = 28     # characters of the response id in the call ids that we make
 
 
 @dialect(NAME)
@@ -84,12 +84,12 @@ class Gemini(Fetching):
 
 
 def model_path(model: str) -> str:
-    """models/NAME, or what a full name (tunedModels/NAME) already is."""
+    """Return models/NAME, or a full name such as tunedModels/NAME unchanged."""
     return quote(model if "/" in model else f"models/{model}", safe="/")
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
-    """The list says little of abilities: the methods, and whether the model thinks."""
+    """Read an entry of the model list, which names only methods and thinking."""
     methods, thinks = entry.get("supportedGenerationMethods"), entry.get("thinking")
     able = ({METHODS[name] for name in words_of(methods) if name in METHODS}
             | ({"thinking"} if thinks is True else set()))
@@ -101,14 +101,14 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 class ContentTranslation(Translation):
-    """Each event is a whole answer object with more parts.
+    """Translates events, each of which is a complete response object with more parts.
 
-    A signed part stays one of its own, to go back as it came.
+    A signed part stays separate, so that it can be sent back unchanged.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
-        self._part = 0          # number of the part that words are added to
+        self._part = 0          # number of the part that text is added to
         self._kind: type[TextDelta] | type[ThinkingDelta] | None = None
         self._calls = 0
         self._id = ""
@@ -149,8 +149,8 @@ class ContentTranslation(Translation):
             self._kind = None
 
     def _call(self, call: Mapping[str, Any], signature: dict[str, Any]) -> ToolCallDelta:
-        """Models before Gemini 3 give calls no id:
-        ours is made of the answer's, so that none is given twice in a conversation.
+        """Translate a call. Models before Gemini 3 send no call id: ours is made from the response
+        id, so that it is unique in the conversation.
         """
         index, self._calls, self._kind = self._calls, self._calls + 1, None
         own = {**({"id": call["id"]} if call.get("id") else {}), **signature}
@@ -160,20 +160,19 @@ class ContentTranslation(Translation):
                              {NAME: own} if own else None)
 
     def _end(self, reason: str, message: str) -> None:
-        """A call of a tool that was not offered is a call all the same:
-        its result will tell the model.
+        """End the reply. A call of an unknown tool is a normal call, whose result will tell the
+        model.
         """
         if reason in WRONG_CALLS and not (reason == "UNEXPECTED_TOOL_CALL" and self._calls):
-            raise BadResponse(f"{self.endpoint.host or 'Gemini'} says that the model called a tool "
-                              f"wrongly: {message or reason}",
-                              "Asking again often helps.")
+            raise BadResponse(f"{self.endpoint.host or 'Gemini'} reports that a tool was called "
+                              f"incorrectly: {message or reason}",
+                              "Retrying often helps.")
         if reason != "FINISH_REASON_UNSPECIFIED":
             self.finish = finish_of(str(reason))
 
     def _count(self, given: Any) -> None:
-        """Counts are totals so far.
-
-        As the provider has it, tokens of thoughts stand beside those of the answer.
+        """Update usage. Counts are totals so far; thinking tokens are counted separately from the
+        answer's.
         """
         usage = object_of(given)
         if not usage:

@@ -1,4 +1,4 @@
-"""A request as the Gemini API wants it; pure."""
+"""Builds requests for the Gemini API, without I/O."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
 from core.providers.written import Beginnings
 
 NAME = "gemini"
-# For calls that another model made: Gemini 3 refuses a tool turn without any signature
+# For calls that another model made: Gemini 3 rejects a tool turn without a signature
 # (https://ai.google.dev/gemini-api/docs/thought-signatures).
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
-# tokens of thinking, up to 2.5
+# tokens of thinking, for models up to 2.5
 BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max": 24576}
-# from 3 on
+# for models from 3 on
 LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 AUTOMATIC = -1
-# other options are of the generation
+# all other options go into generationConfig
 TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))
-# what stands for a value of any type: each needs one
+# the type of a value of any type, since each value needs one
 ANYTHING: Mapping[str, Any] = {"type": "string"}
 _BEFORE_3 = regex(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
 _WITHOUT_THINKING = regex(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
@@ -61,9 +61,9 @@ def generation_config(model: str, options: Options) -> dict[str, Any]:
 
 
 def thinking_config(model: str, think: bool | str | None) -> dict[str, Any] | None:
-    """Up to 2.5 a budget in tokens, later a level.
+    """Return the thinking settings: a token budget up to Gemini 2.5, a level from 3 on.
 
-    The Pro models cannot be kept from thinking: then the least is asked.
+    Pro models always think; the minimum is requested for them.
     """
     if think is None or _WITHOUT_THINKING.match(model):
         return None
@@ -79,7 +79,7 @@ def thinking_config(model: str, think: bool | str | None) -> dict[str, Any] | No
 
 
 def adapted(request: Request) -> list[str]:
-    """What of the thinking and of the form is asked for in another way than it was set."""
+    """Describe thinking and format settings that are changed for this model."""
     model, think = request.model, request.options.think
     off = think is False or think == "off"
     said = []
@@ -87,14 +87,14 @@ def adapted(request: Request) -> list[str]:
         said.append("it does not think")
     elif (off and not _WITHOUT_THINKING.match(model)
           and ("pro" in model or not _BEFORE_3.match(model))):
-        said.append("it cannot be kept from thinking, so the least of it is asked for")
+        said.append("its thinking cannot be turned off, so the minimum is requested")
     elif think == "max" and not _BEFORE_3.match(model):
         said.append("the highest effort here is high")
     return said
 
 
 def _answer_format(wanted: Any) -> dict[str, Any]:
-    """Take "json", a JSON Schema, or OpenAI's wrapping of one."""
+    """Convert "json", a JSON Schema or OpenAI's wrapper of one."""
     match wanted:
         case None | "" | "text" | {"type": "text"}:
             return {}
@@ -108,22 +108,22 @@ def _answer_format(wanted: Any) -> dict[str, Any]:
 # ---- tools
 
 def _declaration(tool: ToolSpec) -> dict[str, Any]:
-    """Parameters without any property are refused, so they are left out."""
+    """Declare a tool. The API rejects parameters without properties, so these are left out."""
     said = {"name": tool.name, "description": tool.description}
     parameters = tool_parameters(tool.parameters)
     return {**said, "parameters": schema_subset(parameters)} if parameters["properties"] else said
 
 
 def schema_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of JSON Schema that the API knows: it refuses every other key.
+    """Reduce a JSON Schema to what the API supports, since it rejects other keys.
 
-    References are put in place.
+    References are replaced by their targets.
     """
     return _subset(schema, schema, 0)
 
 
 def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """`root` is the whole schema, for references."""
+    """Reduce a schema. `root` is the complete schema, for references."""
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return dict(ANYTHING)
     if isinstance(schema.get("$ref"), str):
@@ -140,7 +140,7 @@ def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
         kept["format"] = schema["format"]
     choices = [schema["const"]] if "const" in schema else list_of(schema.get("enum"))
     if choices and all(isinstance(choice, str) for choice in choices):
-        choices = [choice for choice in choices if choice]     # an empty choice is refused
+        choices = [choice for choice in choices if choice]     # an empty enum is rejected
         kept |= {"type": "string", **({"enum": choices} if choices else {})}
     kept |= _members(schema, kept, root, depth) | _alternatives(schema, root, depth)
     return kept if "type" in kept or "anyOf" in kept else kept | dict(ANYTHING)
@@ -148,8 +148,8 @@ def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
 
 def _members(schema: Mapping[str, Any], kept: dict[str, Any], root: Mapping[str, Any],
              depth: int) -> dict[str, Any]:
-    """Properties and items; what is required must be among the properties,
-    and an array must say of what it is.
+    """Reduce properties and items. Required names must be properties, and arrays must have an item
+    type.
     """
     properties = {str(name): _subset(value, root, depth + 1)
                   for name, value in object_of(schema.get("properties")).items()}
@@ -165,7 +165,7 @@ def _members(schema: Mapping[str, Any], kept: dict[str, Any], root: Mapping[str,
 
 
 def _type(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A list of types becomes its first, and nullable when null is among them."""
+    """Replace a list of types with its first, nullable if null is in the list."""
     kind = schema.get("type")
     if not isinstance(kind, list):
         return {"type": kind} if isinstance(kind, str) and kind else {}
@@ -185,8 +185,8 @@ def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int
 # ---- messages
 
 def contents(messages: Sequence[Message], *, signed: bool) -> Iterator[dict[str, Any]]:
-    """`signed` says that the model wants a signature on the first call of
-    every reply that calls tools.
+    """Yield the entries of messages. `signed`: the model requires a signature on the first call of
+    each reply.
     """
     ids: dict[str, list[str | None]] = {}
     for message in messages:
@@ -237,7 +237,7 @@ def _signature(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(part: Text | Thinking) -> dict[str, Any] | None:
-    """Thoughts go back only with a signature; text without one only if it says something."""
+    """Return a text or thinking part. Unsigned thinking and blank text are not sent back."""
     own = _own(part)
     if "part" in own:
         return dict(own["part"])

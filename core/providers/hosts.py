@@ -1,8 +1,7 @@
-"""The hosts that Stream Chat knows, as rows of data: where they are, how they are spoken to,
-where their key is found.
+"""The known hosts as rows of data: address, dialect, key variables and quirks.
 
-Quirks are what an OpenAI-compatible host does differently; core/providers/openai.py reads
-them (defaults in brackets):
+Quirks are what an OpenAI-compatible host does differently; core/providers/openai.py reads them
+(defaults in brackets):
 
     auth             header that carries the key: bearer,
                      api-key                            [bearer]
@@ -46,10 +45,8 @@ Kind = Literal["local", "cloud", "hybrid"]
 class Host:
     """One row.
 
-    `base_url` holds the version prefix, so that a dialect only appends; empty means that
-    the user must give it.
-
-    An empty `default_model` means the first one of the host's own list.
+    `base_url` includes the version prefix, so that a dialect only appends; empty means that the
+    user must give it. An empty `default_model` means the first one of the host's own list.
     """
 
     name: str
@@ -60,29 +57,29 @@ class Host:
     default_model: str = ""
     aliases: tuple[str, ...] = ()
     quirks: Mapping[str, Any] = field(default_factory=dict)
-    server: bool = True  # False: it runs inside this program and needs no address and no key
-    key_origins: tuple[str, ...] = ()      # further addresses that its key is for
-    address_setting: str = ""  # the setting that says where it is when nothing else does
-    # endings of its models that run on its maker's servers, not on this one
+    server: bool = True  # False: it runs inside this program and needs neither address nor key
+    key_origins: tuple[str, ...] = ()      # further addresses that its key may be sent to
+    address_setting: str = ""  # the setting with its address when nothing else gives one
+    # name endings of its models that run on its maker's servers
     cloud_names: tuple[str, ...] = ()
-    # what a model can do follows from its name where nothing else says it
+    # a model's name shows its capabilities if nothing else does
     family_names: bool = True
-    priced_as: str = ""                    # the provider whose prices it has
-    maker: bool = False  # it serves its own models, so that a model's name gives it away
-    looked_for: bool = False  # asked for its models and its health although nobody set it up
-    v1_dialect: str = ""                   # the dialect it speaks at an address that ends with /v1
-    model_files: str = ""                  # ending of the files of models that it runs
-    # quirks that are settings: quirk -> setting
+    priced_as: str = ""                    # the provider whose prices apply
+    maker: bool = False  # it serves its own models, so a model's name identifies it
+    looked_for: bool = False  # listed and checked even if the user did not set it up
+    v1_dialect: str = ""                   # its dialect at an address ending in /v1
+    model_files: str = ""                  # file ending of the models that it runs
+    # quirks set by settings: quirk -> setting
     own_settings: Mapping[str, str] = field(default_factory=dict)
-    shown: bool = True  # its name stands before those of its models where there is little room
-    first_model: str = ""                  # a model to fetch first, where it has none
-    offered: bool = False                  # named where providers are offered, set up or not
-    title: str = ""                        # how its maker writes it, where that is not the name
+    shown: bool = True  # show its name before its models' even where space is short
+    first_model: str = ""                  # suggested first download when it has no models
+    offered: bool = False                  # offered to users even if not set up
+    title: str = ""                        # its name as its maker writes it, if different
 
 
-DEFAULT_PROVIDER = "ollama"     # where a model is looked for that is named without a provider
+DEFAULT_PROVIDER = "ollama"     # searched for models named without a provider
 EMBEDDED = "local"              # the engine that comes with the program
-DEMO = "demo"                   # what answers when there is nothing else
+DEMO = "demo"                   # used when no other provider is available
 
 _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
@@ -178,23 +175,23 @@ _BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS
 
 
 def find_host(name: str) -> Host | None:
-    """The row of that name or alias, or None."""
+    """Return the row with this name or alias, or None."""
     return _BY_NAME.get(name.strip().lower())
 
 
 def host_of_file(path: str) -> Host | None:
-    """The row that runs files of models with this ending, or None."""
+    """Return the row that runs model files with this ending, or None."""
     return next((host for host in _HOSTS if host.model_files and path.endswith(host.model_files)),
                 None)
 
 
 def row_of_dialect(dialect: str) -> Host | None:
-    """The row that a dialect is named after, if there is one."""
+    """Return the row that a dialect is named after, or None."""
     return next((host for host in _HOSTS if host.name == host.dialect == dialect), None)
 
 
 def title_of(name: str) -> str:
-    """A provider's name as its maker writes it."""
+    """Return a provider's name as its maker writes it."""
     host = find_host(name)
     return host.title or host.name if host else name
 

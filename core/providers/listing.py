@@ -1,6 +1,4 @@
-"""Lists that providers give in pages, and single JSON objects:
-fetched, and checked for their shape.
-"""
+"""Fetches paged lists and single JSON objects from providers, and checks their shape."""
 
 from __future__ import annotations
 
@@ -16,16 +14,16 @@ from core.providers.http.decoder import named
 from core.providers.http.http1 import Client
 from core.providers.http.transport import ErrorMapper, fetch_json
 
-MOST_PAGES = 100   # a server that always names a next page would never end
+MOST_PAGES = 100   # limit for servers that always name a next page
 
 
 async def fetch_object(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
                        body: Any = None, needs: str = "") -> dict[str, Any]:
-    """One JSON object that has the key `needs`. Anything else is a BadResponse."""
+    """Fetch a JSON object with the key `needs`. Raises BadResponse for anything else."""
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
     if not isinstance(answer, dict) or needs and answer.get(needs) is None:
         shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
-        raise BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: "
+        raise BadResponse(f"{endpoint.base_url} did not respond like {named(endpoint)}: "
                           f"{shown:.80}",
                           "Check --base-url and --provider.")
     return answer
@@ -35,10 +33,10 @@ async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_fro
                         under: str,
                         name: str, parameter: str,
                         following: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
-    """The objects under the key `under` of all pages; those without `name` are left out.
+    """Fetch the objects under the key `under` of all pages; those without `name` are skipped.
 
-    `following` reads out of a page what the query parameter `parameter` of the next one
-    is; nothing ends the list.
+    `following` reads from a page the value of the query parameter `parameter` for the next page; a
+    false value ends the list.
     """
     found: list[dict[str, Any]] = []
     page_path = path
@@ -57,21 +55,21 @@ async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_fro
 
 def not_a_list(endpoint: Endpoint, answer: Any) -> BadResponse:
     shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
-    return BadResponse(f"{endpoint.base_url} did not answer with a list of models: {shown:.80}",
+    return BadResponse(f"{endpoint.base_url} did not respond with a list of models: {shown:.80}",
                        "Check --base-url and --provider.")
 
 
 def counted(answer: Mapping[str, Any], name: str) -> int:
-    """A number of tokens in an answer. Raises BadResponse for anything else."""
+    """Read a number of tokens from a response. Raises BadResponse for anything else."""
     found = size_of(answer.get(name))
     if found is None:
-        raise BadResponse(f"The server did not answer with a number of tokens: {answer!r:.80}")
+        raise BadResponse(f"The server did not respond with a number of tokens: {answer!r:.80}")
     return found
 
 
 class Fetching:
-    """What providers with one client and the common error bodies share:
-    single objects, errors, and the end.
+    """Base class of providers with one client and common error bodies: fetch objects, read errors,
+    close.
     """
 
     endpoint: Endpoint

@@ -1,4 +1,4 @@
-"""What programs have under way at each server or model, and how quick each was of late."""
+"""Tracks running requests and recent speed of each server or model, across programs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, TextIO
 
 from core.dataclass import dataclass, field
 
-FORGET = 600.0  # seconds after which half of what was measured is forgotten
-LONGEST = 3_600.0  # seconds after which something under way counts as lost
-MOST = 200  # entries that are remembered
+FORGET = 600.0  # half-life of measurements in seconds
+LONGEST = 3_600.0  # seconds after which a running request counts as lost
+MOST = 200  # most entries kept
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`busy` is how many answers are under way, `seconds` how long the first word took.
+    """`busy` is the number of running requests, `seconds` the time to the first content.
 
-    `last` is when it was asked, and `down` says that it failed a moment ago.
+    `last` is when it was last used; `down` means that it failed recently.
     """
 
     busy: int = 0
@@ -34,14 +34,14 @@ class _Entry:
     seconds: float = 0.0
     measured: float = 0.0
     last: float = 0.0
-    down: float = 0.0  # until when it is left alone
-    busy: list[tuple[int, float]] = field(default_factory=list)  # process and since when
+    down: float = 0.0  # avoided until then
+    busy: list[tuple[int, float]] = field(default_factory=list)  # (process, start time)
 
 
 class Loads:
-    """Kept in a file that all programs of this user share; without a path, in this program alone.
+    """Loads in a file shared by all programs of this user; without a path, in memory.
 
-    A file that cannot be read or written only means to know less.
+    If the file cannot be read or written, only this program's loads are known.
     """
 
     def __init__(self, path: str = "", clock: Callable[[], float] = time.time) -> None:
@@ -49,7 +49,7 @@ class Loads:
         self._own: dict[str, _Entry] = {}
 
     def look(self) -> Mapping[str, Load]:
-        """The loads by name; who is not among them was never asked."""
+        """Return the loads by name; a missing name was never used."""
         now = self._clock()
         return {name: self._load(entry, now) for name, entry in self._read().items()}
 
@@ -59,7 +59,7 @@ class Loads:
         return Load(len(entry.busy), faded, entry.last, entry.down > now)
 
     def begin(self, name: str) -> None:
-        """Something is asked of it now."""
+        """Record the start of a request."""
         now = self._clock()
         with self._changing() as entries:
             entry = entries.setdefault(name, _Entry())
@@ -67,7 +67,9 @@ class Loads:
             entry.last = now
 
     def end(self, name: str, seconds: float | None) -> None:
-        """The answer has ended; its first word came after `seconds`, None where none came."""
+        """Record the end of a request; `seconds` is the time to its first content, None if there
+        was none.
+        """
         now = self._clock()
         with self._changing() as entries:
             entry = entries.setdefault(name, _Entry())
@@ -80,7 +82,7 @@ class Loads:
                 entry.measured = now
 
     def note_down(self, name: str, seconds: float) -> None:
-        """It failed and is best left alone for so long; 0: it is well again."""
+        """Record a failure after which it is avoided for `seconds`; 0 means it works again."""
         if seconds or self.look().get(name, Load()).down:
             with self._changing() as entries:
                 entries.setdefault(name, _Entry()).down = (
@@ -102,7 +104,7 @@ class Loads:
                 self._write(entries)
 
     def _locked(self, stack: contextlib.ExitStack) -> TextIO | None:
-        """The lock file, held; None where there can be none."""
+        """Return the locked lock file; None if it cannot be created."""
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             file = stack.enter_context(open(f"{self._path}.lock", "a", encoding="utf-8"))
@@ -162,5 +164,5 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError, ValueError):
-        return True  # another user's
+        return True  # another user's file
     return True

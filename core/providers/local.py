@@ -1,8 +1,7 @@
-"""A model on this computer: llama.cpp's server in a child process, spoken to in the OpenAI
-dialect over its own address.
+"""Models on this computer: llama.cpp's server in a child process, used through the OpenAI dialect.
 
-The engine is started when something is asked, shared with other chats, and ends with the last one
-(core/engine). `endpoint.quirks`: model_directory (else one in the cache), engine (path of a
+The engine starts with the first request, is shared with other chats, and ends with the last one
+(core/engine). `endpoint.quirks`: model_directory (default: in the cache), engine (path of a
 llama-server, or None for the wheel), threads (or None), idle (seconds that an engine outlives its
 last chat), environment (variables, for pip and HF_ENDPOINT).
 """
@@ -28,23 +27,23 @@ from core.events import Delta, PullProgress
 from core.providers import (CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, Request,
                             dialect, load_dialect)
 
-# After a streamed answer the server closes the connection that it announced to keep (measured:
+# After a streamed answer the server closes the connection that it promised to keep open (measured:
 # up to a quarter of the next requests were lost), so each request gets its own. Thinking is a
 # switch of the chat template.
 WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
                "count": "llamacpp", "replays": True, "progress": True}
-# characters of a text: models that compare were made for a few sentences
+# characters of a text: comparing models are trained on a few sentences
 MOST_COMPARED, LEAST_COMPARED = 800, 100
 
 
 @dialect("local")
 class Local:
-    """`request.model` is a name, the path of a GGUF file,
-    or the address that one was fetched from.
+    """Runs local models. `request.model` is a name, the path of a GGUF file, or the address that it
+    was downloaded from.
     """
 
     lacks = frozenset({"keep_alive"})
-    lists_all = True      # its list names every model there is
+    lists_all = True      # its list is complete
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -66,24 +65,24 @@ class Local:
             raise await self._explained(error) from error
 
     async def count(self, request: Request) -> int:
-        """Exact, by the model's own tokenizer; starts the engine."""
+        """Count tokens exactly, with the model's tokenizer. Starts the engine."""
         wire = await self._ready(request)
         assert isinstance(wire, CanCount)
         return await wire.count(self._asked(request))
 
     async def window(self, request: Request) -> int:
-        """What the engine has allocated, or would for this request; starts nothing."""
+        """Return the window that the engine has allocated, or would allocate. Does not start it."""
         return self._order_for(request).context
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """By an engine of its own, so that the one that chats stays loaded."""
+        """Compute embeddings in a separate engine, so that the chat model stays loaded."""
         self._comparing = self._comparing or Local(self.endpoint)
         return await self._comparing.compare(model, texts)
 
     async def compare(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of these texts.
+        """Compute embeddings with the comparing engine.
 
-        Of one that is longer than the model's window, the beginning counts.
+        Texts longer than the model's window are cut.
         """
         wire = await self._ready(Request(model, ()))
         assert isinstance(wire, CanEmbed)
@@ -97,7 +96,7 @@ class Local:
                     raise
 
     async def models(self) -> list[ModelInfo]:
-        """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
+        """List the models on this computer. Downloadable ones are in core.engine.models.KNOWN."""
         return [_info(model) for model in installed_models(self.directory)]
 
     async def show(self, model: str) -> ModelInfo:
@@ -116,7 +115,7 @@ class Local:
                 yield step
 
     async def check(self) -> str:
-        """Say which engine would run. Starts nothing."""
+        """Describe the engine without starting it."""
         binary = self.engine_program()
         count = len(installed_models(self.directory))
         return (f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in "
@@ -136,7 +135,7 @@ class Local:
         self._engine = self._wire = self._order = None
 
     async def _ready(self, request: Request) -> Provider:
-        """The dialect at the address of an engine that is alive and has this model."""
+        """Return a provider at the address of a running engine with this model."""
         order = self._order_for(request)
         if (self._wire is not None and order == self._order and self._engine is not None
             and self._engine.alive()):
@@ -158,7 +157,7 @@ class Local:
         binary = self.engine_program()
         model = require_model(request.model, self.directory)
         directory, wanted = os.path.join(self.directory, ".engines"), request.options.num_ctx
-        # the memory that it has does not count against it
+        # memory that this engine uses already is available to it
         running = find_running(model.path, directory, wanted, binary)
         header = read_header(model.path)
         if running is not None:
@@ -170,14 +169,14 @@ class Local:
                            compares(header))
 
     def _asked(self, request: Request) -> Request:
-        """The request as the engine takes it."""
+        """Return the request as the engine needs it."""
         options = replace(request.options, think=bool(request.options.think), num_ctx=None,
                           keep_alive=None)
         options = replace(options, raw={**self._sampling(options), **options.raw})
         return replace(request, model=self._alias(), options=options)
 
     def _sampling(self, options: Options) -> dict[str, Any]:
-        """What suits this model, where the user set nothing."""
+        """Return this model's recommended sampling for options that the user did not set."""
         assert self._order is not None
         known = find_known(os.path.basename(self._order.model))
         given = {"temperature": options.temperature, "top_p": options.top_p}
@@ -189,9 +188,9 @@ class Local:
         return os.path.basename(self._order.model).removesuffix(".gguf")
 
     async def _explained(self, error: ProviderError) -> ProviderError:
-        """The same error; when the engine itself is gone, say so.
+        """Return the error, or a clearer one if the engine itself has ended.
 
-        It is started anew by the next request.
+        The next request starts it again.
         """
         if self._engine is None or await _stays_alive(self._engine):
             return error
@@ -209,7 +208,9 @@ def _directory(endpoint: Endpoint) -> str:
 
 
 async def _stays_alive(engine: Engine) -> bool:
-    """A connection breaks a moment before the keeper notices why."""
+    """Return whether the engine still runs after a moment: a broken connection is noticed before
+    the end of the process.
+    """
     for _ in range(20):
         if not engine.alive():
             return False

@@ -1,5 +1,5 @@
-"""Private words leave as stand-ins and come back as themselves:
-what `--mask` does to every request to a cloud model.
+"""Implements --mask: replaces private text in requests to cloud models with placeholders, and
+restores it in answers.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _CHECKS: Mapping[str, Callable[[str], bool]] = {"CARD": lambda text: _is_card(te
 
 
 class Mask:
-    """What was hidden in this run, and behind which stand-in: the same words get the same one.
+    """The hidden texts of this run and their placeholders: the same text always gets the same one.
 
-    `names` are words of the user's own to hide, in any case; `secrets` are exact
-    values (the keys of this run).
+    `names` are the user's own words to hide, in any case; `secrets` are exact values (the keys of
+    this run).
     """
 
     def __init__(self, names: Sequence[str] = (), secrets: Sequence[str] = ()) -> None:
@@ -70,7 +70,7 @@ class Mask:
         self._secrets = re.compile("|".join(exact)) if exact else None
 
     def hide(self, text: str) -> str:
-        """The text with a stand-in for each private part."""
+        """Replace each private part of a text with its placeholder."""
         parts: list[str] = []
         done = 0
         for start, end, kind in self._found(text):
@@ -79,12 +79,12 @@ class Mask:
         return "".join([*parts, text[done:]]) if parts else text
 
     def show(self, text: str, write: Callable[[str], str] = str) -> str:
-        """The text with the words back in place of their stand-ins, each written by `write`."""
+        """Replace placeholders with the original text, each converted by `write`."""
         return _STAND_IN.sub(lambda match: write(self._words[match[0]]) if match[0] in self._words
                              else match[0], text)
 
     def hide_value(self, value: Any) -> Any:
-        """The same for every text in a JSON value, names of fields included."""
+        """Hide private parts in every text of a JSON value, including keys."""
         match value:
             case str():
                 return self.hide(value)
@@ -95,7 +95,7 @@ class Mask:
         return value
 
     def news(self) -> str:
-        """What was hidden since the last call, in a sentence; "" when nothing was."""
+        """Return a sentence about what was hidden since the last call, or ""."""
         new = self._counts - self._reported
         self._reported = Counter(self._counts)
         names = {"KEY": "key", "EMAIL": "e-mail address", "IBAN": "account number",
@@ -110,8 +110,8 @@ class Mask:
         return f"Masked before it is sent: {said}." if said else ""
 
     def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Where something private stands, in order and apart from each other;
-        of two that overlap, the longer.
+        """Yield (start, end, kind) of private parts, in order and without overlaps; the longer of
+        two wins.
         """
         spans: list[tuple[int, int, str]] = [(*match.span(), "TEXT")
                                              for match in _STAND_IN.finditer(text)]
@@ -140,7 +140,9 @@ class Mask:
 
 
 def _joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Overlapping spans as one, under the kind of the longest: nothing of either is left open."""
+    """Merge overlapping spans, with the kind of the longest, so that no part of either stays
+    visible.
+    """
     found: list[tuple[int, int, str]] = []
     longest = 0
     for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
@@ -156,8 +158,8 @@ def _joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]
 
 
 class Restorer:
-    """Puts words back in a stream, however it is cut:
-    the beginning of a stand-in waits for its end.
+    """Restores text in a stream with any cuts: the beginning of a placeholder is held back until
+    its end.
     """
 
     def __init__(self, mask: Mask, write: Callable[[str], str] = str) -> None:
@@ -175,17 +177,17 @@ class Restorer:
 
 
 _BEGUN = regex(r"\[(?:\[(?:[A-Z]+(?:_\d*\]?)?)?)?\Z")
-MOST_HELD = 40      # characters that may be the beginning of a stand-in
+MOST_HELD = 40      # characters that may begin a placeholder
 
 
 def _open_stand_in(text: str) -> int:
-    """Where a stand-in begins that may not be complete yet; the text's length if there is none."""
+    """Return the start of a possibly incomplete placeholder; the text's length if there is none."""
     match = _BEGUN.search(text, max(0, len(text) - MOST_HELD))
     return match.start() if match else len(text)
 
 
 class Masked(Wrapped):
-    """A provider that sees stand-ins only."""
+    """Wraps a provider so that it sees only placeholders."""
 
     def __init__(self, provider: Provider, mask: Mask) -> None:
         super().__init__(provider)
@@ -195,7 +197,7 @@ class Masked(Wrapped):
                 setattr(self, power, made)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask with stand-ins, and yield the answer with the words back."""
+        """Send the masked request, and yield the answer with the text restored."""
         words = _Words(self.mask)
         async with aclosing(self.inner.stream(masked(request, self.mask))) as deltas:
             async for delta in deltas:
@@ -236,8 +238,8 @@ class _Words:
                 yield delta
 
     def finish(self, but: tuple[type[Delta], int] | None = None) -> Iterator[Delta]:
-        """What is still held of all parts `but` one:
-        the beginning of something that was not a stand-in.
+        """Yield the text still held back in all parts `but` one, which did not become a
+        placeholder.
         """
         parts = {key: restorer for key, restorer in self._parts.items() if key != but}
         self._parts = {key: restorer for key, restorer in self._parts.items() if key == but}
@@ -259,9 +261,7 @@ def _in_json(words: str) -> str:
 # ---- requests
 
 def masked(request: Request, mask: Mask) -> Request:
-    """The request as it is sent: every text in it without its private parts,
-    in the order of the conversation.
-    """
+    """Return the request with every text masked, in the order of the conversation."""
     system = mask.hide(request.system) if request.system is not None else None
     messages = tuple(_message(message, mask) for message in request.messages)
     tools = tuple(ToolSpec(tool.name, mask.hide(tool.description), mask.hide_value(tool.parameters))
@@ -293,10 +293,10 @@ def _part(part: Any, mask: Mask) -> Any:
     return part
 
 
-# ---- numbers that prove themselves
+# ---- numbers with check digits
 
 def _is_card(text: str) -> bool:
-    """Luhn's check, and a first digit that cards have."""
+    """Return whether a number passes Luhn's check and begins like a card number."""
     digits = [int(char) for char in text if char.isdigit()]
     doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4)
                for place, digit in enumerate(reversed(digits))]
@@ -305,7 +305,7 @@ def _is_card(text: str) -> bool:
 
 
 def _is_iban(text: str) -> bool:
-    """The remainder by 97 (ISO 13616)."""
+    """Return whether a text is an IBAN: its remainder by 97 is 1 (ISO 13616)."""
     packed = text.replace(" ", "")
     if not 15 <= len(packed) <= 34:
         return False

@@ -1,5 +1,5 @@
-"""The Mistral dialect: OpenAI's, with reasoning as a list in the content,
-ids of nine characters and its own name for the seed.
+"""The Mistral dialect: OpenAI's, with reasoning in a content list, nine-character ids and
+`random_seed`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from core.providers.translation import Translation
 from core.providers.written import Convert, Entry
 
 NAME = "mistral"
-_ID = regex(r"[a-zA-Z0-9]{9}")   # anything else is 400, code 3280
-OWN = {NAME: {"thinking": True}}      # marks the reasoning that goes back as a part of the content
+_ID = regex(r"[a-zA-Z0-9]{9}")   # other lengths give 400, code 3280
+OWN = {NAME: {"thinking": True}}      # marks reasoning that is sent back as part of the content
 
 
 @dialect(NAME)
@@ -58,8 +58,8 @@ class Mistral(OpenAI):
 
 
 class MistralTranslation(ChatTranslation):
-    """Each stretch of reasoning is a part of its own,
-    so that the list can be put together again.
+    """Translates chunks. Each block of reasoning is a separate part, so that the list can be
+    rebuilt.
     """
 
     _part = THINKING
@@ -79,8 +79,8 @@ class MistralTranslation(ChatTranslation):
 
 def _fitted(entries: Iterable[dict[str, Any]],
             messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Reasoning goes back in its place; a user's words right after a tool's are refused,
-    so the model nods in between.
+    """Yield the entries with reasoning restored in place. The API rejects a user message right
+    after a tool result, so a short assistant message is inserted.
     """
     replies = (message for message in messages
                if message.role == "assistant" and (message.text or message.tool_calls))
@@ -95,7 +95,7 @@ def _fitted(entries: Iterable[dict[str, Any]],
 
 
 def _content(message: Message) -> list[dict[str, Any]]:
-    """The list that the reply was, or nothing when it was plain text."""
+    """Rebuild the content list of a reply; empty if it was plain text."""
     if not any(isinstance(part, Thinking) and (part.extra or {}).get(NAME)
                for part in message.parts):
         return []

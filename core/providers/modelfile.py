@@ -1,6 +1,4 @@
-"""Reads a Modelfile (Ollama's recipe of a model):
-what the server's create call takes, and which files it needs.
-"""
+"""Parses a Modelfile into the fields of Ollama's create call and the files it needs."""
 
 from __future__ import annotations
 
@@ -13,15 +11,15 @@ from typing import Any
 from core.dataclass import dataclass, field
 from core.errors import UsageError
 
-_LISTS = ("stop",)     # parameters that may stand several times
+_LISTS = ("stop",)     # parameters that may be repeated
 _TEXTS = {"SYSTEM": "system", "TEMPLATE": "template", "LICENSE": "license"}
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(slots=True)
 class Modelfile:
-    """`base` is a model's name, or empty when the weights come from `files`;
-    `create` holds the other fields of the call.
+    """A parsed Modelfile. `base` is a model's name, or empty when the weights come from `files`;
+    `create` has the other fields of the call.
     """
 
     base: str = ""
@@ -31,7 +29,7 @@ class Modelfile:
 
 
 def read_modelfile(path: str) -> Modelfile:
-    """Raises UsageError naming the line that is wrong."""
+    """Read a Modelfile. Raises UsageError with the line of the mistake."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
@@ -41,13 +39,13 @@ def read_modelfile(path: str) -> Modelfile:
     for number, word, value in _instructions(text, path):
         _apply(made, word, value, f"{path} line {number}", os.path.dirname(os.path.abspath(path)))
     if not made.base and not made.files:
-        raise UsageError(f"The Modelfile {path} names no model to start FROM.")
+        raise UsageError(f"The Modelfile {path} does not name a base model with FROM.")
     return made
 
 
 def model_name(path: str) -> str:
-    """What the new model is called: the file's own name,
-    or its directory's when it is just called Modelfile.
+    """Return the new model's name: the file's name, or its directory's if the file is called
+    Modelfile.
     """
     stem = Path(path).name.removesuffix(".modelfile").removesuffix(".Modelfile")
     if stem.lower() == "modelfile":
@@ -56,7 +54,7 @@ def model_name(path: str) -> str:
 
 
 def _instructions(text: str, path: str) -> Iterator[tuple[int, str, str]]:
-    """(line, INSTRUCTION, value). A value in triple quotes goes over several lines."""
+    """Yield (line, INSTRUCTION, value). A value in triple quotes may span several lines."""
     lines = text.splitlines()
     number = 0
     while number < len(lines):
@@ -71,8 +69,8 @@ def _instructions(text: str, path: str) -> Iterator[tuple[int, str, str]]:
             before, value = opening.group(1), value[opening.end():]
             while '"""' not in value:
                 if number == len(lines):
-                    raise UsageError(f'{path} line {start}: the text that begins with """ has '
-                                     'no end.')
+                    raise UsageError(f'{path} line {start}: the text that begins with """ is '
+                                     'not closed.')
                 value += "\n" + lines[number]
                 number += 1
             value = before + value.partition('"""')[0].removeprefix("\n")
@@ -94,7 +92,7 @@ def _apply(made: Modelfile, word: str, value: str, place: str, directory: str) -
         case "MESSAGE":
             role, _, content = value.partition(" ")
             if role not in _ROLES:
-                raise UsageError(f"{place}: a message is of {', '.join(_ROLES)}, not {role!r}.")
+                raise UsageError(f"{place}: the role {role!r} is not one of {', '.join(_ROLES)}.")
             made.create.setdefault("messages",
                                    []).append({"role": role, "content": content.strip()})
         case "SYSTEM" | "TEMPLATE":
@@ -103,12 +101,13 @@ def _apply(made: Modelfile, word: str, value: str, place: str, directory: str) -
             made.create.setdefault("license", []).append(value)
         case _:
             raise UsageError(f"{place}: there is no instruction {word}.",
-                             "There are FROM, PARAMETER, TEMPLATE, SYSTEM, ADAPTER, LICENSE and "
-                             "MESSAGE.")
+                             "Valid: FROM, PARAMETER, TEMPLATE, SYSTEM, ADAPTER, LICENSE, MESSAGE.")
 
 
 def _set_base(made: Modelfile, value: str, place: str, directory: str) -> None:
-    """A path is one when it looks like one or is there; everything else is a model's name."""
+    """Set the base. A value that looks like a path or exists is a file; anything else is a model's
+    name.
+    """
     path = os.path.join(directory, os.path.expanduser(value))
     if value.startswith((".", "/", "~")) or value.endswith(".gguf") or os.path.isfile(path):
         made.files.append(_file(value, place, directory))
@@ -119,7 +118,7 @@ def _set_base(made: Modelfile, value: str, place: str, directory: str) -> None:
 def _file(value: str, place: str, directory: str) -> str:
     path = os.path.join(directory, os.path.expanduser(value))
     if not os.path.isfile(path):
-        raise UsageError(f"{place}: there is no file {path}.")
+        raise UsageError(f"{place}: {path} does not exist.")
     return path
 
 

@@ -1,12 +1,12 @@
-"""Ollama's own API: chat over POST /api/chat, models over /api/tags, /api/show, /api/pull,
-/api/ps and /api/delete.
+"""Ollama's own API: chat over POST /api/chat, models over /api/tags, /api/show, /api/pull, /api/ps
+and /api/delete.
 
-Facts (Ollama 0.3 to 0.33, recorded): one JSON object a line, the last has `done: true`; tool calls
-come whole, also in the done line, with an object as arguments and often without an id;
+Facts (Ollama 0.3 to 0.33, recorded): one JSON object per line, the last has `done: true`; tool
+calls arrive complete, also in the done line, with an object as arguments and often without an id;
 `done_reason` is `stop` for them too; an error is `{"error": text}`, also inside a 200 stream, and
-the text may itself be JSON. Chat is spoken directly; the ollama package shows, creates and deletes
-models. It is not used for the list: it drops the context length and the capabilities; nor for
-pulling: it reads a line of any length.
+the text may itself be JSON. Chat uses the API directly; the ollama package shows, creates and
+deletes models. It is not used for the list, since it drops the context length and the capabilities,
+nor for pulling, since it reads lines of any length.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Ollama:
     """A server that speaks Ollama's API; `endpoint.base_url` is its root, without /api."""
 
     lacks: frozenset[str] = frozenset()
-    takes_any_thoughts = True      # reasoning is plain text here, whoever wrote it
+    takes_any_thoughts = True      # reasoning of any model is plain text here
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -59,7 +59,7 @@ class Ollama:
 
     @staticmethod
     def read_address(text: str) -> str:
-        """The base URL of an address in any of the forms that Ollama's own programs take."""
+        """Return the base URL of an address in any form that Ollama's own programs accept."""
         return ollama_base_url(text)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -77,7 +77,7 @@ class Ollama:
                         yield delta
                     if reader.done:
                         return
-            raise StreamBroken("Ollama ended the answer without its last line.")
+            raise StreamBroken("Ollama's answer ended without its last line.")
         except ProviderError as error:
             for delta in reader.rest():
                 yield delta
@@ -107,12 +107,12 @@ class Ollama:
         return shown_info(model, answer.model_dump())
 
     async def running(self) -> list[ModelInfo]:
-        """The loaded models; their context window is the one they were loaded with."""
+        """List the loaded models; their context window is the one they were loaded with."""
         answer = await self._fetch("/api/ps")
         return await read_each(entries_of(answer, "models"), model_info)
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """What is longer than the model's window is cut by the server (`truncate`)."""
+        """Compute embeddings. The server cuts texts longer than the model's window (`truncate`)."""
         body = {"model": model, "input": list(texts), "truncate": True}
         answer = await self._fetch("/api/embed", body, functools.partial(error_from, model=model))
         return checked_vectors(answer.get("embeddings") if isinstance(answer, dict) else None,
@@ -124,7 +124,7 @@ class Ollama:
 
     async def create(self, model: str, base: str, files: Sequence[str], adapters: Sequence[str],
                      fields: Mapping[str, Any]) -> AsyncGenerator[PullProgress, None]:
-        """Make a model of what a Modelfile says; weights and adapters are uploaded first."""
+        """Create a model from a Modelfile's fields; weights and adapters are uploaded first."""
         status = ""
         async with self._package(model) as package:
             sent = {os.path.basename(path): await package.create_blob(path) for path in files}
@@ -137,10 +137,11 @@ class Ollama:
                     status = line.status or ""
                     yield PullProgress(status, line.completed or 0, line.total or 0)
         if status != "success":
-            raise StreamBroken(f"Ollama stopped making {model} before it was done.")
+            raise StreamBroken(f"Ollama stopped creating {model} before it was complete.")
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
-        """Fetch a model. An error inside the stream raises; so does an end without `success`."""
+        """Download a model. Raises for an error inside the stream and for an end without `success`.
+        """
         status = ""
         refused = functools.partial(error_from, model=model)
         try:
@@ -180,7 +181,7 @@ class Ollama:
 
     @contextlib.asynccontextmanager
     async def _package(self, model: str = "") -> AsyncGenerator[ollama_package.AsyncClient, None]:
-        """The ollama package's client, and its failures as ours.
+        """Yield the ollama package's client, and translate its exceptions.
 
         It would send OLLAMA_API_KEY to any host, so we set the key.
         """
@@ -191,7 +192,7 @@ class Ollama:
             request.headers.pop("authorization", None)
             request.headers.update(_authorization(self.endpoint))
             if self.endpoint.sent is not None:
-                body = None     # the file of a model is not held
+                body = None     # do not record a model file
                 with contextlib.suppress(httpx.RequestNotRead):
                     body = request.content
                 self.endpoint.sent.note(self.endpoint.host, request.method, str(request.url), body,
@@ -219,7 +220,7 @@ class Ollama:
         except (ValueError, TypeError, AttributeError, httpx.InvalidURL) as problem:
             raise not_ollama(where) from problem
         finally:
-            # the package does not annotate it
+            # not annotated in the package
             await client.close()  # type: ignore[no-untyped-call]
 
 
@@ -232,22 +233,22 @@ def _hint(endpoint: Endpoint) -> str:
 
 
 def _with_hint(error: ProviderError, endpoint: Endpoint) -> ProviderError:
-    """Say how to start the server when nobody answers."""
+    """Add a hint how to start the server if it is not reachable."""
     if isinstance(error, ConnectFailed) and not error.hint:
         error.hint = _hint(endpoint)
     return error
 
 
 def _unfinished(model: str) -> StreamBroken:
-    return StreamBroken(f"Ollama stopped fetching {model} before it was whole.",
-                        "Pull it again: it goes on where it stopped.")
+    return StreamBroken(f"Ollama stopped downloading {model} before it was complete.",
+                        "Pull it again: the download resumes where it stopped.")
 
 
 def ollama_base_url(text: str | None) -> str:
-    """The base URL in OLLAMA_HOST, read as Ollama's envconfig.Host reads it, for a client.
+    """Return the base URL in OLLAMA_HOST, parsed like Ollama's envconfig.Host.
 
-    Beyond Ollama: 0.0.0.0 and :: (all addresses, for a server) become loopback, and a
-    trailing /v1 or /api is dropped.
+    In addition, 0.0.0.0 and :: (a server's "all addresses") become loopback, and a trailing /v1 or
+    /api is dropped.
     """
     text = (text or "").strip().strip("\"'").strip()
     if text[:6].lower() == "unix:/":
@@ -275,7 +276,8 @@ def _split_host(authority: str, default: int) -> tuple[str, int]:
 
 
 def _client_host(host: str) -> str:
-    """0.0.0.0 and nothing mean this machine; IPv6 addresses get their brackets."""
+    """Return the host for a client: 0.0.0.0 and "" mean this machine; IPv6 addresses get brackets.
+    """
     if host in ("", "0.0.0.0"):
         return "127.0.0.1"
     if host == "::":

@@ -1,4 +1,4 @@
-"""What Ollama says when it refuses, as this program's errors."""
+"""Translates Ollama's errors into ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.retry.headers import retry_after
 
 def error_from(status: int, headers: Mapping[str, str], content: bytes, *,
                model: str = "") -> ProviderError:
-    """The error in an answer, or in a line of a 200 stream (`status` 200)."""
+    """Return the error in a response, or in a line of a 200 stream (`status` 200)."""
     text, facts = _error_text(content)
     known = _known_error(text, facts, status, model)
     if known is not None:
@@ -29,14 +29,14 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *,
         case 401:
             return AuthFailed(said, "Set OLLAMA_API_KEY, or use `ollama signin`.", status=status)
         case 403:
-            return AuthFailed(said, "Ollama refuses host names that it does not know: use "
-                              "localhost or its address.",
+            return AuthFailed(said, "Ollama rejects unknown host names: use localhost or its IP "
+                              "address.",
                               status=status)
         case 429:
             if wait is None and re.search(r"\b(weekly|upgrade|quota)\b", text):
                 return QuotaExhausted(said, status=status)
             return RateLimited(said, retry_after=wait, status=status)
-        # the latter are a proxy's before it
+        # 502 and 504 come from a proxy in front of it
         case _ if status >= 500 or status in (200, 408, 409, 425):
             failed = f"Ollama failed: {text}" if text else f"Ollama failed (status {status})."
             return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=wait,
@@ -48,14 +48,14 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *,
 
 
 def _delay(headers: Mapping[str, str], text: str) -> float | None:
-    """Seconds until the next attempt, from the header or from the words."""
+    """Return the seconds until the next attempt, from the headers or the text."""
     given = retry_after(headers)
     return spoken_delay(text) if given is None else given
 
 
 def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
-    """The words of an error, and the innermost object they stood in: {"error": "{\\"error\\":
-    {...}}"} happens.
+    """Return the text of an error and the innermost object with it: JSON inside a string inside
+    JSON, as in {"error": "{\\"error\\": {...}}"}, occurs.
     """
     facts: Mapping[str, Any] = {}
     value: Any = content.decode("utf-8", "replace").strip()
@@ -76,11 +76,12 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
 
 def _known_error(text: str, facts: Mapping[str, Any], status: int,
                  model: str) -> ProviderError | None:
-    """Errors that are known by their words: the status does not tell them apart."""
+    """Return an error that is recognized by its text, since the status is not specific; else None.
+    """
     if "n_ctx" in facts or overflows(text.lower()):
         return ContextTooLong(f"The prompt is too long for {model or 'the model'}: {text}",
-                              "/ctx 32k (or --num-ctx 32768) widens the window, /compact "
-                              "summarises what is older.",
+                              "/ctx 32k (or --num-ctx 32768) enlarges the window, /compact "
+                              "summarises older turns.",
                               limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"),
                               status=status)
     if (status == 404 and "not found" in text and "page not found" not in text
@@ -95,13 +96,13 @@ def _known_error(text: str, facts: Mapping[str, Any], status: int,
                            status=status)
     if re.search(r"requires more system memory|out of memory", text):
         return ProviderError(f"Ollama cannot load {model or 'the model'}: {text}.",
-                             "Take a smaller model or a smaller --num-ctx.", status=status)
+                             "Use a smaller model or a smaller --num-ctx.", status=status)
     return None
 
 
-_WITHOUT = {"tools": "Take a model with tools, or switch the tools off.",
-            "thinking": "Take a model that thinks, or --think off.",
-            "vision": "Take a model that sees images."}
+_WITHOUT = {"tools": "Use a model that supports tools, or turn tools off.",
+            "thinking": "Use a model that supports thinking, or --think off.",
+            "vision": "Use a model that supports images."}
 
 
 def _unsupported(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What Ollama tells of its models."""
+"""Reads what Ollama reports about its models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from core.events import PullProgress
 from core.providers import ModelInfo
 from core.providers.foreign import first_size, object_of, objects_of, size_of, text_of, words_of
 
-# what Ollama's list of capabilities would name
+# capabilities that Ollama's list can name
 OFFERED = frozenset({"tools", "vision", "thinking"})
-MOST_BYTES = 1 << 53    # more than any model has; a JSON number of any length is shown as this one
+MOST_BYTES = 1 << 53    # larger than any real size; larger numbers are shown as this one
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
-    """One model of /api/tags or /api/ps."""
+    """Read a model from /api/tags or /api/ps."""
     details = object_of(entry.get("details"))
     capabilities, lacking = abilities(entry.get("capabilities"))
     return ModelInfo(
@@ -32,9 +32,9 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 def abilities(said: Any) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """(what the model can do, what it cannot).
+    """Return (what the model can do, what it cannot).
 
-    Ollama's own list is complete; older servers have none.
+    Ollama's list of capabilities is complete; older servers have none.
     """
     able = frozenset(words_of(said))
     return ((able, OFFERED - able) if isinstance(said, list) and able
@@ -42,8 +42,8 @@ def abilities(said: Any) -> tuple[frozenset[str] | None, frozenset[str]]:
 
 
 def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
-    """/api/show: the window is <architecture>.context_length;
-    num_ctx in the Modelfile's parameters is what gets loaded.
+    """Read /api/show: the maximum window is <architecture>.context_length; num_ctx in the
+    Modelfile's parameters is the window that gets loaded.
     """
     facts = object_of(answer.get("modelinfo")) or object_of(answer.get("model_info"))
     capabilities, lacking = abilities(answer.get("capabilities"))
@@ -63,7 +63,7 @@ def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
 
 def pull_step(line: Any, where: str,
               refused: Callable[[int, Mapping[str, str], bytes], ProviderError]) -> PullProgress:
-    """One line of /api/pull. Raises what the server says went wrong."""
+    """Read a line of /api/pull. Raises the error that the server reports."""
     if not isinstance(line, dict):
         raise not_ollama(where)
     if line.get("error"):
@@ -86,5 +86,5 @@ def entries_of(answer: Any, name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def not_ollama(who: str) -> BadResponse:
-    return BadResponse(f"{who} did not answer as an Ollama server does.",
+    return BadResponse(f"{who} did not respond like an Ollama server.",
                        "Check OLLAMA_HOST or --base-url.")

@@ -1,4 +1,4 @@
-"""Ollama's /api/chat: what is answered, as deltas."""
+"""Translates responses of Ollama's /api/chat into deltas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.providers.thinking import InlineThinking
 
 
 def is_content(value: Any) -> bool:
-    """False for a line that only shows that the server lives."""
+    """Return False for a line that is only a sign of life."""
     message = value.get("message") if isinstance(value, dict) else None
     if not isinstance(message, dict) or value.get("done"):
         return bool(value)
@@ -28,9 +28,9 @@ def is_content(value: Any) -> bool:
 
 
 class ReplyReader:
-    """The objects of one reply -> deltas.
+    """Translates the objects of one reply into deltas.
 
-    `done` is set by the last line; `rest()` gives what was held back for a tag.
+    The last line sets `done`; `rest()` yields text held back for a possible tag.
     """
 
     def __init__(self, request: Request) -> None:
@@ -38,7 +38,7 @@ class ReplyReader:
         self._begun = self._name_read = False
         self._model = request.model
         self._asked = request.messages
-        self._used: set[str] | None = None    # IDs of calls, read once a model gives none itself
+        self._used: set[str] | None = None    # IDs of earlier calls, read when a model sends none
         self._calls = 0
         self._split: InlineThinking | None = InlineThinking()
 
@@ -84,7 +84,7 @@ class ReplyReader:
             yield _finish(value, calls=self._calls)
 
     def _named(self, value: Mapping[str, Any]) -> Iterator[Answering]:
-        """A proxy may answer with another model."""
+        """Report another model's name, which a proxy may respond with."""
         if self._name_read:
             return
         name = name_in(value)
@@ -102,7 +102,7 @@ class ReplyReader:
                              _string(function.get("name")), text)
 
     def _new_id(self) -> str:
-        """Servers of 2025 give none; ours is new in the conversation."""
+        """Return a call id that is unique in the conversation; servers of 2025 send none."""
         if self._used is None:
             self._used = {call.id for message in self._asked for call in message.tool_calls}
         number = len(self._used)
@@ -123,9 +123,9 @@ def _string(value: Any) -> str:
 
 
 def usage_of(value: Mapping[str, Any]) -> Usage:
-    """The done line's counts.
+    """Return the token counts of the done line.
 
-    A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds.
+    A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are in nanoseconds.
     """
     details = {name: count for name, count in value.items()
                if name.endswith("_duration") and plausible_count(count) is not None}
@@ -136,6 +136,6 @@ def usage_of(value: Mapping[str, Any]) -> Usage:
 
 
 def _finish(value: Mapping[str, Any], *, calls: int) -> Finished:
-    """`stop` is also said when tools were called."""
+    """Return the end of the reply; Ollama sends `stop` for tool calls too."""
     end = finish_of(str(value.get("done_reason") or ""))
     return replace(end, reason="tool_calls") if end.reason == "stop" and calls else end

@@ -1,4 +1,4 @@
-"""Ollama's /api/chat: what is asked, in its words."""
+"""Builds requests for Ollama's /api/chat."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "lo
 
 
 def chat_body(request: Request, beginnings: Beginnings | None = None) -> dict[str, Any]:
-    """The body of POST /api/chat.
+    """Return the body of POST /api/chat.
 
-    `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it.
+    `truncate: false` makes newer servers reject a prompt that is too long instead of cutting it.
     """
     messages = (beginnings or Beginnings()).entries(request.messages, _entries)
     if request.system:
@@ -35,14 +35,14 @@ def _entries(messages: Sequence[Message], before: Sequence[Entry], last: bool) -
 
 
 def chat_messages(message: Message) -> list[dict[str, Any]]:
-    """One of our messages as Ollama's: tool results become a message each."""
+    """Convert a message to Ollama's format; each tool result becomes a message."""
     if message.role == "tool":
         return [{"role": "tool", "content": result.content, "tool_name": result.name,
                  "tool_call_id": result.id}
                 for result in message.tool_results]
     wire: dict[str, Any] = {"role": message.role, "content": message.text}
     if len(message.parts) == 1 and wire["content"]:
-        return [wire]    # nothing but text: nearly every message of a long conversation
+        return [wire]    # fast path for text only: most messages of a long conversation
     images = [part.data for part in message.parts if isinstance(part, Image)]
     if images:
         wire["images"] = images
@@ -55,16 +55,16 @@ def chat_messages(message: Message) -> list[dict[str, Any]]:
 
 
 def _wire_call(call: ToolCall) -> dict[str, Any]:
-    """A string as arguments would be refused, so a call that was no JSON
-    object goes back without any.
+    """Convert a call. The server rejects a string as arguments, so a call with invalid JSON is sent
+    without arguments.
     """
     return {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
 def chat_options(options: Options) -> dict[str, Any]:
-    """Sampling goes under `options`; what concerns the answer as a whole stands beside it.
+    """Return the option fields: sampling under `options`, the others at the top level.
 
-    `raw` wins.
+    `raw` overrides them.
     """
     sampling = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed,
                 "num_predict": options.max_tokens, "num_ctx": options.num_ctx,
@@ -87,12 +87,13 @@ def _think(value: bool | str | None) -> bool | str | None:
 
 
 def _keep_alive(value: str | None) -> str | int | None:
-    """A bare number is seconds, which Ollama takes only as a number ("-1" would lack a unit)."""
+    """Convert a bare number (seconds) to an integer, since Ollama rejects "-1" for lack of a unit.
+    """
     return int(value) if value is not None and re.fullmatch(r"-?\d{1,12}", value) else value
 
 
 def _format(value: Any) -> Any:
-    """"json", a JSON Schema, or OpenAI's response_format around either."""
+    """Convert "json", a JSON Schema, or OpenAI's response_format wrapper of either."""
     match value:
         case {"type": "json_object"}:
             return "json"

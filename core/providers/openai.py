@@ -1,4 +1,4 @@
-"""The OpenAI chat completions dialect, and what its many compatible hosts make of it (quirks:
+"""The OpenAI chat completions dialect, with the variations of compatible hosts (quirks:
 core/providers/hosts.py).
 """
 
@@ -28,16 +28,14 @@ from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
 from core.providers.written import Beginnings
 
-# finish reasons that are errors, and worth asking again about
+# finish reasons that are errors worth a retry
 BROKE = ("error", "insufficient_system_resource")
-THINKING = 1   # the part number of reasoning, so that data which comes at its end still finds it
-REFUSAL = 2    # a refusal is a part of its own, beside the words that came before it
+THINKING = 1   # the part number of reasoning, for data that arrives at its end
+REFUSAL = 2    # a refusal is a separate part from the text before it
 
 
 class OpenCall(NamedTuple):
-    """A call that has begun: the server's index and id of it as far as given,
-    its name and its arguments so far.
-    """
+    """A tool call in progress: the server's index and id if sent, its name and arguments so far."""
 
     index: Any
     id: str
@@ -47,7 +45,7 @@ class OpenCall(NamedTuple):
 
 @dialect(NAME)
 class OpenAI:
-    """A host that speaks it; there is no usual address."""
+    """A host that speaks this dialect; it has no default address."""
 
     lacks = frozenset({"num_ctx", "keep_alive"})
     needs_address = True
@@ -63,7 +61,7 @@ class OpenAI:
             headers["connection"] = "close"
         self._client = open_client(endpoint, headers)
         if endpoint.quirks.get("count"):
-            self.count = self._count     # only then it is a provider that CanCount
+            self.count = self._count     # makes the provider implement CanCount
         self._wire = Wire(self._client, endpoint, self._error)
         self.beginnings = Beginnings()
 
@@ -78,9 +76,9 @@ class OpenAI:
 
     async def _reply(self, path: str, body: Any, translation: Translation, keeper: Keeper | None,
                      handle: str) -> AsyncGenerator[Delta, None]:
-        """The deltas of an answer; with a keeper it is taken up again where its connection breaks.
+        """Yield the deltas of an answer; with a keeper it resumes when its connection breaks.
 
-        An answer that the server has under this handle is taken up instead of a new one.
+        An answer that the server has under this handle is resumed instead of a new request.
         """
         if keeper is None:
             async with exchange(self._client, self.endpoint, path, body, self._error) as response:
@@ -109,8 +107,8 @@ class OpenAI:
         return ChatTranslation(self.endpoint, origin_of(self.endpoint, request.model))
 
     async def models(self) -> list[ModelInfo]:
-        """A host may have a second list that says what the models can do (LocalAI);
-        older ones answer 404.
+        """List the models. A host may have a second list with capabilities (LocalAI); older ones
+        answer 404.
         """
         better = self.endpoint.quirks.get("models_path")
         if better:
@@ -163,7 +161,7 @@ class OpenAI:
 
     @property
     def _deployments(self) -> bool:
-        """Azure: the path names the model, unless the address goes further than the resource
+        """Whether the path names the model (Azure): unless the address goes beyond the resource
         (…/openai/v1, …/deployments/x).
         """
         return (bool(self.endpoint.quirks.get("deployments"))
@@ -180,9 +178,9 @@ class OpenAI:
 
 
 def trimmed(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
-    """The body without fields that the server refused.
+    """Return the body without fields that the server refused.
 
-    Without `stream`, the answer comes as one document.
+    Without `stream`, the answer is one document.
     """
     left = {name: value for name, value in body.items() if name not in refused}
     if "stream" in refused:
@@ -194,7 +192,7 @@ def trimmed(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
 # ---- theirs -> ours
 
 class ChatTranslation(Translation):
-    """Chunks of a chat completion, or the whole of one that was not streamed."""
+    """Translates chunks of a chat completion, or a complete one that was not streamed."""
 
     def __init__(self, endpoint: Endpoint, origin: str) -> None:
         super().__init__(endpoint)
@@ -204,14 +202,14 @@ class ChatTranslation(Translation):
         self._details: dict[Any, dict[str, Any]] = {}
         self._refusal: list[str] = []
         self._thought = False
-        self._followed: int | None = None      # index of the choice that is read
+        self._followed: int | None = None      # index of the choice to read
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         groq = object_of(payload.get("x_groq"))
         choice = self._choice_in(payload.get("choices"))
-        told = _error_in(payload, groq, choice)
-        if told is not None:
-            raise classify_payload(self.endpoint, told)
+        error = _error_in(payload, groq, choice)
+        if error is not None:
+            raise classify_payload(self.endpoint, error)
         if "prompt_progress" in payload:
             yield from reading_in(payload["prompt_progress"])
         usage = object_of(payload.get("usage") or groq.get("usage") or choice.get("usage"))
@@ -225,9 +223,9 @@ class ChatTranslation(Translation):
             yield from self._end(str(reason or "stop"))
 
     def _choice_in(self, choices: Any) -> dict[str, Any]:
-        """The choice that is followed: the first one that comes, or number 0 of several.
+        """Return the choice to read: the first one received, or number 0 of several.
 
-        Others are alternatives to it.
+        The others are alternatives.
         """
         by_index = {size_of(choice.get("index")) or 0: choice
                     for choice in reversed(objects_of(choices))}
@@ -237,7 +235,7 @@ class ChatTranslation(Translation):
         return found
 
     def end_marker(self) -> Iterator[Delta]:
-        """`[DONE]`: some servers never send a finish reason, so this has to do."""
+        """Handle `[DONE]`: some servers never send a finish reason, so it ends the reply."""
         if self.finish is None:
             yield from self._end("tool_calls" if self._calls else "stop")
         self.done = True
@@ -268,7 +266,7 @@ class ChatTranslation(Translation):
             yield self._call(call)
 
     def pieces(self, content: list[Any]) -> Iterator[Delta]:
-        """Mistral's models write reasoning and words as a list of typed pieces."""
+        """Yield deltas for a list of typed pieces of reasoning and text (Mistral's models)."""
         for piece in content:
             if isinstance(piece, dict) and piece.get("type") == "thinking":
                 yield ThinkingDelta(thinking_text(piece), THINKING)
@@ -288,8 +286,8 @@ class ChatTranslation(Translation):
                              else None)
 
     def _number(self, piece: OpenCall) -> int:
-        """Our number of the call that a piece belongs to:
-        the newest with its index, unless it begins another.
+        """Return our number of the call that a piece belongs to: the newest with its index, unless
+        it begins another call.
         """
         for number in reversed(range(len(self._calls))):
             held = self._calls[number]
@@ -314,17 +312,18 @@ class ChatTranslation(Translation):
 
 
 def calls_in(value: Any) -> list[dict[str, Any]]:
-    """The calls of a delta: a list, a single one, or an object of them by number."""
+    """Return the calls in a delta: a list, a single call, or an object of calls by number."""
     if isinstance(value, dict):
         return [value] if "function" in value else objects_of(list(value.values()))
     return objects_of(value)
 
 
 def _begins_another(piece: OpenCall, held: OpenCall) -> bool:
-    """A name with another id begins another call, whatever the index says.
+    """Return whether a piece begins another call: if it has a name and another id, whatever its
+    index.
 
-    Without ids another name does, and the same name once the arguments before it are complete:
-    some servers repeat the name of a call in each of its pieces, others give all calls index 0.
+    Without ids another name begins a call, and so does the same name once the arguments so far are
+    complete: some servers repeat the name in each piece, others give all calls index 0.
     """
     if not piece.name:
         return False
@@ -344,7 +343,7 @@ def _is_complete(text: str) -> bool:
 
 
 def _error_in(payload: dict[str, Any], groq: Mapping[str, Any], choice: dict[str, Any]) -> Any:
-    """What an error says, wherever it stands. An error wins over everything beside it."""
+    """Return an error from any place where hosts put it; it takes precedence over other content."""
     if payload.get("error") or payload.get("object") == "error" or payload.get("type") == "error":
         return payload
     if groq.get("error") or choice.get("error"):
@@ -354,7 +353,7 @@ def _error_in(payload: dict[str, Any], groq: Mapping[str, Any], choice: dict[str
 
 
 def reading_in(progress: Any) -> Iterator[Reading]:
-    """How far llama.cpp's server has read the prompt; milliseconds there."""
+    """Yield how far llama.cpp's server has read the prompt; its times are in milliseconds."""
     values = [size_of(progress.get(name)) for name in ("processed", "total", "cache", "time_ms")]
     done, total, cached, spent = values
     if done is not None and total and spent is not None:
@@ -362,9 +361,7 @@ def reading_in(progress: Any) -> Iterator[Reading]:
 
 
 def merge_detail(held: dict[Any, dict[str, Any]], item: Any) -> None:
-    """OpenRouter sends one detail of reasoning in pieces:
-    texts are put together, of everything else the newest counts.
-    """
+    """Merge a piece of a reasoning detail (OpenRouter): texts are joined, other values replaced."""
     if not isinstance(item, dict):
         return
     key = (item.get("index"), item.get("type")) if item.get("index") is not None else len(held)

@@ -1,4 +1,4 @@
-"""What the model lists of OpenAI-compatible hosts say, each in its own words; pure."""
+"""Reads the model lists of OpenAI-compatible hosts, which differ in their fields. Without I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from core.providers import ModelInfo
 from core.providers.foreign import first_size, object_of, objects_of, size_of, text_of, words_of
 
-# How hosts name the window: Groq, OpenRouter and Together, Mistral and LM Studio, vLLM, LocalAI.
+# Names of the context window: Groq, OpenRouter and Together, Mistral and LM Studio, vLLM, LocalAI.
 WINDOWS = ("context_window", "context_length", "max_context_length", "max_model_len",
            "context_size")
 LIMITS = ("max_completion_tokens", "max_output_tokens")
@@ -22,9 +22,9 @@ CAPABILITIES: Mapping[str, str] = {
 
 
 def model_entries(answer: Any) -> list[dict[str, Any]]:
-    """The objects of a list: under `data`, or the list itself (Together).
+    """Return the objects of a list: under `data`, or the list itself (Together).
 
-    Those that are switched off are left out (Groq).
+    Inactive models are left out (Groq).
     """
     listed = answer.get("data") if isinstance(answer, dict) else answer
     return [entry for entry in objects_of(listed)
@@ -46,9 +46,9 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 def _abilities(entry: Mapping[str, Any],
                routed: list[dict[str, Any]]) -> tuple[frozenset[str], frozenset[str]]:
-    """(what the list says the model can do, what it says it cannot).
+    """Return (what the list says the model can do, what it says it cannot).
 
-    What it does not mention is unknown.
+    Anything not mentioned is unknown.
     """
     said = entry.get("capabilities")
     able = {CAPABILITIES[word] for word in words_of(said) if word in CAPABILITIES}
@@ -56,7 +56,7 @@ def _abilities(entry: Mapping[str, Any],
                if value is False and name in CAPABILITIES}
     if entry.get("type") in ("chat", "embedding"):
         able.add(CAPABILITIES[entry["type"]])
-    parameters = entry.get("supported_parameters")     # complete where there is one (OpenRouter)
+    parameters = entry.get("supported_parameters")     # a complete list (OpenRouter)
     if isinstance(parameters, list):
         found = {CAPABILITIES[name] for name in ("tools", "reasoning") if name in parameters}
         able |= {"completion"} | found

@@ -1,4 +1,4 @@
-"""A request in the OpenAI chat completions dialect; pure."""
+"""Builds requests in the OpenAI chat completions dialect, without I/O."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from core.providers.written import Beginnings, Convert, Entry
 
 NAME = "openai"
 _THINKS_BEFORE_TOOLS = regex(r"gpt-(5\.[6-9]|[6-9])")
-_FITTING = regex(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
+_FITTING = regex(r".{1,40}", re.DOTALL)   # OpenAI rejects longer tool call ids
 
 
 def request_body(request: Request, endpoint: Endpoint, beginnings: Beginnings | None = None,
                  convert: Convert | None = None) -> dict[str, Any]:
-    """`convert` is what makes the entries, where a host wants others than message_entries()."""
+    """Return the body of a request. `convert` makes the entries if a host needs others than
+    message_entries().
+    """
     options, quirks = request.options, endpoint.quirks
     origin = origin_of(endpoint, request.model)
     convert = convert or partial(message_entries, endpoint=endpoint, origin=origin, ids=CallIds())
@@ -52,13 +54,15 @@ def request_body(request: Request, endpoint: Endpoint, beginnings: Beginnings | 
 
 
 def origin_of(endpoint: Endpoint, model: str) -> str:
-    """Provider-only data goes back only to the host and the model that it came from."""
+    """Return the origin of provider-specific data, which is sent back only to the same host and
+    model.
+    """
     return f"{endpoint.host}/{model}"
 
 
 def _tools_effort(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
-    """Newer models think by default, and call tools in this dialect only without thinking
-    (Responses has no such limit).
+    """Return the effort that lets newer models call tools: they think by default, and in this
+    dialect (not in Responses) call tools only without thinking.
     """
     effort = quirks.get("tools_effort")
     wanted = (effort and request.tools and request.options.think is None
@@ -68,7 +72,7 @@ def _tools_effort(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]
 
 def thinking_fields(think: bool | str | None, endpoint: Endpoint,
                     model: str = "") -> dict[str, Any]:
-    """Every host asks for thinking in its own way."""
+    """Return the fields that control thinking, which differ by host."""
     if think is None:
         return {}
     on = think is not False and think != "off"
@@ -85,7 +89,7 @@ def thinking_fields(think: bool | str | None, endpoint: Endpoint,
             return {"thinking": {"type": "enabled" if on else "disabled"},
                     **({"reasoning_effort": think} if level else {})}
         case "none":
-            raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.",
+            raise Unsupported(f"{endpoint.host} does not support --think.", "Leave out --think.",
                               feature="think")
     if not on and always_thinks(endpoint, model):
         return {"reasoning_effort": endpoint.quirks["lowest_effort"]}
@@ -93,24 +97,24 @@ def thinking_fields(think: bool | str | None, endpoint: Endpoint,
 
 
 def always_thinks(endpoint: Endpoint, model: str) -> bool:
-    """Whether the model cannot be kept from thinking here,
-    so that the lowest effort is asked for instead.
+    """Return whether thinking cannot be turned off here, so that the lowest effort is requested
+    instead.
     """
     return bool(endpoint.quirks.get("lowest_effort")) and "gpt-oss" in model.lower()
 
 
 def adapted(request: Request, endpoint: Endpoint) -> list[str]:
-    """What of the thinking is asked for in another way than it was set."""
+    """Describe thinking settings that are changed for this model."""
     think, how = request.options.think, endpoint.quirks.get("think", "effort")
     off = think is False or think == "off"
     if how == "effort" and off and always_thinks(endpoint, request.model):
-        return ["it cannot be kept from thinking, so the lowest effort "
-                f"({endpoint.quirks['lowest_effort']}) is asked for"]
+        return ["its thinking cannot be turned off, so the lowest effort "
+                f"({endpoint.quirks['lowest_effort']}) is requested"]
     return ["the highest effort here is high"] if think == "max" and how != "type" else []
 
 
 def response_format(wanted: Any) -> Any:
-    """Take "json", a JSON Schema, or what the dialect itself writes."""
+    """Convert "json", a JSON Schema, or this dialect's own value."""
     if not isinstance(wanted, dict):
         return {"type": "json_object"} if wanted == "json" else None
     if wanted.get("type") in ("json_object", "json_schema", "text"):
@@ -119,8 +123,8 @@ def response_format(wanted: Any) -> Any:
 
 
 def answer_schema(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict where the schema can be closed without changing it:
-    an open schema is refused as a strict one.
+    """Return a schema as response format, strict if it can be closed without changing its meaning:
+    strict open schemas are rejected.
     """
     closed = strict_form(wanted)
     return ({"schema": dict(wanted), "strict": False} if closed is None
@@ -128,10 +132,10 @@ def answer_schema(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class CallIds:
-    """Makes ids of tool calls fit, alike in the call and in its result.
+    """Makes tool call ids valid, with the same id in call and result.
 
-    An id that fits stays as it is. Others, and those that a message has twice, become one made
-    from them, always the same.
+    Valid ids stay unchanged. Invalid ids, and duplicates in a message, are replaced by derived
+    ones, always the same.
     """
 
     def __init__(self, fitting: re.Pattern[str] = _FITTING,
@@ -160,7 +164,7 @@ class CallIds:
 
 def message_entries(messages: Sequence[Message], before: Sequence[Entry], last: bool, *,
                     endpoint: Endpoint, origin: str, ids: CallIds) -> Iterator[Entry]:
-    """The entries of whole turns; `last` says that the last of them is the conversation's."""
+    """Yield the entries of complete turns; `last` means that they end the conversation."""
     turns = list(accumulate(int(message.role == "user") for message in messages))
     thought = ({turn for turn, message in zip(turns, messages, strict=True) if message.tool_calls}
                | set(turns[-1:] if last else ()))
@@ -181,7 +185,7 @@ def message_entries(messages: Sequence[Message], before: Sequence[Entry], last: 
 
 
 def result_entry(result: ToolResult, ids: CallIds) -> dict[str, Any]:
-    """There is no mark for a failed call, so its text has to say it."""
+    """Return a tool result. The API has no error flag, so the text says that a call failed."""
     content = f"Error: {result.content}" if result.is_error else result.content
     return {"role": "tool", "tool_call_id": ids.of_result(result.id), "content": content}
 
@@ -203,11 +207,11 @@ def _content_part(part: Part) -> dict[str, Any] | None:
 
 def assistant_entry(message: Message, endpoint: Endpoint, origin: str, ids: CallIds, *,
                     with_thinking: bool) -> dict[str, Any]:
-    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the
-    text of turns with calls.
+    """Return a reply. Reasoning is sent back only to its origin: OpenRouter needs its details,
+    DeepSeek the text of turns with calls.
 
-    DeepSeek answers 400 when a reply with calls comes back without the field, be it empty
-    or another model's reply.
+    DeepSeek answers 400 if a reply with calls lacks the field, even if it is empty or another
+    model's reply.
     """
     entry: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if message.tool_calls:
@@ -231,7 +235,9 @@ def own_data(part: Thinking | ToolCall, origin: str) -> Mapping[str, Any]:
 
 
 def wire_call(call: ToolCall, endpoint: Endpoint, origin: str, ids: CallIds) -> dict[str, Any]:
-    """Servers that put the arguments into a template want JSON also where the model wrote none."""
+    """Return a call. Servers that put the arguments into a template need valid JSON, so invalid
+    arguments are wrapped.
+    """
     arguments = call.invalid
     if arguments is None or endpoint.quirks.get("arguments") == "json":
         arguments = json.dumps(dict(call.arguments) if call.invalid is None

@@ -1,5 +1,5 @@
-"""The OpenAI Responses dialect, used without state on the server:
-the whole conversation goes with every request.
+"""The OpenAI Responses dialect, used without server state: each request carries the complete
+conversation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.providers.openai_responses_request import NAME, adapted, origin_of, re
 from core.providers.reattach import Wire
 from core.providers.translation import Translation
 
-POLL = 2.0          # seconds between two questions whether an answer is complete
+POLL = 2.0          # seconds between checks whether an answer is complete
 UNFINISHED = ("queued", "in_progress")
 
 
@@ -49,11 +49,10 @@ class OpenAIResponses(OpenAI):
 
 
 class BackgroundResponse:
-    """An answer that OpenAI writes whether or not somebody listens, numbered event by event.
+    """An answer that OpenAI generates in the background, with numbered events.
 
-    Its stream can be had for five minutes, after that the complete answer alone. It is deleted
-    there when it has been read.
-    Source: developers.openai.com/api/docs/guides/background.
+    Its stream is available for five minutes, then only the complete answer. It is deleted on the
+    server once it has been read. Source: developers.openai.com/api/docs/guides/background.
     """
 
     headers: Mapping[str, str] = {}
@@ -76,7 +75,7 @@ class BackgroundResponse:
         path, number = self._path(), self._translation.number
         if not path:
             return ()
-        if number is None:      # nothing of it was read: from the beginning
+        if number is None:      # nothing was read yet: start at the beginning
             return (f"{path}{'&' if '?' in path else '?'}stream=true",)
         self._translation.after = number
         return (f"{path}{'&' if '?' in path else '?'}stream=true&starting_after={number}",)
@@ -103,21 +102,21 @@ class BackgroundResponse:
 
 
 class ResponseTranslation(Translation):
-    """Output items are numbered by the server; each becomes a part.
+    """Translates events. Each output item, numbered by the server, becomes a part.
 
-    Their ids and sealed reasoning go along in `extra`.
+    Ids and encrypted reasoning are kept in `extra`.
     """
 
     def __init__(self, endpoint: Endpoint, origin: str) -> None:
         super().__init__(endpoint)
         self._origin = origin
-        self.identity = ""                          # the server's name of this answer
-        self.number: int | None = None              # of the newest event, if they have numbers
-        self.after: int | None = None               # of the last event of an earlier connection
-        self._written: dict[int, set[str]] = {}  # output index -> kinds of deltas that came for it
+        self.identity = ""                          # the server's id of this answer
+        self.number: int | None = None              # number of the newest event, if numbered
+        self.after: int | None = None     # last event of an earlier connection
+        self._written: dict[int, set[str]] = {}  # output index -> kinds of its deltas so far
         self._words: dict[tuple[int, str], list[str]] = {}     # output index and kind -> deltas
         self._closed: set[int] = set()
-        self._places: dict[str, int] = {}  # item id -> output index, where the server gives none
+        self._places: dict[str, int] = {}  # item id -> output index, if the server sends none
         self._refusal = ""
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
@@ -156,9 +155,9 @@ class ResponseTranslation(Translation):
             self._refusal = ""
 
     def _place(self, payload: Mapping[str, Any]) -> int:
-        """The output index.
+        """Return the output index.
 
-        llama.cpp sends none, so there items are numbered as their ids turn up.
+        llama.cpp sends none; its items are numbered in the order of their ids' first use.
         """
         index = payload.get("output_index")
         if isinstance(index, int):
@@ -167,7 +166,7 @@ class ResponseTranslation(Translation):
         return self._places.setdefault(str(identity), len(self._places)) if identity else 0
 
     def _is_known(self, payload: Mapping[str, Any]) -> bool:
-        """Note the event's number, and whether it was read before the connection broke."""
+        """Record the event's number; return whether it was read before the connection broke."""
         if not self.identity:
             self.identity = str(object_of(payload.get("response")).get("id") or "")
         number = payload.get("sequence_number")
@@ -184,7 +183,9 @@ class ResponseTranslation(Translation):
             self._words.setdefault((index, kind), []).append(words)
 
     def _missing(self, index: int, kind: str, whole: str) -> str:
-        """What of the whole did not come in deltas; nothing where they said something else."""
+        """Return the part of the whole text that was missing from the deltas; "" if they differ
+        from it.
+        """
         said = "".join(self._words.get((index, kind), ()))
         return whole[len(said):] if whole.startswith(said) else ""
 
@@ -192,9 +193,9 @@ class ResponseTranslation(Translation):
         return kind in self._written.get(index, ())
 
     def _thought(self, index: int, payload: Mapping[str, Any]) -> Iterator[Delta]:
-        """Summaries come in sections, which are paragraphs.
+        """Yield a section of a reasoning summary as a paragraph.
 
-        A server that sends its whole reasoning may send a summary too.
+        A server that sends its complete reasoning may send a summary too.
         """
         kind = "summary" if "summary" in payload["type"] else "reasoning"
         if kind == "summary" and self._has(index, "reasoning"):
@@ -215,7 +216,7 @@ class ResponseTranslation(Translation):
                                 extra=self._own({"id": item.get("id")}))
 
     def _close(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
-        """The item as it is at its end: what did not come in deltas is in it."""
+        """Yield what the completed item contains beyond its deltas."""
         self._closed.add(index)
         match item.get("type"):
             case "function_call":

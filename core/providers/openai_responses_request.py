@@ -1,4 +1,4 @@
-"""A request as the OpenAI Responses API wants it; pure."""
+"""Builds requests for the OpenAI Responses API, without I/O."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from core.providers.written import Beginnings
 
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
-# Models that do not reason refuse reasoning.encrypted_content with 400; servers other
-# than OpenAI's ignore it.
+# Models without reasoning reject reasoning.encrypted_content with 400; servers other than OpenAI's
+# ignore it.
 _WITHOUT_REASONING = regex(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
 
 
@@ -36,16 +36,17 @@ def request_body(request: Request, endpoint: Endpoint,
                           "parameters": tool_parameters(tool.parameters), "strict": False}
                          for tool in request.tools]
     body |= option_fields(options) | dict(options.raw)
-    return body | ({"store": True} if body.get("background") else {})     # else it is refused
+    return body | ({"store": True} if body.get("background") else {})     # otherwise it is rejected
 
 
 def origin_of(endpoint: Endpoint, model: str) -> str:
-    """Sealed reasoning and ids are only good for the host and the model that they came from."""
+    """Return the origin of encrypted reasoning and ids, which only the same host and model accept.
+    """
     return f"{endpoint.host}/{model}"
 
 
 def option_fields(options: Options) -> dict[str, Any]:
-    """There is neither a seed nor a stop text in this dialect."""
+    """Return the option fields; this dialect has neither seed nor stop."""
     form = text_format(options.response_format)
     fields = {"temperature": options.temperature, "top_p": options.top_p,
               "max_output_tokens": options.max_tokens,
@@ -55,7 +56,7 @@ def option_fields(options: Options) -> dict[str, Any]:
 
 
 def reasoning_fields(think: bool | str | None) -> dict[str, Any] | None:
-    """Without a summary nothing of the reasoning is shown."""
+    """Return the reasoning settings; without a summary no reasoning is returned."""
     if think is None:
         return None
     if think is False or think == "off":
@@ -70,7 +71,7 @@ def adapted(options: Options) -> list[str]:
 
 
 def text_format(wanted: Any) -> dict[str, Any] | None:
-    """Take "json", a JSON Schema, or the chat dialect's wrapping of one."""
+    """Convert "json", a JSON Schema or the chat dialect's wrapper of one."""
     match wanted:
         case "json" | {"type": "json_object"}:
             return {"type": "json_object"}
@@ -109,7 +110,9 @@ def input_part(part: Part) -> dict[str, Any] | None:
 
 
 def reply_items(message: Message, origin: str) -> Iterator[dict[str, Any]]:
-    """A reasoning item is refused without the item that it led to, so it waits for that one."""
+    """Yield the items of a reply. The API rejects a reasoning item without the item that follows
+    it, so they are sent together.
+    """
     waiting: list[dict[str, Any]] = []
     for part in message.parts:
         own = own_data(part, origin)
@@ -150,7 +153,7 @@ def call_item(call: ToolCall, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def call_id(identity: str) -> str:
-    """Ids stay as they came, unless they are too long; the same one always becomes the same."""
+    """Return the id unchanged, or a shorter one that is always the same for a too long id."""
     if len(identity) <= LONGEST_ID:
         return identity
     return "call_" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]

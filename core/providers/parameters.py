@@ -1,5 +1,4 @@
-"""Fits a request to a model: the provider's own settings put in,
-what it has no such thing for left out and told.
+"""Adapts a request to a model: applies provider settings, drops unsupported ones and reports them.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from core.providers.sealed import without_sealed
 FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive",
           "response_format")
 
-# What `models` in a provider's entry may deny a model.
+# Capabilities that `models` in a provider's entry can deny a model.
 DENIABLE = ("tools", "vision", "thinking", "system", "temperature")
 
-# The names under which providers refuse a parameter -> ours.
+# providers' names of parameters -> ours
 THEIR_NAMES: Mapping[str, str] = {
     "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
@@ -35,45 +34,45 @@ THEIR_NAMES: Mapping[str, str] = {
     "text.format": "response_format", "json": "response_format",
     "responseschema": "response_format",
 }
-# What the adapters send by themselves, and a server may refuse.
+# Fields added by the adapters that a server may refuse.
 ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store",
                    "parallel_tool_calls", "cache_control", "return_progress"})
 
 
 def last_name(name: str) -> str:
-    """The parameter in a path to it, as in messages.2.content.0.cache_control."""
+    """Return the last name in a path such as messages.2.content.0.cache_control."""
     tail = name.rpartition(".")[2]
     return tail if name.lower() not in THEIR_NAMES and (tail in ADDED or tail in FIELDS) else name
 
 
 def is_parameter(name: str) -> bool:
-    """Whether an error may mean something by this name that a request can do without."""
+    """Return whether a name in an error is a parameter that a request can omit."""
     return name in THEIR_NAMES or name in FIELDS or name in ADDED or name in ("tools",
                                                                               "tool_choice")
 
 
 def lacks_of(dialect: str) -> frozenset[str]:
-    """What a dialect has no parameter for, as its class declares it.
+    """Return the options that a dialect lacks, as declared by its class.
 
-    The adapters leave it out; here it is reported.
+    The adapters leave them out; this module reports them.
     """
     found: frozenset[str] = getattr(load_dialect(dialect), "lacks", frozenset())
     return found
 
 
 def read_schema(path: str) -> dict[str, Any]:
-    """The JSON Schema in a file, for --response-format."""
+    """Read the JSON Schema in a file, for --response-format."""
     from pathlib import Path
     try:
         loaded = read_own_json(Path(path).read_text(encoding="utf-8-sig"),
                                f"--response-format: {path}")
     except OSError as problem:
         raise UsageError(f"--response-format: {path} cannot be read: {problem.strerror}.",
-                         "It takes text, json, or a file that holds a JSON schema.") from problem
+                         "Use text, json, or a file with a JSON schema.") from problem
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"--response-format: {path} is not JSON: {problem}.") from problem
     if not isinstance(loaded, dict):
-        raise UsageError(f"--response-format: {path} is no JSON schema: a schema is a JSON object.")
+        raise UsageError(f"--response-format: {path} is not a JSON schema: a schema is an object.")
     _check_schema(loaded, path)
     return loaded
 
@@ -97,27 +96,27 @@ def set_fields(options: Options) -> list[str]:
 
 
 def check_flags(settings: Settings, provider: str, dialect: str) -> None:
-    """Refuse what was asked for on the command line and the chosen provider does not have at all.
+    """Raise UsageError for options on the command line that the chosen provider does not support.
     """
     wanted = [name for name in FIELDS if name in settings.flags and name in lacks_of(dialect)]
     if wanted:
-        raise UsageError(f"{provider} has no such parameter: {', '.join(wanted)}.",
-                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has "
-                         "it (--help providers).")
+        raise UsageError(f"{provider} does not support the parameter {', '.join(wanted)}.",
+                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that "
+                         "supports it (--help providers).")
     if "api_version" in settings.flags and dialect not in ("openai", "openai-responses"):
-        raise UsageError(f"{provider} takes no --api-version.",
+        raise UsageError(f"{provider} does not support --api-version.",
                          "Azure and hosts of the OpenAI dialect do.")
 
 
 def left_out(options: Options, dialect: str) -> list[str]:
-    """What is set and this dialect has no parameter for."""
+    """Return the options that are set but that this dialect lacks."""
     return [name for name in set_fields(options) if name in lacks_of(dialect)]
 
 
-def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str,
-           lacks: Collection[str]) -> Request:
-    """The provider's own settings under those of the command line,
-    and nothing that the model lacks.
+def adapt_request(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str,
+                  lacks: Collection[str]) -> Request:
+    """Return the request with the provider's settings, overridden by the command line, and without
+    what the model lacks.
     """
     changes = {name: _entry_value(name, entry[name])
                for name in FIELDS if name in entry and _may_replace(name, request, settings)}
@@ -130,13 +129,17 @@ def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, diale
 
 
 def denied(entry: Mapping[str, Any], model: str) -> list[str]:
-    """What a model cannot do by the user's own word, under `models` in a provider's entry."""
+    """Return the capabilities that the configuration denies a model, under `models` in a provider's
+    entry.
+    """
     own = entry.get("models", {}).get(model, {})
     return [name for name in DENIABLE if own.get(name) is False]
 
 
 def _may_replace(name: str, request: Request, settings: Settings) -> bool:
-    """What was given on the command line or changed in the chat stays."""
+    """Return whether the configuration may set an option: not if it was set on the command line or
+    in the chat.
+    """
     value = getattr(request.options, name)
     return name not in settings.flags and (value in (None, ()) or value == getattr(settings, name))
 
@@ -154,8 +157,8 @@ def _entry_value(name: str, value: Any) -> Any:
 # ---- leaving out
 
 def without(request: Request, feature: str) -> Request:
-    """The request without tools, images, thinking, or a parameter;
-    the same one when there is nothing to leave out.
+    """Return the request without tools, images, thinking or a parameter; the same object if there
+    is nothing to leave out.
     """
     match feature:
         case "tools" | "tool_choice":
@@ -183,8 +186,8 @@ def without(request: Request, feature: str) -> Request:
 
 
 def _system_as_words(request: Request) -> Request:
-    """The system prompt at the beginning of the first message,
-    for models that have no other place for it.
+    """Move the system prompt to the beginning of the first message, for models without system
+    prompts.
     """
     if not request.system or not request.messages or request.messages[0].role != "user":
         return request
@@ -195,9 +198,9 @@ def _system_as_words(request: Request) -> Request:
 
 
 def without_images(request: Request) -> Request:
-    """Words in the place of each image, so that the model knows that there was one.
+    """Replace each image with text, so that the model knows that there was one.
 
-    What is stored keeps the image.
+    The stored message keeps the image.
     """
     if not count_images(request.messages):
         return request
@@ -217,30 +220,31 @@ def count_images(messages: Collection[Message]) -> int:
     return sum(isinstance(part, Image) for message in messages for part in message.parts)
 
 
-def told(request: Request, feature: str) -> str:
-    """The notice about what was left out of this request."""
+def left_out_notice(request: Request, feature: str) -> str:
+    """Return the notice about what was left out of this request."""
     match feature:
         case "tools" | "tool_choice":
             return f"{request.model} cannot call tools, so none are offered to it."
         case "system":
-            return (f"{request.model} takes no system prompt, so it was sent as part of the first "
-                    "message.")
+            return (f"{request.model} does not support system prompts, so it was sent with the "
+                    "first message.")
         case "stream":
-            return f"{request.model} may not be streamed, so its answer arrives in one piece."
+            return (f"{request.model} does not support streaming here, so its answer arrives "
+                    "all at once.")
         case "vision":
             number = count_images(request.messages)
             return (f"{request.model} does not see images, so {number} "
                     f"{'image was' if number == 1 else 'images were'} left out.")
         case "thinking":
-            return f"{request.model} does not think, so it was not asked to."
+            return f"{request.model} does not support thinking, so it was turned off."
         case "signature":
             return (f"{request.model} refused signed reasoning of earlier answers, so it was "
                     "left out.")
-    return f"{request.model} does not take {feature}, so it was left out."
+    return f"{request.model} does not support {feature}, so it was left out."
 
 
 def schema_of(wanted: Any) -> Mapping[str, Any] | None:
-    """The JSON Schema in a response format; None where any JSON will do."""
+    """Return the JSON Schema in a response format; None if any JSON is accepted."""
     match wanted:
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return dict(schema)

@@ -1,4 +1,4 @@
-"""Takes an answer up again where its connection broke, on servers that keep what they write."""
+"""Resumes an answer after its connection broke, on servers that store their answers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from core.providers.http.transport import ANEW, ContentClock, ErrorMapper, excha
 if TYPE_CHECKING:
     from core.providers.translation import Reads
 
-PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)   # seconds before each attempt, until more of the answer comes
-PROBE = 10.0      # seconds in which a server that fell silent must show that it has more
-SILENCES = 3      # how often one answer is taken up again after silence
-LAST_WORDS = 5.0  # seconds for telling a server that nobody reads any further
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)   # seconds before each attempt until more of the answer arrives
+PROBE = 10.0      # seconds for a silent server to send more
+SILENCES = 3      # most attempts to resume an answer after silence
+LAST_WORDS = 5.0  # seconds for the request to stop an answer
 _NOT_KEPT = frozenset({400, 401, 403, 404, 405, 410, 422, 501})
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Wire:
-    """What an adapter sends its requests with, and the last requests about answers left unread."""
+    """The client of an adapter, and pending requests to stop unread answers."""
 
     client: Client
     endpoint: Endpoint
@@ -41,7 +41,8 @@ class Wire:
         await asyncio.gather(*self.last_words, return_exceptions=True)
 
     async def tell(self, method: str, path: str) -> bool:
-        """Send a request without a body; False when the server refused it or cannot be reached."""
+        """Send a request without a body; return False if the server refuses it or is unreachable.
+        """
         try:
             async with exchange(self.client, self.endpoint, path, None, self.error, method=method):
                 return True
@@ -50,45 +51,48 @@ class Wire:
 
 
 class Keeper(Protocol):
-    """How one kind of server keeps an answer.
+    """How one kind of server stores an answer.
 
-    `exact`: the rest begins at the very byte, else with a whole event.
+    `exact`: the rest begins at the exact byte; otherwise with a complete event.
     """
 
     exact: bool
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What a request says so that its answer is kept."""
+        """Return the request headers that make the server store the answer."""
         ...
 
     @property
     def name(self) -> str:
-        """What the server calls the answer; "" as long as that is not known."""
+        """The server's name of the answer; "" while unknown."""
         ...
 
     async def find(self, name: str) -> bool:
-        """Whether the server still has the answer of this name. If so, it is this keeper's."""
+        """Return whether the server still has an answer; if so, use it."""
         ...
 
     def rest(self, received: int) -> Sequence[str]:
-        """Paths of the rest after `received` bytes, the likeliest first; none: it is not kept."""
+        """Return paths of the rest after `received` bytes, most likely first; empty if it is not
+        stored.
+        """
         ...
 
     async def whole(self) -> bytes:
-        """The complete answer as one event where its rest cannot be streamed, or b""."""
+        """Return the complete answer as one event if its rest cannot be streamed, or b""."""
         ...
 
     async def leave(self, *, complete: bool) -> None:
-        """Nobody reads this answer any more: stop the server, unless it has written all of it."""
+        """Stop the server's work on an answer that is not read any more, unless it is complete."""
         ...
 
 
 class ReplayBuffer:
-    """llama.cpp's server: it writes on when a client is lost, and replays it all for five minutes.
+    """llama.cpp's server: it continues when a client disconnects, and replays the answer for five
+    minutes.
 
     Source: its tools/server/README-dev.md, "Resumable streaming". In its first versions the id was
-    a part of the path.
+    part of the path.
     """
 
     exact = True
@@ -123,29 +127,29 @@ class ReplayBuffer:
 
 
 def handle_of(wire: Wire, keeper: Keeper) -> str:
-    """What finds the answer again in another run of the program: its name, and where it is."""
+    """Return a handle to find the answer in another run of the program: its name and address."""
     return f"{wire.endpoint.base_url} {keeper.name}" if keeper.name else ""
 
 
 async def find_again(wire: Wire, keeper: Keeper, handle: str) -> bool:
-    """Whether the answer of this handle is the server's, and can still be had."""
+    """Return whether the handle is of this server, and the answer is still available."""
     base_url, _, name = handle.rpartition(" ")
     return bool(name) and base_url == wire.endpoint.base_url and await keeper.find(name)
 
 
 def kept_reads(wire: Wire, path: str, body: Any, keeper: Keeper, over: Callable[[], bool], *,
                begun: bool = False) -> Reads:
-    """The body of the answer to a POST, over as many connections as it takes.
+    """Yield the body of the answer to a POST, over as many connections as needed.
 
-    `begun`: it was asked for before, so it is not asked for again. `over` says whether the
-    answer is complete. A break that cannot be repaired is raised as it was. Whoever closes
-    this early stops the server.
+    `begun`: it was requested before, so no new request is sent. `over` returns whether the answer
+    is complete. A connection error that resuming does not fix is raised unchanged. Closing this
+    early stops the server.
     """
     return lambda clock: _Kept(wire, keeper, over, clock).reads(path, None if begun else body)
 
 
 class _Kept:
-    """One answer: `received` bytes of it so far."""
+    """One answer, of which `received` bytes have arrived."""
 
     def __init__(self, wire: Wire, keeper: Keeper, over: Callable[[], bool],
                  clock: ContentClock) -> None:
@@ -153,7 +157,7 @@ class _Kept:
         self._received = 0
 
     async def reads(self, path: str, body: Any) -> AsyncGenerator[bytes, None]:
-        """`body` is None for an answer that was asked for before."""
+        """Yield the answer. `body` is None if it was requested before."""
         broken: ProviderError | None = None
         answered = body is None
         try:
@@ -177,7 +181,7 @@ class _Kept:
                 self._leave()
 
     async def _rest(self, broken: ProviderError | None) -> AsyncGenerator[bytes, None]:
-        """What is missing. Raises the first break when the server does not have it."""
+        """Yield the missing rest. Raises the original error if the server does not have it."""
         patience = _Patience(self._wire.endpoint, silent=_was_silent(broken))
         while not self._over() and not patience.ended:
             await asyncio.sleep(patience.pause())
@@ -194,9 +198,9 @@ class _Kept:
             raise broken
 
     async def _again(self, limit: float | None) -> AsyncGenerator[bytes, None]:
-        """The rest as one connection has it, from `limit` seconds on at the latest.
+        """Yield the rest over one connection, which must begin within `limit` seconds.
 
-        Raises the refusal of a server that does not have it.
+        Raises the error of a server that does not have it.
         """
         refusal: ProviderError | None = None
         for path in self._keeper.rest(self._received):
@@ -249,16 +253,16 @@ class _Kept:
                 yield chunk
 
     def _leave(self) -> None:
-        """Nobody waits for this: whoever stops an answer wants to go on."""
+        """Stop the answer in the background, since the user who stopped it should not wait."""
         task = asyncio.ensure_future(_within(LAST_WORDS, self._keeper.leave(complete=self._over())))
         self._wire.last_words.add(task)
         task.add_done_callback(self._wire.last_words.discard)
 
 
 class _Patience:
-    """How often the rest of one answer is asked for.
+    """Limits how often the rest of one answer is requested.
 
-    `silent`: the connection did not break, nothing came any more; so the next attempt is short.
+    `silent`: the connection fell silent instead of breaking, so the next attempt is short.
     """
 
     def __init__(self, endpoint: Endpoint, *, silent: bool) -> None:
@@ -269,12 +273,12 @@ class _Patience:
         return self._pauses.pop(0)
 
     def note(self, problem: ProviderError | None, *, more: bool) -> None:
-        """One attempt is over, with or without more of the answer."""
+        """Record the end of an attempt, with or without more of the answer."""
         if more:
             self._pauses, self._empty = list(PAUSES), 0
         silent = _was_silent(problem)
         match problem:
-            case None:      # two ends with nothing before them: there is no more
+            case None:      # two empty attempts: there is no more
                 self._empty += not more
                 self.ended = self._empty > 1
             case StreamBroken() | ConnectFailed():
@@ -303,5 +307,7 @@ def _was_silent(problem: ProviderError | None) -> bool:
 
 
 def _is_gone(problem: ProviderError, endpoint: Endpoint) -> bool:
-    """On this machine, a server that refuses connections has ended, and its answers with it."""
+    """Return whether a server on this machine has ended, and its answers with it: it refuses
+    connections.
+    """
     return not problem.retryable and is_loopback(endpoint.base_url)

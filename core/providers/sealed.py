@@ -1,6 +1,4 @@
-"""Data that only its maker can read (signatures, encrypted reasoning, ids):
-where a conversation has it, and taking it out.
-"""
+"""Finds and removes data that only its provider can read: signatures, encrypted reasoning, ids."""
 
 from __future__ import annotations
 
@@ -17,13 +15,13 @@ def has_sealed(message: Message) -> bool:
 
 
 def with_sealer(models: frozenset[str], message: Message) -> frozenset[str]:
-    """These models and, if its data is sealed, the one that wrote this message."""
+    """Return these models, plus the one that wrote this message if it contains sealed data."""
     return models | {message.model} if message.model and has_sealed(message) else models
 
 
 def without_sealed(request: Request, models: Collection[str] | None = None) -> Request:
-    """The request without the sealed data of these models' replies, or of all;
-    the same one where there is none.
+    """Return the request without the sealed data of these models' replies, or of all; the same
+    object if there is none.
     """
     opened = tuple(_opened(message) if has_sealed(message)
                    and (models is None or message.model in models) else message
@@ -32,7 +30,7 @@ def without_sealed(request: Request, models: Collection[str] | None = None) -> R
 
 
 def _opened(message: Message) -> Message:
-    """Its words and calls alone; a part that was only there for its sealed data is left out."""
+    """Return the message without sealed data and without parts that contained nothing else."""
     parts: list[Part] = []
     for part in message.parts:
         if isinstance(part, (Text, Thinking, ToolCall)) and part.extra:

@@ -1,4 +1,4 @@
-"""What has left for the providers in this run: each request, byte for byte."""
+"""Records the requests sent to providers in this run, byte for byte."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-KEPT = 8 << 20        # bytes of requests that are held; of older ones only the figures
-MOST = 1_000          # requests that are listed
+KEPT = 8 << 20        # bytes of request bodies kept; older bodies are dropped
+MOST = 1_000          # requests kept in the list
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request. `body` is what it carried, None if that is not held any more."""
+    """One request. `body` is None if it is not kept any more."""
 
     number: int
     when: float
@@ -29,21 +29,21 @@ class Sent:
 
 
 class Ledger:
-    """The requests of this run, the oldest first."""
+    """The requests of this run, oldest first."""
 
     def __init__(self) -> None:
         self.requests: list[Sent] = []
-        self.before: Callable[[], Awaitable[None]] | None = None    # awaited before a request goes
+        self.before: Callable[[], Awaitable[None]] | None = None  # awaited before a request
         self._count = self._held = 0
 
     async def ready(self) -> None:
-        """Wait until a request may go out: what is saved before it has reached the disk."""
+        """Wait until a request may be sent: once everything saved before it is on the disk."""
         if self.before is not None:
             await self.before()
 
     def note(self, provider: str, method: str, url: str, body: bytes | None, *,
              with_key: bool) -> None:
-        """Called when a request goes out."""
+        """Record a request that is being sent."""
         self._count += 1
         content = body or b""
         self.requests.append(Sent(self._count, time.time(), provider, method, url, len(content),
@@ -56,7 +56,7 @@ class Ledger:
         return next((sent for sent in self.requests if sent.number == number), None)
 
     def _let_go(self) -> None:
-        """Drop the bytes of the oldest requests; the newest always keeps its own."""
+        """Drop the oldest bodies; the newest is always kept."""
         for place, sent in enumerate(self.requests[:-1]):
             if self._held <= KEPT:
                 return

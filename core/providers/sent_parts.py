@@ -1,4 +1,4 @@
-"""What a request that was sent is made of: whose words, which sources, how many bytes of each."""
+"""Splits a sent request into parts: role, sources and size in bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from core.dataclass import dataclass
 from core.regex import regex
 
-PICTURE = 256         # characters from which on a text without spaces is a picture's data
+PICTURE = 256         # a text without spaces of at least this length is image data
 
-# The names under which the dialects have the same things.
+# The dialects' names of the same fields.
 _MESSAGES = ("messages", "input", "contents")
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
 _SOURCE = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"([^>\n]*)>\n.*?\n</\1>', re.DOTALL)
@@ -22,7 +22,9 @@ _DATA = regex(r"(data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]+={0,2}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a request: what it is, its bytes on the wire, and its words (b"" of a picture)."""
+    """A part of a request: its kind, its size on the wire in bytes, and its text (empty for an
+    image).
+    """
 
     name: str
     size: int
@@ -30,7 +32,7 @@ class Part:
 
 
 def parts_of(body: bytes) -> list[Part]:
-    """What a request carries, in its order; the sizes add up to that of the body."""
+    """Return the parts of a request in order; their sizes add up to the size of the body."""
     try:
         value = json.loads(body) if body else {}
     except ValueError:
@@ -39,7 +41,7 @@ def parts_of(body: bytes) -> list[Part]:
         return [Part("other", len(body), body.decode("utf-8", "replace"))]
     found = list(_merged(_top(value)))
     rest = len(body) - sum(part.size for part in found)
-    if rest < 0:     # written in another way than usual, because of halves of characters
+    if rest < 0:     # serialized differently because of lone surrogates
         return [Part("everything", len(body), body.decode("utf-8", "replace"))]
     return [*found, Part("names and punctuation", rest, "")] if rest else found
 
@@ -76,7 +78,8 @@ def _messages(messages: list[Any]) -> Iterator[Part]:
 
 
 def _kind(message: Mapping[str, Any]) -> str:
-    """Whose words these are; results of tools have a role of their own, or stand in the user's."""
+    """Return the kind of a message; tool results have their own role or are in the user's message.
+    """
     role, kind = str(message.get("role") or ""), str(message.get("type") or "")
     text = json.dumps(message.get("content", message.get("parts", "")))
     if role in ("tool", "function") or "output" in kind or '"tool_result"' in text \
@@ -90,7 +93,7 @@ def _kind(message: Mapping[str, Any]) -> str:
 
 
 def _content(name: str, value: Any) -> Iterator[Part]:
-    """The words inside a value, each attached source and each picture for itself."""
+    """Yield the text in a value; attached sources and images are separate parts."""
     match value:
         case str():
             yield from _words(name, value)
@@ -121,7 +124,7 @@ def _words(name: str, text: str) -> Iterator[Part]:
 
 
 def _merged(parts: Iterator[Part]) -> Iterator[Part]:
-    """Neighbours of one name are one part; empty ones are none."""
+    """Merge adjacent parts of the same name, and drop empty ones."""
     held: Part | None = None
     for part in parts:
         if not part.size:
@@ -137,5 +140,5 @@ def _merged(parts: Iterator[Part]) -> Iterator[Part]:
 
 
 def _size(value: Any) -> int:
-    """Bytes on the wire: requests are written in ASCII, without spaces."""
+    """Return the size on the wire: requests are serialized in ASCII, without spaces."""
     return len(json.dumps(value, separators=(",", ":")))

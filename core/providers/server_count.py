@@ -11,7 +11,7 @@ from core.providers import Endpoint
 from core.providers.foreign import object_of
 from core.providers.listing import counted
 
-FIELDS = ("messages", "tools", "chat_template_kwargs")  # what the prompt is made of
+FIELDS = ("messages", "tools", "chat_template_kwargs")  # the fields that form the prompt
 
 
 class Post(Protocol):
@@ -21,22 +21,22 @@ class Post(Protocol):
 
 
 async def count_on_server(post: Post, endpoint: Endpoint, body: Mapping[str, Any]) -> int:
-    """The tokens of the prompt that this body becomes. Raises a ProviderError."""
+    """Count the tokens of the prompt for this body. Raises ProviderError."""
     root = replace(endpoint, base_url=endpoint.base_url.rstrip("/").removesuffix("/v1"))
     prompt = {name: body[name] for name in FIELDS if name in body}
     if _has_images(prompt["messages"]):
-        raise BadResponse("Pictures are not counted by the server.")
+        raise BadResponse("The server cannot count images.")
     if endpoint.quirks["count"] == "vllm":
         whole = {"model": body["model"], **prompt, "add_generation_prompt": True}
         answer = await post(root, "/tokenize", whole)
         return counted(object_of(answer), "count")
     written = object_of(await post(root, "/apply-template", prompt)).get("prompt")
     if not isinstance(written, str):
-        raise BadResponse("The server did not show the prompt that it makes of the chat.")
+        raise BadResponse("The server did not return the prompt of the chat.")
     text = {"content": written, "add_special": True, "parse_special": True}
     tokens = object_of(await post(root, "/tokenize", text))
     if not isinstance(tokens.get("tokens"), list):
-        raise BadResponse("The server did not answer with tokens.")
+        raise BadResponse("The server did not return tokens.")
     return len(tokens["tokens"])
 
 

@@ -1,6 +1,4 @@
-"""Splits reasoning that a model writes inline, as <think>...</think> at the start of its answer,
-from the answer.
-"""
+"""Separates inline reasoning (<think>...</think> at the start of an answer) from the answer."""
 
 from __future__ import annotations
 
@@ -11,11 +9,11 @@ CLOSING = "</think>"
 
 
 class InlineThinking:
-    """Text pieces in any cut -> text and thinking deltas; the result never depends on the cut.
+    """Converts pieces of text into text and thinking deltas, independent of how the text is cut.
 
-    Only a tag that opens the answer counts: later ones are the answer's own words. With `opened`
-    the answer begins inside the reasoning (templates that write the opening tag into the prompt).
-    Line ends next to the tags are dropped.
+    Only a tag at the start counts; later ones are part of the answer. With `opened` the answer
+    begins inside the reasoning (some templates put the opening tag into the prompt). Line ends next
+    to the tags are dropped.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -37,7 +35,7 @@ class InlineThinking:
         return deltas
 
     def flush(self) -> list[TextDelta | ThinkingDelta]:
-        """What was held back in case a tag followed. Call once, at the end of the answer."""
+        """Return the text held back for a possible tag. Call it once, at the end of the answer."""
         held, self._held = self._held, ""
         if not held or self._after_tag and not held.strip("\n"):
             return []
@@ -74,7 +72,7 @@ class InlineThinking:
 
 
 def _hold_back(text: str) -> tuple[str, str]:
-    """Cut off an end that may be the beginning of the closing tag, with the line ends before it."""
+    """Split off an end of the text that may begin the closing tag, with the line ends before it."""
     keep = len(text)
     for size in range(min(len(CLOSING) - 1, len(text)), 0, -1):
         if CLOSING.startswith(text[-size:]):

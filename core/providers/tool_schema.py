@@ -1,6 +1,4 @@
-"""JSON Schemas as providers accept them: those of tools, whoever wrote them,
-and those of answers.
-"""
+"""Converts JSON Schemas of tools and answers to forms that providers accept."""
 
 from __future__ import annotations
 
@@ -9,12 +7,12 @@ from typing import Any
 
 from core.providers import ToolSpec
 
-DEEPEST = 12        # levels of a schema; one that contains itself would never end
+DEEPEST = 12        # levels of a schema: recursion ends here
 JOINERS = ("anyOf", "oneOf", "allOf")
 _HOLDERS = ("items", "additionalProperties", "not", "if", "then", "else", "contains",
             "propertyNames")
-# What servers that compile a schema into a grammar refuse; the answer is checked
-# against the full schema here.
+# Keywords rejected by servers that compile a schema into a grammar; we check the answer against the
+# full schema.
 _UNCHECKED = frozenset((
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
     "maxLength", "minProperties",
@@ -25,16 +23,16 @@ _UNCHECKED = frozenset((
 
 
 def function_tool(tool: ToolSpec) -> dict[str, Any]:
-    """A tool as OpenAI's chat API describes it, and those that follow it."""
+    """Describe a tool in the format of OpenAI's chat API and compatible ones."""
     return {"type": "function", "function": {"name": tool.name, "description": tool.description,
                                              "parameters": tool_parameters(tool.parameters)}}
 
 
 def tool_parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's arguments as every OpenAI-like API takes it.
+    """Convert the schema of a tool's arguments to a form that all OpenAI-like APIs accept.
 
-    An object with properties at the top, no alternatives there, items in every array, no required
-    name that does not exist, no empty choice, and no reference but those to definitions.
+    The top is an object with properties and without alternatives; arrays have items; required names
+    exist; enums are not empty; references point only to definitions.
     """
     fitted = _fitted(schema, schema, 0)
     for joiner in JOINERS:
@@ -45,8 +43,8 @@ def tool_parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_joiner(schema: dict[str, Any], joiner: str) -> dict[str, Any]:
-    """Alternatives at the top as one object: all their properties,
-    required where every one requires it.
+    """Merge top-level alternatives into one object with all their properties; a name is required if
+    every alternative requires it.
     """
     parts = [part for part in _list(schema.pop(joiner, None)) if isinstance(part, dict)]
     if not parts:
@@ -96,7 +94,7 @@ def _choices(choices: Any) -> dict[str, Any]:
 
 
 def _required_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without required names that have no property."""
+    """Remove required names without a property."""
     properties = _object(schema.get("properties"))
     required = [name for name in _list(schema.pop("required", None))
                 if isinstance(name, str) and name in properties]
@@ -104,15 +102,14 @@ def _required_of(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names_definition(reference: str, root: Mapping[str, Any]) -> bool:
-    """Whether it is a reference to a definition that exists, which APIs follow themselves."""
+    """Return whether a reference points to an existing definition, which APIs resolve themselves.
+    """
     start, _, name = reference.rpartition("/")
     return start in ("#/$defs", "#/definitions") and name in _object(root.get(start[2:]))
 
 
 def resolved(reference: str, root: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reference inside the schema points to (JSON Pointer);
-    {} where that is nothing or elsewhere.
-    """
+    """Resolve a reference inside the schema (JSON Pointer); {} if it is invalid or external."""
     if not reference.startswith("#"):
         return {}
     found: Any = root
@@ -130,8 +127,8 @@ def resolved(reference: str, root: Mapping[str, Any]) -> dict[str, Any]:
 # ---- schemas of answers
 
 def is_closed(schema: Any) -> bool:
-    """Whether every object in it lists all its properties as required and allows no others:
-    "strict" needs that.
+    """Return whether every object requires all its properties and allows no others, as "strict"
+    needs.
     """
     return all(part.get("additionalProperties") is False
                and set(_object(part.get("properties")))
@@ -140,9 +137,7 @@ def is_closed(schema: Any) -> bool:
 
 
 def strict_form(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema closed, where nothing but closing is missing;
-    None where that would change what it allows.
-    """
+    """Return the schema closed for "strict"; None if that would change what it allows."""
     closed = closed_form(schema, keep_limits=True)
     return closed if is_closed(closed) and not _open_on_purpose(schema) else None
 
@@ -153,7 +148,8 @@ def _open_on_purpose(schema: Any) -> bool:
 
 
 def closed_form(schema: Any, *, keep_limits: bool = False) -> dict[str, Any]:
-    """The schema with every object closed, and without limits that grammars cannot hold."""
+    """Return the schema with every object closed, and without limits that grammars do not support.
+    """
     made = _closed(schema, 0, keep_limits)
     return made if isinstance(made, dict) else {}
 
@@ -182,7 +178,7 @@ def _closed_member(name: str, value: Any, depth: int, keep_limits: bool) -> Any:
 
 
 def _objects(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """Every schema of an object in it."""
+    """Yield every object schema in a value."""
     if isinstance(value, list):
         for inner in value:
             yield from _objects(inner, depth + 1)

@@ -1,5 +1,5 @@
-"""What the translators of streamed JSON events share:
-order of the deltas, the end of a reply, an error inside it.
+"""The base of translators of streamed JSON events: order of deltas, end of a reply, errors inside
+it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from core.providers.http.http1 import Response
 from core.providers.http.transport import ContentClock, lines_of, read_chunks
 from core.regex import regex
 
-DONE = object()   # stands for the event whose data is [DONE], which is no JSON
+DONE = object()   # stands for the event with the data [DONE], which is not JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
-Reads = Callable[[ContentClock], AsyncGenerator[bytes, None]]     # the body, read under this clock
+Reads = Callable[[ContentClock], AsyncGenerator[bytes, None]]     # the body, read with this clock
 _FIELD = regex(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
 
 
@@ -33,9 +33,10 @@ class Words(str):
 
 
 class Translation:
-    """One reply: a dialect's JSON events in, deltas out. Usage is given once a read, Finished last.
+    """Translates one reply: a dialect's JSON events in, deltas out. Usage is sent once per read,
+    Finished last.
 
-    A dialect overrides take(); it sets `usage`, `finish` and, when nothing can follow, `done`.
+    A dialect overrides take(), which sets `usage`, `finish` and, when nothing can follow, `done`.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -44,14 +45,14 @@ class Translation:
         self.finish: Finished | None = None
         self.done = False
         self.failure: ProviderError | None = None
-        # an event that was not JSON, which matters only if nothing else comes
+        # an event that was not JSON; it matters only if nothing else follows
         self.words: Words | None = None
-        self.asked = ""  # the model that was asked for; "" while nobody wants to know who responds
+        self.asked = ""  # the requested model; "" if the responding model is not checked
         self._begun = False
         self._reported: Usage | None = None
 
     def over(self) -> bool:
-        """Whether all that matters has come: the end of the reply, or an error inside it."""
+        """Whether the reply is complete: its end or an error was read."""
         return self.done or self.finish is not None or self.failure is not None
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
@@ -59,17 +60,17 @@ class Translation:
         raise NotImplementedError
 
     def end_marker(self) -> Iterator[Delta]:
-        """`[DONE]` came. It is not reliable, so most dialects pay no heed to it."""
+        """Handle `[DONE]`. It is not reliable, so most dialects ignore it."""
         return iter(())
 
     def rest(self) -> Iterator[Delta]:
-        """What was held back, now that nothing more comes; also when the reply broke off."""
+        """Yield text that was held back, at the end of a complete or broken reply."""
         return iter(())
 
     def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
-        """Translate what one read brought.
+        """Translate the events of one read.
 
-        An error ends it and is kept in `failure`, so that what stood before is not lost.
+        An error ends it and is stored in `failure`, so that earlier content is not lost.
         """
         try:
             for payload in payloads:
@@ -88,7 +89,7 @@ class Translation:
             yield _counted(self.usage)
 
     def _named(self, payload: Any) -> Iterator[Answering]:
-        """Report once, before the content, that another model responds than was asked for."""
+        """Report once, before the content, that another model than requested is responding."""
         name = name_in(payload) if self.asked and isinstance(payload, dict) else ""
         if not name:
             return
@@ -109,8 +110,7 @@ class Translation:
 
 
 def _check(delta: Delta) -> None:
-    """Words must be words and numbers numbers:
-    anything else would be met later, where nobody expects it.
+    """Raise TypeError if text is not text or a number not a number, before other code relies on it.
     """
     match delta:
         case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | Reading():
@@ -139,9 +139,8 @@ async def read_deltas(reads: Reads, translation: Translation,
                       asked: str = "") -> AsyncGenerator[Delta, None]:
     """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
 
-    An answer with a finish reason is whole, also when the connection breaks, or nothing more comes,
-    before the rest of its events. `asked` is the model that the request names: that another one
-    responds is the first delta.
+    An answer with a finish reason is complete even if the connection then breaks or falls silent.
+    `asked` is the model in the request; if another one responds, that is the first delta.
     """
     translation.asked = asked
     broken: StreamBroken | None = None
@@ -170,7 +169,7 @@ async def read_deltas(reads: Reads, translation: Translation,
 
 async def _next_read(reads: AsyncGenerator[Iterator[Any], None],
                      until: float | None) -> Iterator[Any] | None:
-    """None at the end, or when nothing came before the time `until`."""
+    """Return the next read; None at the end, or if nothing arrives before the time `until`."""
     try:
         async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
             return await anext(reads)
@@ -179,10 +178,10 @@ async def _next_read(reads: AsyncGenerator[Iterator[Any], None],
 
 
 async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
-    """JSON events, as many as each read brought.
+    """Yield the JSON events of each read.
 
-    What is no event stream is one JSON document, read at the end: an answer that was not streamed,
-    Gemini's array, or an error that was written into the stream as it is.
+    A body that is not an event stream is parsed as one JSON document at its end: an answer that was
+    not streamed, Gemini's array, or an error.
     """
     decoder, clock = EventDecoder(), ContentClock(endpoint)
     other: list[bytes] = []
@@ -190,7 +189,7 @@ async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator
     async with aclosing(lines_of(reads(clock), endpoint)) as batches:
         async for lines in batches:
             if not lines:
-                decoder = EventDecoder()     # a new connection: the event that was cut comes again
+                decoder = EventDecoder()     # a new connection repeats the cut event
             foreign = [line for line in lines if not _FIELD.match(line)]
             events = decoder.feed(b"".join(line + b"\n" for line in lines))
             if foreign or any(map(_is_content, events)):
@@ -206,8 +205,8 @@ async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator
 
 
 def _is_content(event: ServerEvent) -> bool:
-    """Whether it can say anything: an event without data, or with a bare word,
-    is a sign of life.
+    """Return whether an event can have content: one without data, or with a bare word, is a sign of
+    life.
     """
     return event.name not in SIGNS_OF_LIFE and _is_json(event)
 
@@ -224,20 +223,20 @@ def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
         elif _is_json(event):
             yield parse_json(data, endpoint)
         elif event.name == "error":
-            yield {"error": {"message": data or "an error without words"}}
+            yield {"error": {"message": data or "an error without a message"}}
         elif data and event.name not in SIGNS_OF_LIFE:
             yield Words(data)
 
 
 def _last_event(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
-    """What has no blank line after it at the end of the body: it counts if it is whole."""
+    """Yield a last event without a blank line after it, if it is complete."""
     with suppress(BadResponse):
         yield from _events(events, endpoint)
 
 
 def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:
-    """Lines beside events that are no JSON either mean nothing;
-    without any event they are what is wrong.
+    """Parse a document. If there are events too, text that is not JSON is ignored; without events
+    it is an error.
     """
     if text.strip() and (alone or text.lstrip().startswith((b"{", b"["))):
         document = parse_json(text, endpoint)

@@ -1,22 +1,21 @@
-"""A provider around another one, for what must see every request:
-the base of the mask and of the limit on cost.
+"""A provider that wraps another one to see every request: the base of masking and of the cost
+limit.
 """
 
 from __future__ import annotations
 
 from core.providers import Endpoint, ModelInfo, Provider
 
-# What may be asked beside the three methods of every provider: none of these
-# carries a conversation.
+# Optional methods that are passed through: none of them carries a conversation.
 HARMLESS_POWERS = ("check", "show", "running", "window", "pull", "delete", "create", "asked",
                    "lists_all", "advice",
                    "advice_when_down", "directory", "engine_program")
 
 
 class Wrapped:
-    """Passes on what carries no conversation.
+    """Passes through methods that carry no conversation.
 
-    A subclass adds `stream`, and what else it lets through.
+    A subclass adds `stream` and any others.
     """
 
     def __init__(self, provider: Provider) -> None:

@@ -1,4 +1,6 @@
-"""The JSON of requests; what the earlier requests of a conversation began with is written once."""
+"""Serializes requests; messages that earlier requests of the conversation contained are serialized
+once.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,20 @@ from core.messages import Message
 from core.regex import regex
 from core.safe_text import without_surrogates
 
-LONG = 32         # messages from which on it is worth it
-REMEMBERED = 2    # conversations: the one that continues, and one beside it
-OPEN_TURNS = 2    # at the end: their entries may still change, and prompt caches are marked there
-_NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
+LONG = 32         # shorter conversations are serialized directly
+REMEMBERED = 2    # conversations kept: the current one and one beside it
+OPEN_TURNS = 2    # messages at the end: their entries may still change, and get prompt cache marks
+_NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after an escaped backslash
 
 Entry = dict[str, Any]
-# Some messages in a dialect's form. Gets the entries before them, and whether
-# the conversation ends with them.
+# Converts messages to a dialect's entries. Gets the entries before them, and whether they end the
+# conversation.
 Convert = Callable[[Sequence[Message], Sequence[Entry], bool], Iterable[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Messages that a conversation began with, as they were sent; `key` as for entries()."""
+    """The first messages of a conversation as they were sent; `key` as for entries()."""
 
     key: object
     messages: tuple[Message, ...]
@@ -40,9 +42,9 @@ NOTHING = Beginning(None, (), [], b"")
 
 
 class Written(list[Entry]):
-    """Entries of a request, of which those of a beginning, behind the `first`, are written already.
+    """The entries of a request; those of a beginning, after the `first`, are serialized already.
 
-    Entries may be put in, taken out and replaced; none is changed in itself.
+    Entries can be inserted, removed and replaced, but not modified in place.
     """
 
     def __init__(self, entries: Iterable[Entry], beginning: Beginning = NOTHING,
@@ -51,11 +53,12 @@ class Written(list[Entry]):
         self._beginning, self._first = beginning, first
 
     def after(self, *entries: Entry) -> Written:
-        """The same behind these entries."""
+        """Return these entries followed by the own ones."""
         return Written([*entries, *self], self._beginning, self._first + len(entries))
 
     def as_json(self) -> Iterator[bytes]:
-        """The pieces of it: to put them together costs more than the rest of a long request."""
+        """Yield the JSON in pieces, since joining them costs more than the rest of a long request.
+        """
         known, start = self._beginning.entries, self._first
         end = start + len(known)
         parts: tuple[bytes, ...] = (_inside(self),)
@@ -70,15 +73,16 @@ class Written(list[Entry]):
 
 
 class Beginnings:
-    """What the conversations with one provider began with."""
+    """The beginnings of the conversations with one provider."""
 
     def __init__(self) -> None:
         self._known: list[Beginning] = []
 
     def entries(self, messages: Sequence[Message], convert: Convert, key: object = None) -> Written:
-        """The messages as `convert` makes them, which is asked about a settled one only once.
+        """Return the messages converted by `convert`, which is called only once for a settled
+        message.
 
-        `key` is what else they depend on. The messages are compared by identity first.
+        `key` is anything else that the entries depend on. Messages are compared by identity first.
         """
         given = tuple(messages)
         settled = settled_messages(given) if len(given) >= LONG else 0
@@ -105,8 +109,8 @@ class Beginnings:
 
 
 def settled_messages(messages: Sequence[Message]) -> int:
-    """How many messages stand before the last turns, where none is read together with the next:
-    the words of a user after those of a model.
+    """Count the messages before the last turns, up to a boundary where a user message follows a
+    reply, so that no entry spans it.
     """
     turns = 0
     for place in range(len(messages) - 1, 0, -1):
@@ -121,9 +125,9 @@ def settled_messages(messages: Sequence[Message]) -> int:
 
 
 def as_json(body: Any) -> bytes:
-    """In ASCII.
+    """Serialize as ASCII JSON.
 
-    A half of a character and NUL become U+FFFD: a strict server would refuse the conversation.
+    Lone surrogates and NUL become U+FFFD, since a strict server would reject the conversation.
     """
     if not isinstance(body, dict) or not any(isinstance(each, Written) for each in body.values()):
         return _as_json(body)

@@ -1,1 +1,1 @@
-"""What to do when a model does not answer (policy), and what to say while it is silent."""
+"""What to do when a model fails (policy), and what to report while it is silent."""

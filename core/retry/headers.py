@@ -1,4 +1,4 @@
-"""How long a server asks us to wait."""
+"""Reads the delay that a server requests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date.
+    """Return seconds from retry-after-ms, or from Retry-After as seconds or an HTTP date.
 
-    None when absent or unreadable.
+    None if absent or invalid.
     """
     milliseconds = _finite(headers.get("retry-after-ms"))
     if milliseconds is not None:

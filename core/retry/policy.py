@@ -1,5 +1,5 @@
-"""Decides what to do when a model does not answer:
-one pure function over what failed and what has been tried.
+"""Decides what to do after a failed request: one pure function of the failure and of what was
+tried.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from core.dataclass import dataclass, replace
 from core.errors import (BadRequest, ConnectFailed, ContextTooLong, ModelNotFound, Paused,
                          ProviderError, StreamBroken)
 
-# requests beyond the first of each reply that one turn may make, whatever they are for
+# most requests per turn beyond the first of each reply
 REQUESTS = 24
-SHORTER = 2        # how often a request is made shorter for one model
-FEATURES = 6       # how many things one request is asked again without
+SHORTER = 2        # how often a request is shortened for one model
+FEATURES = 6       # how many features are left out of one request
 
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """Delays are seconds.
+    """How requests are retried. Delays are in seconds.
 
-    `jitter` is the random part of a delay, 0 to 1. A provider that asks for more than
-    `longest_wait` is not waited for.
+    `jitter` is the random part of a delay, 0 to 1. If a provider requests a delay above
+    `longest_wait`, it is not retried.
     """
 
     max_attempts: int = 3
@@ -33,13 +33,13 @@ class RetryConfig:
 
 
 def _chance() -> float:
-    from random import random       # 2 ms of a start; most answers need no delay
+    from random import random       # importing it takes 2 ms, and most answers need no delay
     return random()
 
 
 def backoff_delay(config: RetryConfig, attempt: int,
                   chance: Callable[[], float] = _chance) -> float:
-    """Seconds to wait after the failed attempt number `attempt` (from 1)."""
+    """Return the seconds to wait after failed attempt number `attempt` (from 1)."""
     try:
         whole = min(config.max_delay, config.initial_delay * config.multiplier ** (attempt - 1))
     except OverflowError:
@@ -49,7 +49,7 @@ def backoff_delay(config: RetryConfig, attempt: int,
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that can be asked."""
+    """A model that can answer."""
 
     provider: str
     model: str
@@ -60,10 +60,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of one request; `begun` says that content of this request had arrived before it.
+    """An error of one request; `begun` means that content had arrived before it.
 
-    `host` is the address that was asked and `hosts_left` how many others of this provider have not
-    been tried, both where a provider has several hosts.
+    If the provider has several hosts, `host` is the address that was used and `hosts_left` the
+    number of hosts not tried yet.
     """
 
     error: ProviderError
@@ -77,20 +77,20 @@ class Failure:
 
     @property
     def cause(self) -> ProviderError:
-        """What the provider itself reported, where it reported something inside its stream."""
+        """The provider's own error, if it reported one inside its stream."""
         error = self.error
         return error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What has been tried for one reply, and what is left.
+    """What was tried for one reply, and what is left.
 
-    `others` have not been asked since the last content, `again` failed in a way that may pass,
-    `refused` may not be asked again in this turn. `requests` and `resumes` are what is left of the
-    turn's limits, `spare` of the retries that all turns share. `text` is the text of the reply so
-    far. `hosts` are the addresses of the candidate that failed since it was last asked anew, and
-    `passing` the last of their errors that may pass.
+    `others` were not tried since the last content, `again` had temporary failures, `refused` must
+    not be tried again in this turn. `requests` and `resumes` are what is left of the turn's limits,
+    `spare` of the retries shared by all turns. `text` is the text of the reply so far. `hosts` are
+    the candidate's addresses that failed in its current attempt, and `passing` is the last
+    temporary error among them.
     """
 
     candidate: Candidate
@@ -113,35 +113,31 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Ask the same model the same after `delay` seconds: nothing of its reply has arrived."""
+    """Send the same request to the same model after `delay` seconds; no content had arrived."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Shorter:
-    """Ask the same model with less of the conversation."""
+    """Send less of the conversation to the same model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """Ask the same model without a feature or parameter that it refused."""
+    """Send the request to the same model without a feature or parameter that it refused."""
 
     feature: str
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Ask the same model at another host of its provider, at once;
-    it continues after the text so far, if there is any.
-    """
+    """Use another host for the same model at once; it continues after the text so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Ask another model after `delay` seconds;
-    it continues after the text so far, if there is any.
-    """
+    """Use another model after `delay` seconds; it continues after the text so far."""
 
     candidate: Candidate
     delay: float = 0.0
@@ -149,7 +145,7 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Ask the same model to continue after `text`, in `delay` seconds."""
+    """Ask the same model to continue after `text`, after `delay` seconds."""
 
     text: str
     delay: float = 0.0
@@ -164,8 +160,8 @@ Step = Again | Shorter | Without | Elsewhere | Next | Continue | GiveUp
 
 
 def weighed(failure: Failure, state: State) -> Failure:
-    """The failure of a provider by those of all its hosts:
-    one that is away may have the model that the last one lacks.
+    """Return the failure of a provider, considering all its hosts: an unreachable one may have the
+    model that the last one lacks.
     """
     if state.passing is None or failure.hosts_left or not isinstance(failure.cause, ModelNotFound):
         return failure
@@ -173,12 +169,11 @@ def weighed(failure: Failure, state: State) -> Failure:
 
 
 def next_step(failure: Failure, state: State) -> Step:
-    """What to do after this failure.
+    """Decide what to do after a failure.
 
-    Pure but for the random part of a delay; the rows are tried in this order.
-
-    The default for an unknown error is the next model: it may do what this one cannot, and the user
-    named it for that. As many requests are set aside as there are models that have not been asked.
+    Pure except for the random part of a delay. The rules apply in this order. The default for an
+    unknown error is the next model, which the user named for this purpose. One request is reserved
+    for each model that was not tried yet.
     """
     if state.requests < 1:
         return GiveUp(f"The limit of {REQUESTS} further requests in one turn is reached.")
@@ -196,14 +191,14 @@ def _same_model(failure: Failure, state: State) -> Step | None:
 
 
 def _renewed(state: State) -> State:
-    """Content has arrived: those that failed before it may be asked as if for the first time."""
+    """Return the state after content has arrived: models that failed before may be tried again."""
     others = (*state.others, *state.again)
     return replace(state, others=others, again=(), walks=1, attempts=1, hosts=frozenset(),
                    passing=None)
 
 
 def _adapted(failure: Failure, state: State) -> Step | None:
-    """The same model can take a smaller or simpler request."""
+    """Return a step that shortens or simplifies the request for the same model, or None."""
     match failure:
         case Failure(ContextTooLong(), False) if state.shorter < SHORTER:
             return Shorter()
@@ -214,17 +209,19 @@ def _adapted(failure: Failure, state: State) -> Step | None:
 
 
 def _elsewhere(failure: Failure) -> Step | None:
-    """Another host of the same model, when it is the host that failed:
-    it is away, overloaded, or does not have the model.
+    """Return the step to another host, if the host failed: it is unreachable, overloaded or lacks
+    the model.
     """
     of_the_host = may_pass(failure.cause) or isinstance(failure.cause, ModelNotFound)
     return Elsewhere() if of_the_host and failure.hosts_left else None
 
 
 def _same_again(failure: Failure, state: State) -> Step | None:
-    """Before the first content, as often as configured; after it, once while there are other
-    models. A model alone is asked once more than configured, with growing pauses: a server that
-    broke off may be starting again.
+    """Return a retry of the same model: before the first content as often as configured, after it
+    once if there are other models.
+
+    A single model is tried once more than configured, with growing delays, since its server may be
+    restarting.
     """
     cause, underway = failure.cause, failure.begun or bool(state.text)
     if (not (may_pass(cause) if underway else cause.retryable)
@@ -251,9 +248,10 @@ def _next_model(state: State) -> Step | None:
 
 
 def _once_more(failure: Failure, state: State) -> Step | None:
-    """All models failed, some in a way that passes: one of several servers may be starting again.
+    """Return another pass over the models after all failed, some of them temporarily: a server may
+    be restarting.
 
-    A reply of which something was shown is worth more walks than one that has not begun.
+    A reply that has begun is worth more passes than one that has not.
     """
     tired = (*state.again, state.candidate) if may_pass(failure.cause) else state.again
     alone = len(tired) + len(state.refused) == 1
@@ -269,7 +267,7 @@ def _once_more(failure: Failure, state: State) -> Step | None:
 
 
 def may_pass(error: ProviderError) -> bool:
-    """Whether the same request may work in a while.
+    """Return whether the same request may succeed later.
 
     A server that refuses connections may be starting.
     """
@@ -277,7 +275,7 @@ def may_pass(error: ProviderError) -> bool:
 
 
 def moved(state: State, step: Step, failure: Failure) -> State:
-    """The state in which the request of this step is sent."""
+    """Return the state after taking this step."""
     if isinstance(failure.error, Paused):
         return replace(state, requests=state.requests - 1)
     if failure.begun:
@@ -286,7 +284,7 @@ def moved(state: State, step: Step, failure: Failure) -> State:
     if isinstance(step, Elsewhere):
         passing = failure.error if may_pass(failure.cause) else state.passing
         return replace(state, hosts=state.hosts | {failure.host}, passing=passing)
-    if isinstance(step, (Again, Continue, Next)):       # all hosts are asked anew
+    if isinstance(step, (Again, Continue, Next)):       # all hosts may be used again
         state = replace(state, hosts=frozenset(), passing=None)
     match step:
         case Again():
@@ -303,12 +301,14 @@ def moved(state: State, step: Step, failure: Failure) -> State:
 
 
 def _passed_on(state: State, candidate: Candidate, failure: Failure) -> State:
-    """The candidate that failed waits for another walk, or is not asked again in this turn."""
+    """Return the state in which the failed candidate waits for the next pass, or is not used again
+    in this turn.
+    """
     passes = may_pass(failure.cause)
     again = (*state.again, state.candidate) if passes else state.again
     refused = state.refused if passes else state.refused | {state.candidate}
     others, walks, spare = state.others, state.walks, state.spare
-    # the others are used up: those that failed are asked once more, in their order
+    # all others were tried: start another pass over the failed ones, in order
     if candidate not in others:
         others, again, walks = again, (), walks + 1
     if walks > 1:

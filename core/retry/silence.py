@@ -1,4 +1,4 @@
-"""Says what is waited for while a stream has not begun to say anything."""
+"""Reports what a silent stream is waiting for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WAIT_STEP = 1.0  # seconds between two reports, and the longest time that a desc
 
 
 class Silence:
-    """One for each request.
+    """Reports the silence of one request.
 
-    `what` describes what the server is doing; `pauses` are seconds before the first
-    and each further report.
+    `what` describes what the server is doing; `pauses` are the seconds before the first and each
+    further report.
     """
 
     def __init__(self, what: Callable[[], Awaitable[str]],
@@ -27,12 +27,12 @@ class Silence:
         self._what = what
         self._first, self._step = pauses
         self._since = time.monotonic()
-        self._due = self._since + self._first     # when the next report is due
+        self._due = self._since + self._first     # time of the next report
 
     async def during(self, step: asyncio.Future[T]) -> AsyncGenerator[Waiting, None]:
-        """Report until `step` is done. Closing this cancels it.
+        """Yield reports until `step` is done. Closing this cancels it.
 
-        A step that ends is not held up by the description, which may itself have to be waited for.
+        A slow description does not delay a step that ends.
         """
         tasks: set[asyncio.Future[Any]] = {step}
         try:
@@ -55,7 +55,7 @@ class Silence:
 async def pausing(seconds: float,
                   pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> AsyncGenerator[Waiting,
                                                                                            None]:
-    """Wait, and report how much is left."""
+    """Wait, and report the remaining time."""
     started, (pause, step) = time.monotonic(), pauses
     while (left := started + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left, pause))
@@ -66,7 +66,7 @@ async def pausing(seconds: float,
 
 
 async def _end(tasks: set[asyncio.Future[Any]]) -> None:
-    """Cancel what still runs, and wait until it has ended."""
+    """Cancel running tasks, and wait for their end."""
     left = {task for task in tasks if not task.done()}
     for task in left:
         task.cancel()
@@ -74,11 +74,11 @@ async def _end(tasks: set[asyncio.Future[Any]]) -> None:
         await asyncio.wait(left)
     for task in left:
         if not task.cancelled():
-            task.exception()   # looked at, so that nobody complains that it was not
+            task.exception()   # retrieved, so that asyncio does not warn about it
 
 
 async def _safely(what: Callable[[], Awaitable[str]]) -> str:
-    """A description is a courtesy: one that cannot be had is empty."""
+    """Return the description, or "" if it fails."""
     try:
         return await asyncio.wait_for(what(), WAIT_STEP)
     except (ChatError, TimeoutError, OSError):

@@ -1,1 +1,1 @@
-"""What was said: listing, export, the spool, transcripts."""
+"""Sessions: opening, changing, listing, searching, exporting, importing, and the spool."""

@@ -1,4 +1,4 @@
-"""Sessions in other forms; an export format is one function under @exporter."""
+"""Exports sessions; each export format is one function decorated with @exporter."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Exporter = Callable[[SessionRow, Iterable[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 BYTE_ORDER_MARK = "\ufeff"
 EXPORTERS: dict[str, Exporter] = {}
-COMPLETE: set[str] = set()      # the formats that hold all branches
+COMPLETE: set[str] = set()      # the formats that contain all branches
 HALVES = regex("[\ud800-\udbff][\udc00-\udfff]")
-ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
+ENDINGS: dict[str, str] = {}    # file ending -> format
 
 
 def exporter(name: str, endings: Sequence[str] = (), *,
              complete: bool = False) -> Callable[[Exporter], Exporter]:
-    """Register a function that writes a session and its messages as pieces of text;
-    its docstring is its help.
+    """Register a function that yields a session and its messages as pieces of text; its docstring
+    is its help.
 
-    Flag, completion, help and the endings of --output follow from here (after `make docs`).
-    `complete`: it is given all branches, not only the shown one.
+    Flag, completion, help and the endings of --output are derived from it (after `make docs`). With
+    `complete`, it receives all branches, not only the shown one.
     """
     def register(write: Exporter) -> Exporter:
         EXPORTERS[name] = write
@@ -52,7 +52,7 @@ def exporter(name: str, endings: Sequence[str] = (), *,
 
 @exporter("json", endings=(".json",), complete=True)
 def export_json(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """Everything that is stored, without loss: all branches too."""
+    """Everything that is stored, without loss, including all branches."""
     return json_pieces(session, messages, "")
 
 
@@ -67,7 +67,9 @@ def json_pieces(session: SessionRow, messages: Iterable[StoredMessage],
 
 @exporter("jsonl", endings=(".jsonl", ".ndjson"), complete=True)
 def export_jsonl(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """The same, a line for the session and one for each message; such files can be joined."""
+    """The same as JSON, with one line for the session and one for each message; files can be
+    concatenated.
+    """
     return jsonl_pieces(session, messages, "")
 
 
@@ -81,17 +83,17 @@ def jsonl_pieces(session: SessionRow, messages: Iterable[StoredMessage],
 
 @exporter("html", endings=(".html", ".htm"))
 def export_html(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """One file that looks like the page, without scripts."""
+    """One file that looks like the web page, without scripts."""
     from core.sessions.html_page import html_pieces
     return map(without_surrogates, html_pieces(session, messages))
 
 
 def _json_text(row: dict[str, Any], indent: int | None = None, *,
                exact: Message | None = None) -> str:
-    """JSON that keeps its letters readable, except where no encoding could hold them.
+    """Return JSON with readable non-ASCII letters, escaped only where UTF-8 cannot encode them.
 
-    JSON cannot keep the two halves of a character apart; the message `exact` is then in it
-    once more, in our own form.
+    A JSON parser joins escaped surrogate halves into one character; in that case the message
+    `exact` is added once more in our own encoding.
     """
     text = dump(row) if indent is None else json.dumps(row, ensure_ascii=False, indent=indent)
     try:
@@ -105,15 +107,15 @@ def _json_text(row: dict[str, Any], indent: int | None = None, *,
 
 @exporter("csv", endings=(".csv",))
 def export_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """One row a part, for spreadsheets, with the mark by which they know UTF-8; a formula gets an
-    apostrophe in front.
+    """One row per part, for spreadsheets, with a byte order mark; formulas are prefixed with an
+    apostrophe.
     """
     yield BYTE_ORDER_MARK
     yield from _csv_rows(session, messages, raw=False)
 
 
 def export_raw_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """The same for programs, with the cells as they are: a spreadsheet may run what is in them."""
+    """The same for programs, with unchanged cells: a spreadsheet may run formulas in them."""
     return _csv_rows(session, messages, raw=True)
 
 
@@ -131,14 +133,14 @@ def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *,
 
 
 def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
-    """RFC 4180, every cell quoted."""
+    """Return a line of CSV (RFC 4180) with every cell quoted."""
     made = (cell if raw else harmless_cell(cell) for cell in cells)
     return ",".join('"' + without_surrogates(cell).replace('"', '""') + '"'
                     for cell in made) + "\r\n"
 
 
 def harmless_cell(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV Injection)."""
+    """Return a cell that spreadsheets do not treat as a formula (OWASP, CSV Injection)."""
     start = cell.lstrip(" \u00a0\u3000\ufeff\0")[:1]
     return "'" + cell if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20|%" else cell
 
@@ -159,7 +161,7 @@ def export_text(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
 
 @exporter("markdown", endings=(".md", ".markdown"))
 def export_markdown(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """The conversation as Markdown; answers stay as the model wrote them."""
+    """The conversation as Markdown; answers stay unchanged."""
     yield (f"# {without_surrogates(session.title)}\n\n"
            f"*{session.name}, {local_time(session.created)}*\n")
     broken = ""
@@ -174,8 +176,8 @@ def export_markdown(session: SessionRow, messages: Iterable[StoredMessage]) -> I
 
 
 def _markdown_part(part: Part, broken: str) -> str:
-    """A fence that the text leaves open is closed;
-    if the text continues one that broke off inside a fence, that is opened.
+    """Return the Markdown of a part. A code fence left open in the text is closed; if the text
+    continues a reply that broke off inside a fence, the fence is opened again.
     """
     kind, name, content = _flat(part)
     match part:
@@ -193,7 +195,7 @@ def _markdown_part(part: Part, broken: str) -> str:
 
 
 def fenced(text: str) -> str:
-    """A code block with a fence that is longer than any run of backticks in `text`."""
+    """Return a code block whose fence is longer than any run of backticks in `text`."""
     longest, run = 2, 0
     for character in text:
         run = run + 1 if character == "`" else 0
@@ -204,7 +206,7 @@ def fenced(text: str) -> str:
 
 @exporter("sql", endings=(".sql",))
 def export_sql(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """Statements that load into SQLite and PostgreSQL; loading twice changes nothing."""
+    """SQL statements for SQLite and PostgreSQL; loading them twice changes nothing."""
     yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\n"
            "BEGIN;\n"
            "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model "
@@ -232,8 +234,8 @@ def _insert(table: str, columns: str, values: Iterable[str | float | None]) -> s
 
 
 def _literal(value: str | float | None) -> str:
-    """Standard SQL: only the quote is doubled, a backslash is itself (PostgreSQL
-    since 9.1, SQLite always).
+    """Return a literal of standard SQL: only quotes are escaped, by doubling; backslashes are
+    literal (PostgreSQL since 9.1, SQLite always).
     """
     if value is None:
         return "NULL"
@@ -243,7 +245,7 @@ def _literal(value: str | float | None) -> str:
 
 
 def _flat(part: Part) -> tuple[str, str, str]:
-    """kind, name, content"""
+    """Return the kind, name and content of a part."""
     match part:
         case Text(text):
             return "text", "", text
@@ -266,7 +268,7 @@ def _speaker(message: Message) -> str:
 
 
 def _remark(stored: StoredMessage) -> str:
-    unreadable = f" - not all of it can be read: {stored.unreadable}" if stored.unreadable else ""
+    unreadable = f" - cannot be read completely: {stored.unreadable}" if stored.unreadable else ""
     return (("" if stored.state == "complete" else f" - {stored.state}")
             + without_surrogates(unreadable))
 
@@ -274,9 +276,9 @@ def _remark(stored: StoredMessage) -> str:
 def export_session(store: Store, name: str, format: str, output: str | None = None, *,
                    raw_csv: bool = False,
                    write: Callable[[str], object] | None = None, force: bool = True) -> str:
-    """Write out the session called `name`, or the last used one for "last": into the file `output`,
-    completely or not at all, else through `write` or to standard output, which `-` names as well.
-    Without `force`, a file that exists is refused.
+    """Export the session called `name`, or the last used one for "last": to the file `output`,
+    completely or not at all, or else through `write` or to standard output (also named `-`).
+    Without `force`, an existing file is an error.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
@@ -296,7 +298,7 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
 
 def session_pieces(store: Store, session: SessionRow, format: str, *,
                    raw_csv: bool = False) -> Iterator[str]:
-    """A stored session in a format, as pieces of text."""
+    """Yield a stored session in a format, as pieces of text."""
     if format in COMPLETE:
         make = json_pieces if format == "json" else jsonl_pieces
         return make(session, read_messages(store, session.id, hidden=True),
@@ -308,8 +310,8 @@ def session_pieces(store: Store, session: SessionRow, format: str, *,
 def export_many(store: Store, sessions: Sequence[SessionRow], format: str, output: str | None, *,
                 force: bool = False,
                 write: Callable[[str], object] | None = None) -> int:
-    """Write out many sessions: as jsonl into one file or to standard output, else each into its own
-    file in the directory `output`. Returns how many. Raises UsageError and StoreError.
+    """Export several sessions: as jsonl to one file or standard output, otherwise each to its own
+    file in the directory `output`. Return how many. Raises UsageError and StoreError.
     """
     if format == "jsonl" and not (output and os.path.isdir(output)):
         pieces = (piece for session in sessions for piece in session_pieces(store, session, format))
@@ -322,7 +324,7 @@ def export_many(store: Store, sessions: Sequence[SessionRow], format: str, outpu
             write_whole(output, pieces, force=force)
         return len(sessions)
     if not output or output in STANDARD_OUTPUT:
-        raise UsageError(f"Many sessions as {format} need a directory.",
+        raise UsageError(f"Exporting several sessions as {format} needs a directory.",
                          "Name one with --output DIR/, or use --format jsonl.")
     os.makedirs(output, mode=0o700, exist_ok=True)
     ending = next(ending for ending, name in ENDINGS.items() if name == format)
@@ -336,7 +338,7 @@ def export_many(store: Store, sessions: Sequence[SessionRow], format: str, outpu
 
 
 def format_of(path: str, default: str = "markdown") -> str:
-    """The format that the ending of a file stands for; `default` for a file without one.
+    """Return the format for the ending of a file; `default` for a file without one.
 
     Raises UsageError.
     """
@@ -344,19 +346,20 @@ def format_of(path: str, default: str = "markdown") -> str:
     if not ending or path in STANDARD_OUTPUT:
         return default
     if ending not in ENDINGS:
-        raise UsageError(f"No export format is known for files that end in {ending}.",
-                         f"Known: {', '.join(ENDINGS)}. --format {default} writes that format into "
+        raise UsageError(f"There is no export format for files ending in {ending}.",
+                         f"Known: {', '.join(ENDINGS)}. --format {default} writes that format to "
                          "any file.")
     return ENDINGS[ending]
 
 
 def find_exporter(format: str) -> Exporter:
-    """Raises UsageError, with what is meant when that can be guessed."""
+    """Return an exporter by name. Raises UsageError, with a suggestion if a known name is similar.
+    """
     if format not in EXPORTERS:
         close = (ENDINGS.get(f".{format.lower()}")
                  or next(iter(get_close_matches(format.lower(), EXPORTERS, n=1)), ""))
         meant = f"Did you mean {close}? " if close else ""
         names = ", ".join(EXPORTERS)
-        raise UsageError(f"There is no format {format!r}; there are {names}.",
+        raise UsageError(f"There is no format {format!r}. Available: {names}.",
                          f"{meant}Formats: {names}.")
     return EXPORTERS[format]

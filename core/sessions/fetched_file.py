@@ -1,4 +1,4 @@
-"""A file on the network that is to be imported, brought to a scratch place within limits."""
+"""Downloads a file to import to a temporary place, within limits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from core.regex import regex
 from core.safe_text import safe_line
 
 MOST_BYTES = 2_000_000_000
-SECONDS = 60.0  # without a byte
-# LibreChat shows a shared conversation as a page, and gives it as JSON beside it
+SECONDS = 60.0  # seconds without a byte
+# LibreChat shows a shared conversation as a page, and serves it as JSON at another path
 # (api/server/routes/share.js there).
 SHARED = regex(r"(.*)/share/([\w-]+)/?$")
 
 
 @contextmanager
 def fetched(url: str) -> Iterator[str]:
-    """The path of what is at this address. Raises UsageError and ConnectFailed."""
+    """Yield the path of a downloaded file. Raises UsageError and ConnectFailed."""
     with tempfile.TemporaryDirectory(prefix="stream-chat-") as scratch:
         path = os.path.join(scratch, os.path.basename(urlsplit(url).path) or "import")
         kind = _fetch(url, path)
@@ -30,21 +30,21 @@ def fetched(url: str) -> Iterator[str]:
             kind = _fetch(f"{shared[1]}/api/share/{shared[2]}", path)
         if "html" in kind:
             raise UsageError(
-                f"{safe_line(url, 200)} is a page, not a file of sessions.",
+                f"{safe_line(url, 200)} is a web page, not a file of sessions.",
                 "Download the service's data export and import that file.",
             )
         yield path
 
 
 def _fetch(url: str, path: str) -> str:
-    """Write it to a file; returns its content type."""
+    """Download to a file; return the content type."""
     import httpx2
 
     try:
         with httpx2.stream("GET", url, follow_redirects=True, timeout=SECONDS) as answer:
             if answer.status_code != 200:
                 raise UsageError(
-                    f"{safe_line(url, 200)} answers with status {answer.status_code}.",
+                    f"{safe_line(url, 200)} responded with status {answer.status_code}.",
                     "Open it in a browser: it may need a login.",
                 )
             size = 0
@@ -52,7 +52,7 @@ def _fetch(url: str, path: str) -> str:
                 for block in answer.iter_bytes():
                     size += len(block)
                     if size > MOST_BYTES:
-                        raise UsageError(f"{safe_line(url, 200)} has more than 2 GB.")
+                        raise UsageError(f"{safe_line(url, 200)} is larger than 2 GB.")
                     file.write(block)
             return str(answer.headers.get("content-type", "")).lower()
     except (httpx2.HTTPError, httpx2.InvalidURL) as problem:

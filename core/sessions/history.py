@@ -1,7 +1,4 @@
-"""How a conversation is changed: taken back, brought back, edited, branched, pinned and summarised.
-
-Nothing is overwritten.
-"""
+"""Changes a conversation: undo, redo, edit, branch, pin and summarise. Nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -27,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class History(OpenedSession):
-    """The methods that change what is shown of a session.
+    """The methods of a session that change which messages it shows.
 
-    Each raises UsageError while another program answers in it.
+    Each raises UsageError while another program is answering in the session.
     """
 
     def tree(self) -> Tree:
-        """All that was ever said in this session."""
+        """Return the tree of all messages of this session, including hidden ones."""
         from core.sessions.tree import Tree
         store = self.store
         if store is not None and self._stored:
@@ -45,27 +42,27 @@ class History(OpenedSession):
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
     def outline(self) -> Tree:
-        """The same, with the words of those only that its form depends on: quicker to load."""
+        """Return the same tree without most message parts, which is faster to load."""
         from core.sessions.tree import Tree
         store = self.store
         return (Tree(store.outline(self.id)) if store is not None and self._stored
                 else self.tree())
 
     def has_hidden(self) -> bool:
-        """Whether something is stored that is not shown: taken back, edited or summarised."""
+        """Return whether hidden messages are stored: undone, edited or summarised ones."""
         store = self.store
         if store is None or not self._stored:
             return len(self._said) != self.count
         return store.has_hidden(self.id)
 
     def show(self, end: int, tree: Tree | None = None) -> None:
-        """Make the branch that ends with this message the shown one; 0 shows nothing.
+        """Show the branch that ends with this message; 0 shows nothing.
 
         Raises UsageError for an unknown one.
         """
         tree = tree or self.tree()
         if end and end not in tree.entries:
-            raise UsageError("There is no such branch in this session.", "/branches lists them.")
+            raise UsageError("There is no such branch in this session.", "`/branches` lists them.")
         wanted = tree.to_show(end)
         shown = [identity for identity in wanted if not tree.entries[identity].active]
         hidden = [entry.id for entry in tree.entries.values()
@@ -81,21 +78,22 @@ class History(OpenedSession):
                                     [entry.id for entry in entries])
 
     def branches(self) -> list[Branch]:
-        """The ways that this conversation went, the oldest end first."""
+        """Return the branches of this conversation, ordered by their last messages, oldest first.
+        """
         return self.tree().branches()
 
     def versions(self, place: int) -> Versions:
-        """What was said in the place of one message: edits of a question, other replies."""
+        """Return the versions of one message: edits of a question, or alternative replies."""
         return self.tree().versions(self._ids[place])
 
     def show_version(self, identity: int) -> None:
-        """Show another version of a message, with what was said last after it."""
+        """Show another version of a message, with the newest branch after it."""
         tree = self.outline()
         self.show(tree.newest_end(identity), tree)
 
     def retry(self) -> Message | None:
-        """Take back all that followed the last message of the user, and return that message;
-        None if there is none.
+        """Hide everything after the user's last message, and return that message; None if there is
+        none.
         """
         last = self._last_question()
         if last is None:
@@ -105,27 +103,24 @@ class History(OpenedSession):
         return self.messages[last]
 
     def undo(self) -> Message:
-        """Take back the last message of the user and its answer; returns that message.
-
-        redo() brings them back.
+        """Hide the user's last message and its answer, and return that message. redo() shows them
+        again.
         """
         last = self._last_question()
         if last is None:
-            raise UsageError("There is nothing to take back.")
+            raise UsageError("There is nothing to undo.")
         question = self.messages[last]
         self._end_at(last)
         return question
 
     def redo(self) -> Message:
-        """Bring back the next message of the user that was taken back, with its answer;
-        returns that message.
+        """Show the next undone message of the user again, with its answer, and return that message.
         """
         tree = self.tree()
         below = tree.path(tree.newest_end(tree.end))[len(tree.path(tree.end)):]
         if not below:
-            raise UsageError("There is nothing to bring back: nothing was taken back after this "
-                             "point.",
-                             "/branches lists all that was said in this session.")
+            raise UsageError("There is nothing to redo: nothing was undone after this point.",
+                             "`/branches` lists everything said in this session.")
         asked = [place for place, identity in enumerate(below)
                  if tree.entries[identity].message.role == "user"]
         end = next((place for place in asked if place > 0), len(below))
@@ -133,7 +128,7 @@ class History(OpenedSession):
         return tree.entries[below[0]].message
 
     def question_place(self, number: int | None = None) -> int:
-        """The place of the user's message of that number: 1 is the first, -1 (as without) the last.
+        """Return the index of a message of the user: 1 is the first, -1 or None the last.
 
         Raises UsageError.
         """
@@ -142,12 +137,13 @@ class History(OpenedSession):
         if not places or not wanted or not -len(places) <= wanted <= len(places):
             raise UsageError(f"There is no message {wanted} of yours in this conversation."
                              if places else
-                             "You have said nothing in this conversation yet.",
+                             "You have not written anything in this conversation yet.",
                              f"It has {len(places)}; the first is number 1." if places else "")
         return places[wanted - 1 if wanted > 0 else wanted]
 
     def exchange_end(self, count: int | None = None) -> int:
-        """Behind the first `count` exchanges; the whole length for None or where there are no more.
+        """Return the index after the first `count` exchanges; the total length for None or a larger
+        count.
         """
         if count is None:
             return self.count
@@ -155,14 +151,14 @@ class History(OpenedSession):
         return len(self.messages) if count >= len(places) else places[count]
 
     def rewind(self, place: int) -> Message:
-        """End the conversation before a message of the user, to say something else
-        there; returns that message.
+        """End the conversation before a message of the user so that it can be edited; return that
+        message.
 
-        What followed stays as a branch. Raises UsageError for a message of another.
+        The messages from there on stay as a branch. Raises UsageError for another role's message.
         """
         if not 0 <= place < len(self.messages) or self.messages[place].role != "user":
             raise UsageError("Only your own messages can be edited.",
-                             "/retry asks for another answer.")
+                             "Use /retry to get another answer.")
         message = self.messages[place]
         self._end_at(place)
         return message
@@ -172,15 +168,16 @@ class History(OpenedSession):
                    default=None)
 
     def _end_at(self, place: int) -> None:
-        """Hide the messages from this place on."""
+        """Hide the messages from this index on."""
         with self._between_turns():
             self._journal.write({"do": "hide", "session": self.id, "ids": self._ids[place:]})
         del self.messages[place:], self._ids[place:]
 
-    # ---- sessions made of this one
+    # ---- sessions made from this one
 
     def branch(self, title: str, model: str, beginning: int) -> Self:
-        """A new session that starts with this one's first messages, kept as its child.
+        """Return a new session that starts with the first `beginning` messages, stored as a child
+        of this one.
 
         Raises StoreError.
         """
@@ -191,14 +188,14 @@ class History(OpenedSession):
         return self._complete(child)
 
     def fork(self, beginning: int) -> Self:
-        """The same, with the state and time of each message; none of them is loaded for that.
+        """Like branch(), but copied in the store with states and times, without loading the
+        messages.
 
         Raises StoreError.
         """
         store = self.store
         if store is None:
-            raise UsageError("This session is not saved, so there is nothing to make another "
-                             "one of.")
+            raise UsageError("This session is not saved, so it cannot be copied.")
         child, created = self._empty_child(self.title, self.model), time.time()
         copied = self._first_ids(store, beginning)
         store.copy_session(self.id, child.id, child.title, child.model, created,
@@ -208,7 +205,7 @@ class History(OpenedSession):
         return self._complete(child)
 
     def _first_ids(self, store: Store, count: int) -> list[int]:
-        """The identities of the first messages, loaded or not. Raises StoreError."""
+        """Return the identities of the first messages, loaded or not. Raises StoreError."""
         earlier = store.message_ids(self.id)[:self.waiting] if self.waiting else []
         return [*earlier, *self._recent_ids][:count]
 
@@ -230,7 +227,7 @@ class History(OpenedSession):
         return child
 
     def keep(self) -> None:
-        """Become a new session with this conversation, after its session was deleted.
+        """Save this conversation as a new session after its session was deleted.
 
         Raises UsageError and StoreError.
         """
@@ -242,17 +239,17 @@ class History(OpenedSession):
         self._summaries.clear()
         self._write_to(copy._journal)
 
-    # ---- what is pinned or summarised
+    # ---- pinning and summaries
 
     @property
     def pinned(self) -> tuple[int, ...]:
-        """The places of the messages that are neither summarised nor left out."""
+        """The indexes of the pinned messages, which are never summarised or left out."""
         return pinned_places(self.messages)
 
     def pin(self, place: int, *, on: bool = True) -> None:
-        """Pin a message, or undo that; kept with the session."""
+        """Pin or unpin a message; the pin is saved with the session."""
         if self._ids[place] in self._unreadable:
-            raise UsageError("A message that cannot be read in full cannot be pinned.")
+            raise UsageError("A message that cannot be read completely cannot be pinned.")
         message = pin(self.messages[place], on=on)
         with self._between_turns():
             self._journal.write(message_write("finish", message, id=self._ids[place],
@@ -260,9 +257,9 @@ class History(OpenedSession):
         self.messages[place] = message
 
     def compact(self, plan: Plan, reply: Message) -> None:
-        """Put a summary in the place of the messages that the plan names.
+        """Replace the messages that the plan names with a summary.
 
-        Raises UsageError when the reply is none.
+        Raises UsageError when the reply is not a complete summary.
         """
         hidden = [self._ids[place] for place in plan.hidden]
         pair = summary_messages(plan, reply, hidden)
@@ -275,13 +272,13 @@ class History(OpenedSession):
                                        [second, message_to_dict(pair[1])]]})
 
     def uncompact(self) -> int:
-        """Bring back what the newest summary stands for; returns how many messages.
+        """Show the messages behind the newest summary again; return how many.
 
         Raises UsageError and StoreError.
         """
         place = find_summary(self.messages)
         if place is None:
-            raise UsageError("Nothing is summarised in this conversation.")
+            raise UsageError("This conversation has no summary.")
         shown, summary = compacted_ids(self.messages[place]), self._ids[place:place + 2]
         earlier = self._summaries.with_these(shown) or self._stored_with(shown)
         with self._between_turns():
@@ -297,10 +294,10 @@ class History(OpenedSession):
         return len(shown)
 
     def _stored_with(self, shown: tuple[int, ...]) -> dict[int, Message]:
-        """The stored conversation, by ID, that has all of these messages."""
+        """Return the stored conversation, by ID, that contains all of these messages."""
         stored = self.store.load_messages(self.id, hidden=True) if self.store is not None else []
         found = {entry.id: entry.message for entry in stored}
         if not set(shown) <= set(found):
-            raise UsageError("What was summarised is not in this session.",
-                             "It is in the one that this was branched from.")
+            raise UsageError("The summarised messages are not in this session.",
+                             "They are in the session that this one was branched from.")
         return found

@@ -1,5 +1,5 @@
-"""A session as one HTML file: no script, nothing loaded from elsewhere,
-readable in light and dark, on paper too.
+"""Writes a session as one HTML file without scripts or external resources, for light and dark
+screens and for print.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _message(stored: StoredMessage) -> str:
     remark = ("" if stored.state == "complete"
               else f"<p class=\"remark\">({_text(stored.state)})</p>")
     if stored.unreadable:
-        remark += ("<p class=\"remark\">(not all of this message can be read: "
+        remark += ("<p class=\"remark\">(this message cannot be read completely: "
                    f"{_text(stored.unreadable)})</p>")
     parts = "".join(_part(part, message.role) for part in message.parts)
     return (f"<article class=\"{message.role}\" dir=\"auto\"><p class=\"who\">{_text(who)} "

@@ -1,5 +1,5 @@
-"""Adds the sessions of a file: recognises what it is, reads it within limits,
-and adds each session whole or not at all.
+"""Imports sessions from a file: recognises its format, reads it within limits, and adds each
+session completely or not at all.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from core.store.sqlite.connection import connect
 from core.tools.json_duplicates import Duplicates
 from db import Store
 
-MOST_BYTES = 2_000_000_000     # of a file, or of what is packed in one
+MOST_BYTES = 2_000_000_000     # bytes of a file, or of its unpacked content
 MOST_ENTRIES = 200_000         # files in a zip
-MOST_RATIO = 200               # how much smaller a packed file may be; text is packed to a tenth
+MOST_RATIO = 200               # highest compression ratio; text compresses about 10 times
 MISSHAPEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 SQLITE = b"SQLite format 3\0"
 JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
     "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui,
     "librechat": read_librechat, "aichat": read_aichat, "ollama": read_saved}
-KNOWN = ("Exports of this program can be imported, and chats of ChatGPT, Claude, Open WebUI, "
+KNOWN = ("You can import exports of this program, and chats of ChatGPT, Claude, Open WebUI, "
          "LibreChat, aichat, llm, oterm and Ollama.")
 DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm, "ollama": read_app}
 
@@ -51,14 +51,15 @@ class Report:
     added: int = 0
     known: int = 0
     messages: int = 0
-    asking: int = 0      # sessions whose user is asked before all of it is used
+    asking: int = 0      # sessions with settings that the user must approve first
     notes: list[str] = field(default_factory=list)
 
 
 def import_file(store: Store, path: str, kind: str | None = None) -> Report:
-    """Add what is new in a file, at an http address, or in the predecessor's PostgreSQL database.
+    """Add the new sessions of a file, of an http address, or of the predecessor's PostgreSQL
+    database.
 
-    May be repeated. Raises UsageError when it cannot be read, and StoreError.
+    It can be repeated. Raises UsageError when the source cannot be read, and StoreError.
     """
     report = Report()
     scheme = path.partition("://")[0].lower()
@@ -72,8 +73,8 @@ def import_file(store: Store, path: str, kind: str | None = None) -> Report:
     for made in sessions:
         _add(store, made, report)
     if not report.kind:
-        raise UsageError(f"{path} holds no sessions that are known here.",
-                         f"{KNOWN} --from NAME says what it is.")
+        raise UsageError(f"{path} contains no sessions in a known format.",
+                         f"{KNOWN} --from NAME names the format.")
     return report
 
 
@@ -81,14 +82,14 @@ def _add(store: Store, made: Imported, report: Report) -> None:
     title = safe_line(made.row.title, 40)
     report.notes += [f"{title}: {note}" for note in dict.fromkeys(made.notes)]
     if not made.messages:
-        report.notes.append(f"{title}: it has no messages")
+        report.notes.append(f"{title}: not added, since it has no messages")
         return
     before = _count(store, made.row.id)
     settings = store.session_settings(made.row.id) if before else held_back(made.settings)
     try:
         store.import_session(made.row, settings, made.messages)
     except SessionGone:
-        report.notes.append(f"{title}: it was deleted here, and stays deleted")
+        report.notes.append(f"{title}: not added, since it was deleted here")
         return
     except StoreConflict as error:
         report.notes.append(f"{title}: not added, since it differs from what is stored here "
@@ -108,7 +109,7 @@ def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Import
     try:
         with open(os.path.expanduser(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
-                raise UsageError(f"{path} is too large to be imported (more than "
+                raise UsageError(f"{path} is too large to import (more than "
                                  f"{MOST_BYTES // 10**9} GB).")
             head = file.read(16)
             file.seek(0)
@@ -126,19 +127,19 @@ def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Import
 
 
 def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iterator[Imported]:
-    """Nothing is unpacked to the disk, and only what is needed is read,
-    up to its size as the file states it.
+    """Read the sessions in a zip. Nothing is unpacked to the disk; each needed file is read up to
+    the size that the zip states.
     """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if len(entries) > MOST_ENTRIES:
-            raise UsageError(f"{path} holds {len(entries):,} files, which no export does; nothing "
-                             "was read.")
+            raise UsageError(f"{path} contains {len(entries):,} files, more than any "
+                             "export does; nothing was read.")
         found = [entry for entry in entries
                  if entry.filename.rpartition("/")[2] == "conversations.json"]
         if len(found) != 1:
-            raise UsageError(f"{path} holds {len(found) or 'no'} conversations.json; an export "
-                             "holds one.")
+            raise UsageError(f"{path} contains {len(found) or 'no'} conversations.json; "
+                             "an export contains one.")
         by_name = {entry.filename.rpartition("/")[2]: entry for entry in entries}
 
         def asset(name: str) -> bytes | None:
@@ -153,13 +154,13 @@ def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iter
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str) -> bytes:
     if (entry.file_size > most or entry.file_size > 1_000_000
         and entry.file_size > MOST_RATIO * max(entry.compress_size, 1)):
-        raise UsageError(f"{path} is refused: {entry.file_size:,} bytes are packed in "
+        raise UsageError(f"{path} is not read: {entry.file_size:,} bytes are packed into "
                          f"{entry.compress_size:,}.",
-                         "Exports are packed to about a tenth. Nothing was read.")
+                         "Exports compress to about a tenth of their size; this may be a zip bomb.")
     with archive.open(entry) as opened:
         data = opened.read(entry.file_size + 1)
     if len(data) > entry.file_size:
-        raise UsageError(f"{path} is damaged: a file in it is larger than it says.")
+        raise UsageError(f"{path} is damaged: a file in it is larger than stated.")
     return data
 
 
@@ -195,9 +196,8 @@ def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report,
 
 
 def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
-    """Our jsonl: a session ends where the next one begins.
-
-    A line that cannot be read costs only itself.
+    """Read our jsonl, in which a session ends where the next one begins. A line that cannot be read
+    is skipped.
     """
     current: Imported | None = None
     for number, line in enumerate(file, 1):
@@ -214,7 +214,7 @@ def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
             elif current is not None and row.get("session") == current.row.id:
                 current.messages.append(stored_from_dict(row))
             else:
-                raise ValueError("it belongs to no session before it")
+                raise ValueError("no session precedes it")
         except MISSHAPEN as problem:
             if line.strip():
                 report.notes.append(f"line {number} was left out: {problem}")
@@ -249,7 +249,9 @@ def _own(data: Any, path: str) -> Imported:
 
 
 def _identified(row: dict[str, Any], session: str, number: int) -> dict[str, Any]:
-    """Version 1 had no identities: the same file gives the same ones."""
+    """Return a message of version 1 with an identity, which that version lacked; the same file
+    always gets the same ones.
+    """
     if "id" in row:
         return row
     return {**row,
@@ -258,7 +260,7 @@ def _identified(row: dict[str, Any], session: str, number: int) -> dict[str, Any
 
 
 def _kind_of(data: Any) -> str:
-    """Which program made it; empty when none is recognised."""
+    """Return the name of the program that wrote the data; empty if unknown."""
     first = data[0] if isinstance(data, list) and data else data
     if not isinstance(first, dict):
         return ""
@@ -291,7 +293,7 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
 
 
 def _loaded(text: str | bytes, report: Report) -> Any:
-    """The value; the report says which keys stand twice in it."""
+    """Parse JSON, and report duplicate keys."""
     duplicates = Duplicates()
     found = json.loads(text, object_pairs_hook=duplicates.from_pairs)
     remark = duplicates.remark().strip("[]")
@@ -305,7 +307,7 @@ def _parsed(data: bytes, path: str, report: Report) -> Any:
         return _loaded(data, report)
     except (ValueError, RecursionError) as problem:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
-            raise UsageError(f"{path} is not an export of chats.", KNOWN) from problem
+            raise UsageError(f"{path} is not a chat export.", KNOWN) from problem
         if isinstance(problem, UnicodeDecodeError):
             problem = ValueError(f"byte {problem.start:,} is not UTF-8")
         raise UsageError(f"{path} is not valid JSON: {problem}.") from problem

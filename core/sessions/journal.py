@@ -17,96 +17,93 @@ from db import Store
 
 
 class NoJournal:
-    """Keeps nothing: the journal of a chat that is not saved, and what both journals have."""
+    """The journal of a chat that is not saved, and the interface of both journals."""
 
-    deleted = False      # whether the session was deleted while it was open
+    deleted = False      # the session was deleted while it was open
 
     @property
     def store(self) -> Store | None:
-        """Where everything written so far is."""
+        """The store, while it contains everything written so far; else None."""
         return None
 
     @property
     def saved(self) -> bool:
-        """Whether everything written so far is in the store."""
+        """Whether the store contains everything written so far."""
         return False
 
     @property
     def lost(self) -> bool:
-        """Whether something that should be saved is in memory only."""
+        """Whether some unsaved data is in memory only."""
         return False
 
     @property
     def last_words(self) -> str:
-        """What the user should know when the program ends."""
+        """What to report when the program ends; empty if everything is saved."""
         return ""
 
     def take_news(self) -> list[str]:
-        """What the user should know about saving, once each."""
+        """Return news about saving, each only once."""
         return []
 
     def begin(self, session: str, name: str, title: str, model: str, identity: int,
               message: Message) -> None:
-        """A new session, with its first message."""
+        """Write a new session with its first message."""
 
     def known(self, session: str, name: str, title: str, model: str, created: float) -> None:
-        """The session is in the store already."""
+        """Continue a session that is in the store already."""
 
     def branch(self, parent: str, session: str, name: str, title: str, model: str,
                messages: Sequence[tuple[int, Message]]) -> None:
-        """A session that begins with messages of its parent. Raises StoreError."""
+        """Write a session that begins with messages of its parent. Raises StoreError."""
 
     def begin_turn(self, session: str) -> bool:
-        """Whether this program may run a turn in the session now; then no other one may."""
+        """Claim the turn in a session; return False while another program has it."""
         return True
 
     def end_turn(self, session: str) -> float | None:
-        """Let others have a turn; returns what changed() says then."""
+        """Release the turn; return changed() after it."""
         return None
 
     def changed(self, session: str) -> float | None:
-        """When the stored session was changed last; None where that cannot be known."""
+        """Return when the stored session was last changed; None if unknown."""
         return None
 
     def write(self, write: Write) -> None:
-        """Any write; messages in it are JSON values."""
+        """Perform a write; messages in it are JSON values."""
 
     def begin_reply(self, begun: Write, first: Chunk | None) -> None:
-        """A message that streams, with its first frame, in one step."""
+        """Write a streaming message with its first frame, in one transaction."""
 
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
-        """The write that happens for every frame; nothing is put together that
-        the store does not need.
-        """
+        """Write a frame. This is the fast path: nothing is built that the store does not need."""
 
     async def settled(self) -> None:
-        """Wait until a power cut takes back nothing of what was written so far."""
+        """Wait until everything written so far would survive a power cut."""
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop runs on, until the next write need not wait."""
+        """Wait, without blocking the event loop, until the next write need not wait."""
         return nullcontext()
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Within it, a write that would have to wait is spooled after a moment."""
+        """Within it, spool a write after waiting only a moment for other programs."""
         return nullcontext()
 
     def retry(self) -> None:
-        """Try to save what waits; say again that something waits when that fails."""
+        """Try to save pending writes; report again if that fails."""
 
     def another(self) -> NoJournal:
-        """A journal for another session in the same place."""
+        """Return a journal for another session in the same store."""
         return NoJournal()
 
     def close(self) -> None:
-        """Try one last time; what still waits stays in its file for the next start."""
+        """Try to save a last time; pending writes stay in the spool file for the next start."""
 
 
 class Journal(NoJournal):
     """Writes to a store.
 
-    Once a write was refused, those after it are spooled too, so that their order stays.
-
-    When the session is deleted by another program, nothing of it is written any more.
+    Once a write fails, later ones are spooled too, which keeps their order. When another program
+    deletes the session, nothing more is written.
     """
 
     def __init__(self, store: Store, spool: str | Places,
@@ -114,12 +111,12 @@ class Journal(NoJournal):
         self._store = store
         self._news: list[str] = []
         self._places = places_of(spool)
-        self.everything = everything    # all that the session holds, for a store that lost it
-        self._head: list[Write] = []    # what a spool file starts with, so that it can stand alone
+        self.everything = everything    # the complete session, for a store that lost it
+        self._head: list[Write] = []    # first entry of a spool file: makes it self-contained
         self._waiting: list[Write] = []
-        self._file: SpoolFile | None = None     # holds all that waits
-        self._broken: list[str] = []    # spool files that took only a part of it
-        self._unsettled: list[Write] = []    # written, and perhaps not yet on the disk
+        self._file: SpoolFile | None = None     # the spool file with all pending writes
+        self._broken: list[str] = []    # spool files with only a part of them
+        self._unsettled: list[Write] = []    # written, but perhaps not yet on the disk
         self._ended = EndedTurn()
         self.deleted = False
 
@@ -140,10 +137,11 @@ class Journal(NoJournal):
         if self.deleted or not self._waiting:
             return ""
         if self._file is not None:
-            return (f"NOT SAVED: what the session database refused is in {self._file.path}; the "
+            return ("NOT SAVED: what the session database did not accept is in "
+                    f"{self._file.path}; the "
                     "next start saves it. Do not delete it.")
-        return ("NOT SAVED: neither the session database nor any other file took this "
-                "conversation. It ends with this program.")
+        return ("NOT SAVED: neither the session database nor any other file could be written. "
+                "This conversation will be lost when the program ends.")
 
     def take_news(self) -> list[str]:
         news, self._news = self._news, []
@@ -177,7 +175,9 @@ class Journal(NoJournal):
                 self._keep(frame)
 
     def _stored(self, write: Write, *, soon: bool) -> bool:
-        """Whether the store has taken it. The disk may have it later: see settled()."""
+        """Write to the store; return whether that worked. It may reach the disk later: see
+        settled().
+        """
         if not self.saved:
             return False
         try:
@@ -210,7 +210,7 @@ class Journal(NoJournal):
         del self._unsettled[:waiting]
 
     def _settle(self) -> None:
-        """The same at the end, when no event loop runs any more."""
+        """Like settled(), for the end, when no event loop runs any more."""
         if self._unsettled and self.saved:
             try:
                 self._store.settle()
@@ -219,9 +219,8 @@ class Journal(NoJournal):
         self._unsettled.clear()
 
     def begin_turn(self, session: str) -> bool:
-        """A store in trouble keeps nobody from going on: what is said is spooled.
-
-        Raises StoreForbidden.
+        """Claim the turn. If the store fails, the turn runs anyway and is spooled. Raises
+        StoreForbidden.
         """
         self._ended.clear()
         try:
@@ -289,12 +288,12 @@ class Journal(NoJournal):
     def close(self) -> None:
         self._settle()
         if not self._drain() and self._file is not None:
-            self._file.close()      # it still holds what waits, so nothing is lost
+            self._file.close()      # it still has the pending writes, so nothing is lost
         elif self._ended.session:
             self._give_back()
 
     def _drain(self) -> bool:
-        """True when nothing waits any more."""
+        """Save pending writes; return True when none are left."""
         if not self._waiting:
             return True
         try:
@@ -308,7 +307,7 @@ class Journal(NoJournal):
             return False
         self._waiting.clear()
         self._drop_file()
-        self._news.append("Saved again: the session database took what it had refused.")
+        self._news.append("Saved again: the session database accepted the pending messages.")
         return True
 
     def _apply_waiting(self) -> None:
@@ -319,7 +318,7 @@ class Journal(NoJournal):
             raise
         except StoreGone:
             self._waiting = [*self._head, *self.everything()]
-            self._give_up()     # what its file holds would not do alone any more
+            self._give_up()     # the spool file alone is not complete any more
             for write in self._waiting:
                 apply_write(self._store, write)
 
@@ -337,7 +336,7 @@ class Journal(NoJournal):
         self._news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")
 
     def _session_deleted(self) -> None:
-        """Deleted is deleted: what waits goes as well, also from its file."""
+        """Discard pending writes and their file, since the session was deleted."""
         self.deleted = True
         self._waiting.clear()
         self._unsettled.clear()
@@ -360,7 +359,7 @@ class Journal(NoJournal):
                 else "kept in memory only, until this program ends")
 
     def _spool(self) -> None:
-        """Write all that waits into a file in the first place that takes it."""
+        """Write all pending writes to a spool file in the first usable directory."""
         for prefix in self._places.prefixes():
             try:
                 self._file = SpoolFile(prefix, str(self._head[-1]["session"]),
@@ -368,14 +367,14 @@ class Journal(NoJournal):
             except OSError:
                 continue
             if self._file.append(self._waiting):
-                self._remove_broken()   # all that they hold is in the new one
+                self._remove_broken()   # the new file has all of their content
                 return
             self._give_up()
 
     def _give_up(self) -> None:
-        """This file takes no more.
+        """Stop using the spool file, which cannot be written any more.
 
-        What is in it stays until another holds it too: better a part than nothing.
+        It stays until another file has its content: a part is better than nothing.
         """
         opened, self._file = self._file, None
         if opened is not None:
@@ -383,7 +382,7 @@ class Journal(NoJournal):
             opened.close()
 
     def _drop_file(self) -> None:
-        """What is in the files is saved, or not to be."""
+        """Delete the spool files, whose content is saved or discarded."""
         opened, self._file = self._file, None
         if opened is not None:
             remove(opened.path)
@@ -397,5 +396,7 @@ class Journal(NoJournal):
 
 
 def _is_end_of_reply(write: Write) -> bool:
-    """Nothing is done because of it, so that it may wait as long for the disk as a frame."""
+    """Return whether a write ends a reply. Nothing depends on it, so it may be synced as late as a
+    frame.
+    """
     return bool(write["do"] == "finish" and write["state"] != "streaming")

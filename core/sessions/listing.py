@@ -1,5 +1,4 @@
-"""Lists of saved sessions, without loading what a chat needs:
-listing 10,000 of them has to feel like nothing.
+"""Lists saved sessions without loading what a chat needs, so that 10,000 sessions list instantly.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     from db import Store
 
 DAY = 86_400
-LATEST = 253_402_000_000    # seconds since 1970, in the year 9999: what is later is not a time
+LATEST = 253_402_000_000    # seconds since 1970, in the year 9999; larger values are not times
 
 
 class Column:
-    """A column of the list: `cells` makes the text of all rows at once, as it is stored;
-    `most` is the widest that is shown.
+    """A column of the list. `cells` returns the stored text of all rows at once; `most` is the
+    greatest width shown, in columns.
     """
 
     __slots__ = ("heading", "cells", "most", "right", "optional")
@@ -34,17 +33,16 @@ class Column:
                                                                           right, optional)
 
     def shown(self, rows: Sequence[SessionRow]) -> list[str]:
-        """The cells, safe on a line and not wider than `most`."""
+        """Return the cells, safe to show on one line and at most `most` wide."""
         cells, most = self.cells(rows), self.most
-        # one look at all: most lists hold nothing that has to be made safe
+        # check all cells at once: most lists need no escaping
         if not "".join(cells).isprintable():
             cells = [cell if cell.isprintable() else safe_line(cell) for cell in cells]
         return ([cell if len(cell) <= most else safe_line(cell, most) for cell in cells] if most
                 else cells)
 
 
-# What a list of sessions shows, in this order; --list-sessions, /sessions and the choosers
-# all read it from here.
+# The columns of every list of sessions, in order: --list-sessions, /sessions and the pickers.
 COLUMNS = (
     Column("session", lambda rows: [row.name for row in rows], 40),
     Column("last used", lambda rows: local_minutes(row.updated for row in rows)),
@@ -59,7 +57,7 @@ COLUMNS = (
 
 
 def marked(row: SessionRow) -> str:
-    """The title of a session that is pinned, has tags, or is shared by somebody else."""
+    """Return a session's title with marks for pinned, tags and the member who shared it."""
     tags = ("".join(f" #{tag}" for tag in row.tags.split())
             + (f" (from {safe_line(row.member, 30)})" if row.member else ""))
     title = safe_line(row.title, 76 - len(tags)) if len(tags) < 60 else row.title
@@ -67,15 +65,14 @@ def marked(row: SessionRow) -> str:
 
 
 def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[SessionRow]:
-    """The last used first; with `words`, those whose title or messages hold them all.
-
-    0 means no limit.
+    """List sessions, last used first; with `words`, those whose title or messages contain all of
+    them. A `limit` of 0 means none.
     """
     return store.sessions(limit, words)
 
 
 def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
-    """One line a session. Safe to show."""
+    """Yield one line per session, safe to show."""
     made = []
     for column in COLUMNS:
         cells = column.shown(rows)
@@ -90,14 +87,14 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
 
 def session_lines(store: Store, limit: int = 0, words: str = "",
                   shelf: Shelf = "open") -> list[str]:
-    """The lines of format_session_lines() for list_sessions()."""
+    """Return the lines of format_session_lines() for list_sessions()."""
     return list(format_session_lines(store.sessions(limit, words, shelf=shelf)))
 
 
 def local_minutes(times: Iterable[float]) -> list[str]:
-    """Local times as 2026-11-29 16:05.
+    """Format times like 2026-11-29 16:05, in local time.
 
-    The zone's offset is asked once a day, which makes 10,000 of them quick.
+    The time zone's offset is computed once per day of the list, which keeps 10,000 times fast.
     """
     offsets: dict[int, int | None] = {}
     dates: dict[int, str] = {}
@@ -112,7 +109,7 @@ def local_minutes(times: Iterable[float]) -> list[str]:
         if day not in offsets:
             first, last = (time.localtime(edge).tm_gmtoff
                            for edge in (day * DAY, day * DAY + DAY - 1))
-            offsets[day] = first if first == last else None  # None: the clocks change on that day
+            offsets[day] = first if first == last else None  # None: the offset changes on that day
         offset = offsets[day]
         if offset is None:
             made.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(second)))
@@ -128,7 +125,9 @@ def local_minutes(times: Iterable[float]) -> list[str]:
 
 
 def moment_words(moment: float, now: float) -> str:
-    """As in "today 14:17", "yesterday 09:02", "21 Nov 17:40" and "21 Nov 2025", in local time."""
+    """Format a time like "today 14:17", "yesterday 09:02", "21 Nov 17:40" or "21 Nov 2025", in
+    local time.
+    """
     then, today = time.localtime(moment), time.localtime(now)
     if then[:3] == today[:3]:
         return time.strftime("today %H:%M", then)
@@ -140,7 +139,7 @@ def moment_words(moment: float, now: float) -> str:
 
 def session_objects(store: Store, limit: int = 0, words: str = "",
                     shelf: Shelf = "open") -> list[dict[str, object]]:
-    """list_sessions() for programs; times are seconds since 1970."""
+    """Return list_sessions() as JSON objects; times are seconds since 1970."""
     return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model,
              "created": row.created,
              "updated": row.updated, "messages": row.message_count, "parent": row.parent,
@@ -150,8 +149,7 @@ def session_objects(store: Store, limit: int = 0, words: str = "",
 
 
 def find_session(store: Store, name: str) -> SessionRow:
-    """The session of this name or ID, or of a part of it that only one has;
-    `last` is the one used last.
+    """Find a session by its name or ID or a unique part of one; `last` is the last used session.
 
     Raises SessionNotFound.
     """
@@ -177,7 +175,7 @@ def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str
         for number, line in enumerate(format_session_lines(rows), 1):
             write(f"{number:>3}  {line}")
         try:
-            answer = ask("Number, ID or words to look for (nothing to leave): ").strip()
+            answer = ask("Number, ID or words to search for (empty to cancel): ").strip()
         except EOFError:
             answer = ""
         if not answer:
@@ -187,7 +185,7 @@ def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str
             return chosen
         found = store.sessions(page, answer)
         if not found:
-            write(f"Nothing holds {safe_line(answer, 60)!r}.")
+            write(f"No session contains {safe_line(answer, 60)!r}.")
         rows = found or rows
 
 

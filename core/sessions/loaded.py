@@ -1,4 +1,4 @@
-"""The messages of a session in memory: the newest at once, the earlier ones when needed."""
+"""The messages of a session in memory: the newest at once, earlier ones loaded when needed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ _STATES: dict[str | None, State] = {
 
 
 class LoadedMessages:
-    """What a conversation holds. `messages` are all of them; `recent` costs no reading.
+    """The messages of a conversation. `messages` loads all of them; `recent` never reads the store.
 
-    Only the way of a question to the model looks at `recent`, so nothing else can miss a message.
+    Only the code that sends a question to the model uses `recent`, so nothing else can miss a
+    message.
     """
 
     def __init__(self) -> None:
         self._recent: list[Message] = []
         self._recent_ids: list[int] = []
-        self._waiting = 0  # messages before these that were not loaded yet
-        self._source: tuple[Store, str] | None = None  # where they are: the store, the session
-        # All that this program saw, for a session that is not stored.
+        self._waiting = 0  # number of earlier messages that are not loaded yet
+        self._source: tuple[Store, str] | None = None  # their store and session
+        # All messages that this program saw, for a session that is not stored.
         self._said: dict[int, StoredMessage] = {}
         self._unreadable: frozenset[int] = frozenset()
         self._news: list[str] = []
@@ -44,7 +45,7 @@ class LoadedMessages:
 
     @property
     def messages(self) -> list[Message]:
-        """What the model is to see, from the beginning. Raises StoreError."""
+        """All messages of the shown branch, loaded if needed. Raises StoreError."""
         self._load_waiting()
         return self._recent
 
@@ -69,38 +70,40 @@ class LoadedMessages:
 
     @property
     def recent(self) -> tuple[Message, ...]:
-        """The newest messages, as far back as they are loaded."""
+        """The loaded messages, which are the newest ones."""
         return tuple(self._recent)
 
     def moment(self) -> Moment:
-        """The conversation as it is now, in parts that are read when they are looked at."""
+        """Return the conversation as it is now; its parts are read on access."""
         return Moment(self._waiting, tuple(self._recent_ids), self.recent, self._source)
 
     @property
     def waiting(self) -> int:
-        """How many messages before `recent` are not loaded."""
+        """The number of messages before `recent` that are not loaded."""
         return self._waiting
 
     @property
     def count(self) -> int:
-        """How many messages it has, loaded or not."""
+        """The number of messages, loaded or not."""
         return self._waiting + len(self._recent)
 
     @property
     def replies(self) -> list[Message]:
-        """The model's messages. Those that are not loaded have no parts, only their model and
-        usage; they are missing while they cannot be read."""
+        """Return the model's messages. Those that are not loaded have no parts, only model and
+        usage; they are left out if they cannot be read.
+        """
         loaded = [message for message in self._recent if message.role == "assistant"]
         return [*self._earlier_replies(), *loaded]
 
     def newest(self, count: int) -> list[Message]:
-        """The last so many. Raises StoreError."""
+        """Return the last `count` messages. Raises StoreError."""
         return (self._recent if len(self._recent) >= count else self.messages)[-count:]
 
     def before(self, message: Message) -> tuple[Message, ...]:
-        """Messages before this one, which is in `recent`; if none are loaded, some are.
+        """Return messages before this one, which is in `recent`, loading some if none are loaded.
 
-        Empty when nothing is before it, or when it cannot be read, which is reported."""
+        Empty when there are none, or when they cannot be read, which is reported.
+        """
         place = next((place for place, other in enumerate(self._recent) if other is message), 0)
         if not place and self._waiting:
             size = len(self._recent)
@@ -112,7 +115,7 @@ class LoadedMessages:
         return tuple(self._recent[:place])
 
     def _load_stored(self, store: Store, session: str) -> Opened:
-        """Replace all by what is stored now, as far back as before. Raises StoreError."""
+        """Replace all messages with those stored now, as far back as before. Raises StoreError."""
         whole = bool(self._recent) and not self._waiting
         newest = (
             Newest(store.load_messages(session))
@@ -131,18 +134,18 @@ class LoadedMessages:
         store, session = self._source
         first = self._recent_ids[0]
         if self._bare_replies[0] != first:
-            with suppress(StoreError):  # it is reported where something is to be saved
+            with suppress(StoreError):  # reported when something is saved
                 self._bare_replies = first, store.replies(session, first)
         return self._bare_replies[1]
 
     def _load_page(self) -> None:
-        """Load some of what waits: the newest of it."""
+        """Load the newest page of the messages not loaded yet."""
         if self._source is not None:
             page = read_page(*self._source, self._recent_ids[0], loaded=len(self._recent))
             self._put_before(page, self._waiting - len(page.entries) if page.waiting else 0)
 
     def _load_waiting(self) -> None:
-        """Load all that waits."""
+        """Load all messages."""
         if self._waiting and self._source is not None:
             store, session = self._source
             self._put_before(Newest(store.newest_messages(session, 0, self._recent_ids[0])), 0)
@@ -159,7 +162,7 @@ class LoadedMessages:
         self._remember(page)
 
     def _load_what_can_be(self) -> None:
-        """The same where the store may be gone: what cannot be read is reported."""
+        """Load all messages if possible; report what cannot be read."""
         try:
             self._load_waiting()
         except StoreError as error:
@@ -179,7 +182,7 @@ class LoadedMessages:
             parent = identity
 
     def _note(self, identity: int, message: Message, parent: int) -> None:
-        """Remember what was said, and after what."""
+        """Record a message and its parent."""
         if identity not in self._said:
             self._said[identity] = StoredMessage(
                 identity, message, state_of(message), True, made_at(identity), "", parent

@@ -1,4 +1,4 @@
-"""A conversation as it stands at one moment: any part of it can be read, whatever is loaded."""
+"""A snapshot of a conversation, any part of which can be read, loaded or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Entry = tuple[int, Message]
 class Moment:
     """The loaded messages, and how many are stored before them.
 
-    A place is the number of a message in the whole conversation, from 0.
+    A place is the index of a message in the complete conversation, from 0.
     """
 
     waiting: int
@@ -26,13 +26,13 @@ class Moment:
         return self.waiting + len(self.ids)
 
     def part(self, first: int, end: int) -> list[Entry]:
-        """The identities and messages from place `first` up to `end`, each at its place, also
-        those of which little can be read. Raises StoreError.
+        """Return the identities and messages from place `first` up to `end`, including those that
+        can be read only partly. Raises StoreError.
         """
         return [*self._stored(first, min(end, self.waiting)), *self._loaded(first, end)]
 
     def turn_start(self, place: int, step: int = 20) -> int:
-        """The place at or before this one where a turn begins. Raises StoreError."""
+        """Return the place at or before this one where a turn begins. Raises StoreError."""
         while place > 0:
             first = max(0, place - step)
             entries = self.part(first, place + 1)
@@ -44,7 +44,7 @@ class Moment:
         return 0
 
     def turn_end(self, place: int, step: int = 20) -> int:
-        """The place after this one where the next turn begins. Raises StoreError."""
+        """Return the place after this one where the next turn begins. Raises StoreError."""
         place += 1
         while place < self.count:
             for number, (_, message) in enumerate(self.part(place, place + step), place):
@@ -54,7 +54,7 @@ class Moment:
         return self.count
 
     def place_of(self, identity: int) -> int | None:
-        """Where a message is; of a hidden one, where it would be. None for an unknown one.
+        """Return the place of a message, or where a hidden one would be; None for an unknown one.
 
         Raises StoreError.
         """
@@ -66,12 +66,12 @@ class Moment:
         return store.count_earlier(session, identity, ())[0]
 
     def beginning(self, count: int) -> Moment:
-        """The same with its first messages only."""
+        """Return a snapshot of the first `count` messages only."""
         kept = max(0, count - self.waiting)
         return Moment(min(count, self.waiting), self.ids[:kept], self.messages[:kept], self.source)
 
     def in_common(self, other: Moment) -> int:
-        """How many messages both begin with, as far as what is loaded in both can tell."""
+        """Return how many first messages both share, as far as their loaded parts show."""
         start = max(self.waiting, other.waiting)
         pairs = enumerate(zip(self.ids[start - self.waiting:], other.ids[start - other.waiting:]))
         most = min(self.count, other.count)

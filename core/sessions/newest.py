@@ -1,4 +1,4 @@
-"""Reads the newest messages of a stored session alone; earlier ones are read when needed."""
+"""Reads the newest messages of a stored session; earlier ones are read when needed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from core.messages import Text, ToolResult
 from core.store.rows import StoredMessage
 from db import Store
 
-PAGE = 100  # messages that are read first; each further page is twice as long
-ENOUGH = 64 * 1024  # characters from which on earlier messages may wait
-# Where an earlier message holds one of these, all are read: it changes what is sent now.
+PAGE = 100  # messages on the first page; each further page is twice as long
+ENOUGH = 64 * 1024  # characters after which earlier messages are not read yet
+# If an earlier message contains one of these, all are read, since it affects what is sent now.
 NEEDED = ('"pinned":true', '"type":"attached"', '"type":"image"')
 
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest messages, from one of the user's on, and how many wait before them."""
+    """The newest messages, starting with one of the user's, and how many earlier ones are not read.
+    """
 
     entries: list[StoredMessage]
     waiting: int = 0
 
 
 def read_newest(store: Store, session: str, *, since: int = 0) -> Newest:
-    """What a conversation is continued from, at least back to the message `since`.
+    """Read the messages to continue a conversation from, at least back to the message `since`.
 
     Raises StoreError.
     """
@@ -40,9 +41,9 @@ def read_newest(store: Store, session: str, *, since: int = 0) -> Newest:
 def read_page(
     store: Store, session: str, before: int = 0, *, since: int = 0, loaded: int = 0
 ) -> Newest:
-    """The newest messages before that one. `waiting` is 1 where there may be earlier ones.
+    """Read the newest messages before `before`. `waiting` is 1 if there may be earlier ones.
 
-    `loaded` is how many follow them: the next page is as long. Raises StoreError.
+    `loaded` is how many messages follow them; the page is as long. Raises StoreError.
     """
     entries: list[StoredMessage] = []
     limit, size = max(PAGE, loaded), 0

@@ -1,6 +1,4 @@
-"""A message that is in the store but not complete:
-the reply that streams, or the results of tools that run.
-"""
+"""A stored message that is not complete: a streaming reply, or the results of running tools."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ class OpenMessage:
     model: str
     reply: Reply = field(default_factory=Reply)
     results: list[ToolResult] = field(default_factory=list)
-    frames: list[Chunk] = field(default_factory=list)   # what the journal was given of the reply
+    frames: list[Chunk] = field(default_factory=list)   # the text of the reply that the journal has
 
     def writes(self, session: str) -> list[Write]:
-        """What brings a store that has nothing of it up to date."""
+        """Return the writes that add the message to a store that lacks it."""
         begun = (tool_message(tuple(self.results)) if self.results
                  else Message("assistant", (), self.model))
         return [message_write("add", begun, session=session, id=self.id, state="streaming"),

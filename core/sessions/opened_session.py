@@ -1,6 +1,4 @@
-"""A session as it is opened, taken turns in and written:
-whose turn it is, and where its messages go.
-"""
+"""An open session: claiming turns, saving messages, and loading what other programs wrote."""
 
 from __future__ import annotations
 
@@ -24,14 +22,14 @@ from core.store.identity import new_session_id, new_session_name, short_name
 from core.store.rows import SessionRow
 from db import Store
 
-LOOK_SECONDS = 0.1       # how often another program's turn is looked at while it is waited for
+LOOK_SECONDS = 0.1       # seconds between checks while waiting for another program's turn
 
 
 class OpenedSession(LoadedMessages):
     """One conversation. With `store` None nothing is written anywhere.
 
-    The session gets its row in the store with its first message, so a chat that was opened and left
-    leaves nothing. `spool` is the directory for what the store refuses.
+    The session is stored with its first message, so a chat that was opened and closed unused leaves
+    nothing. `spool` is the directory for writes that the store does not accept.
     """
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
@@ -39,47 +37,47 @@ class OpenedSession(LoadedMessages):
         self.id, self.name = new_session_id(), new_session_name(time.time())
         self.title = ""
         self.model = model
-        self.settings = ""     # what belongs to it beside its messages, as it is stored
+        self.settings = ""     # the session's settings as stored
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
-        self._of_owner = ""    # the same of who shared the session with us, whole
+        self._of_owner = ""    # the complete settings of the member who shared the session
         self._summaries = Summaries()
         self._stored = False
-        # when the stored session had changed last, as far as this program knows
+        # when the stored session was last changed, as far as this program knows
         self._seen: float | None = None
-        # the same at the last look, also when a reply was still streaming then
+        # the same at the last check, even if a reply was still streaming then
         self._looked: float | None = None
-        self._others: OthersSaid | None = None  # what other programs wrote and nobody was shown yet
-        self._owned = False    # whether the turn is ours
+        self._others: OthersSaid | None = None  # what other programs wrote that was not shown yet
+        self._owned = False    # whether this program has the turn
 
     @property
     def short_name(self) -> str:
-        """What messages call it."""
+        """The short name that messages use."""
         return short_name(self.name)
 
     @property
     def saved(self) -> bool:
-        """Whether everything so far is in the store. False with --no-save."""
+        """Whether the store contains everything so far. False with --no-save."""
         return self._journal.saved
 
     @property
     def store(self) -> Store | None:
-        """Where it is kept, while everything so far is there."""
+        """The store, while it contains everything so far; else None."""
         return self._journal.store
 
     @property
     def last_words(self) -> str:
-        """What to say at the end about what is not saved;
-        empty when all is, or nothing is to be.
+        """What to report at the end about unsaved messages; empty if all are saved or with
+        --no-save.
         """
         return self._journal.last_words
 
     @property
     def lost(self) -> bool:
-        """Whether something that should be saved is in memory only."""
+        """Whether some unsaved data is in memory only."""
         return self._journal.lost
 
     def take_news(self) -> list[str]:
-        """What the user should know about saving (NOT SAVED ..., Saved again ...), once each."""
+        """Return news about saving (NOT SAVED ..., Saved again ...), each only once."""
         news, self._news = self._news + self._journal.take_news(), []
         return news
 
@@ -106,7 +104,7 @@ class OpenedSession(LoadedMessages):
         if opened.ids != before:
             self._summaries.clear()
         if opened.streams:
-            self._seen = None    # to be loaded again when it is our turn
+            self._seen = None    # load it again when we get the turn
         self._unreadable = opened.unreadable
 
     def _write_to(self, journal: NoJournal) -> None:
@@ -114,11 +112,11 @@ class OpenedSession(LoadedMessages):
             journal.everything = self._all_writes
         self._journal = journal
 
-    # ---- whose turn it is
+    # ---- claiming turns
 
     async def begin_turn(self) -> AsyncGenerator[Notice, None]:
-        """Wait while another program's turn runs in this session,
-        then own the next one and take in what others added.
+        """Wait while another program's turn runs in this session, then claim the turn and load what
+        others added.
         """
         waiting = False
         while not await self._own_soon():
@@ -131,12 +129,12 @@ class OpenedSession(LoadedMessages):
                 yield others
             await asyncio.sleep(LOOK_SECONDS)
         self._take_in()
-        others = self._untold()
+        others = self._take_unseen()
         if others is not None:
             yield others
 
     def look(self) -> OthersSaid | None:
-        """Take in what other programs wrote since the last look, between turns; None for nothing.
+        """Load what other programs wrote since the last call, between turns; None for nothing.
 
         Costs one small query when nothing was written. Raises StoreError.
         """
@@ -144,16 +142,14 @@ class OpenedSession(LoadedMessages):
         if changed not in (None, self._seen, self._looked):
             self._looked = changed
             self._take_in()
-        return self._untold()
+        return self._take_unseen()
 
-    def _untold(self) -> OthersSaid | None:
+    def _take_unseen(self) -> OthersSaid | None:
         others, self._others = self._others, None
         return others
 
     def _take_in(self) -> bool:
-        """Load the conversation again if another program changed it;
-        whether there was anything new.
-        """
+        """Load the conversation again if another program changed it; return whether it had."""
         store, changed = (self._journal.store,
                           self._journal.changed(self.id) if self._stored else None)
         if store is None or changed is None or changed == self._seen:
@@ -178,22 +174,22 @@ class OpenedSession(LoadedMessages):
             return self._own()
 
     async def settled(self) -> None:
-        """Wait until a power cut takes back nothing of what was said so far."""
+        """Wait until everything so far would survive a power cut."""
         await self._journal.settled()
 
     def ready(self) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop runs, until what is said next can be saved at once."""
+        """Wait, without blocking the event loop, until the next message can be saved at once."""
         return self._journal.ready()
 
     def _own(self) -> bool:
-        """Become the program whose turn it is; False while it is another's."""
+        """Claim the turn; return False while another program has it."""
         self._owned = self._stored and self._journal.begin_turn(self.id)
         return self._owned or not self._stored
 
     def is_answered_elsewhere(self) -> bool:
-        """Whether another program's turn runs in this session.
+        """Return whether another program's turn runs in this session.
 
-        What it wrote is taken in when it has ended.
+        When it has ended, what it wrote is loaded.
         """
         if not self._own():
             return True
@@ -204,14 +200,16 @@ class OpenedSession(LoadedMessages):
         return False
 
     def end_turn(self) -> None:
-        """Let others have the next turn, if this one is ours."""
+        """Release the turn if this program has it."""
         if self._owned:
             self._owned = False
             self._seen = self._journal.end_turn(self.id)
 
     @contextmanager
     def _between_turns(self) -> Iterator[None]:
-        """Change the conversation while no program's turn runs in it. Raises UsageError."""
+        """Hold the turn while the conversation is changed. Raises UsageError if another program has
+        it.
+        """
         if not self._own():
             raise UsageError("Another program is answering in this session.",
                              "Try again when it has finished.")
@@ -219,26 +217,26 @@ class OpenedSession(LoadedMessages):
             if self._take_in():
                 raise UsageError("Another program has just written to this conversation; nothing "
                                  "was changed.",
-                                 "Look at what it wrote, then try again.")
+                                 "Read what it wrote, then try again.")
             yield
         finally:
             self.end_turn()
 
-    # ---- what belongs to it beside its messages
+    # ---- title and settings
 
     def set_model(self, model: str) -> None:
         self.model = model
         self._update(model=model)
 
     def set_title(self, title: str) -> None:
-        """Raises UsageError for a title without words."""
+        """Rename the session. Raises UsageError for an empty title."""
         if not title.strip():
-            raise UsageError("A title needs words.", "Example: /rename Plans for the garden")
+            raise UsageError("The title is empty.", "Example: /rename Plans for the garden")
         self.title = safe_line(" ".join(title.split()), 200)
         self._update(title=self.title)
 
     def keep_settings(self, text: str) -> None:
-        """Store what belongs to the session beside its messages (core/chat/kept.py)."""
+        """Store the session's settings (core/chat/kept.py)."""
         if text != self.settings and self._stored:
             self.settings = text
             self._update(settings=with_own(self._of_owner, text) if self._of_owner else text)
@@ -249,7 +247,7 @@ class OpenedSession(LoadedMessages):
                                  **changes})
 
     def _all_writes(self) -> list[Write]:
-        """The whole conversation as writes, for a store that has none of it any more."""
+        """Return the complete conversation as writes, for a store that lost it."""
         self._load_what_can_be()
         known = self._summaries.everything(self.messages, self._ids)
         summarised = [identity for identity in known if identity not in set(self._ids)]
@@ -266,16 +264,16 @@ class OpenedSession(LoadedMessages):
 
 def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *,
             changed: bool) -> OthersSaid:
-    """What others wrote since the user was shown something."""
+    """Combine what others wrote with what they wrote before that was not shown yet."""
     if before is not None and not changed:
         messages, changed = before.messages + messages, before.changed
     count = "1 message" if len(messages) == 1 else f"{len(messages):,} messages"
-    text = ("Another program changed this conversation; it is loaded again." if changed
+    text = ("Another program changed this conversation; it was reloaded." if changed
             else f"Another program added {count} to this conversation.")
     return OthersSaid(text, messages, changed)
 
 
 def title_of(message: Message) -> str:
-    """The first line with words in it, shortened."""
+    """Return the first line that contains words, shortened."""
     return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()),
                 "(no text)")

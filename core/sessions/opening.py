@@ -1,4 +1,4 @@
-"""The conversation that the rows of a session make, also when not all of them can be read."""
+"""Builds a conversation from a session's rows, including partly unreadable ones."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ INTERRUPTED = "Interrupted before it finished."
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a model can be shown, with the IDs of the rows,
-    and how many rows cannot be read (or not all of them).
+    """The readable messages with the IDs of their rows, and how many rows cannot be read
+    completely.
     """
 
     messages: list[Message]
     ids: list[int]
     unreadable: frozenset[int]
-    streams: bool     # another program is not ready with it, or was killed
+    streams: bool     # still streaming in another program, or left by a killed one
 
     @property
     def note(self) -> str:
-        """One sentence about what cannot be read; empty when all can."""
+        """One sentence about unreadable messages; empty if there are none."""
         count = len(self.unreadable)
         if not count:
             return ""
@@ -35,9 +35,9 @@ class Opened:
 
 
 def open_conversation(stored: Sequence[StoredMessage]) -> Opened:
-    """Leave out what cannot be read and what still streams.
+    """Return the conversation without unreadable and still streaming messages.
 
-    Each call keeps exactly one result, as providers demand.
+    Each tool call has exactly one result, as providers require.
     """
     opened = Opened([], [], frozenset(entry.id for entry in stored if entry.unreadable),
                     any(entry.state == "streaming" for entry in stored))
@@ -57,8 +57,8 @@ def open_conversation(stored: Sequence[StoredMessage]) -> Opened:
 
 
 def answer_calls(messages: Sequence[Message], results: Sequence[ToolResult]) -> Message | None:
-    """Results for all calls of the last reply:
-    those that are there, in the order of the calls, and a stand-in for the others.
+    """Return results for all calls of the last reply, in the order of the calls; missing ones get a
+    placeholder.
     """
     if not messages or not messages[-1].tool_calls:
         return None

@@ -1,4 +1,4 @@
-"""Writes a file so that it is the old one or the whole new one, never a part."""
+"""Writes a file atomically: it is either the old one or the complete new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import StoreFull, UsageError
 
 
 def refuse_existing(path: str) -> None:
-    """Raises UsageError for a file or a link that is there already; devices are written."""
+    """Raise UsageError for an existing file or link; devices are allowed."""
     if (os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))
         and not path.startswith("/dev/")):
         raise UsageError(f"{path} exists already.",
@@ -18,9 +18,9 @@ def refuse_existing(path: str) -> None:
 
 
 def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None:
-    """Write a file so that it is the old one or the complete new one, never a part.
+    """Write a file atomically: it is either the old one or the complete new one.
 
-    Without `force`, only a new one.
+    Without `force`, an existing file is an error. Raises UsageError and StoreFull.
     """
     if os.path.isdir(path) or path.endswith(os.sep):
         raise UsageError(f"{path} is a directory.", "Name a file in it.")
@@ -43,12 +43,9 @@ def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None
 
 
 def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
-    """Give the finished file its name.
-
-    Where it is to be a new one, a file that came meanwhile is kept.
-    """
+    """Rename the finished file. Without `force`, a file that was created meanwhile is kept."""
     if not force:
-        with suppress(OSError):    # a file system without links: what was checked before has to do
+        with suppress(OSError):    # without hard links the earlier check must suffice
             try:
                 os.link(beside, target)
                 return
@@ -60,6 +57,6 @@ def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
 def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:
     if isinstance(problem, FileNotFoundError):
         return UsageError(f"{path} cannot be written: its directory does not exist.",
-                          "Make the directory, or name another file.")
+                          "Create the directory, or name another file.")
     return StoreFull(f"{path} cannot be written: {problem.strerror}.",
                      "Name another file with --output.")

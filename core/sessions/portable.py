@@ -1,6 +1,6 @@
-"""A session as JSON values, complete: all branches, identities, states and times.
+"""Converts a complete session (branches, identities, states, times) to JSON values and back.
 
-Version 2 of the form is in docs/sessions.md.
+Version 2 of the format is described in docs/sessions.md.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from core.store.message_json import ROLES, message_from_dict, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
 from core.store.text import from_database
 
-LATEST = 253_402_300_799    # the last second of the year 9999: what is later is not a time
+LATEST = 253_402_300_799    # the last second of the year 9999; larger values are not times
 IDENTITY = regex(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 FORMAT, VERSION = "stream-chat-session", 2
 STATES = ("streaming", "complete", "interrupted", "truncated", "failed")
 
 
 def session_to_dict(session: SessionRow, settings: str = "") -> dict[str, Any]:
-    """Everything but the messages."""
+    """Return everything but the messages."""
     try:
         kept = json.loads(settings or "{}")
     except ValueError:
@@ -38,8 +38,8 @@ def session_to_dict(session: SessionRow, settings: str = "") -> dict[str, Any]:
 
 
 def stored_to_dict(stored: StoredMessage) -> dict[str, Any]:
-    """One message; `parent` is the one before it in its branch,
-    `shown` whether it is in the shown branch.
+    """Return one message; `parent` is the previous message in its branch, `shown` whether it is in
+    the shown branch.
     """
     row: dict[str, Any] = {"id": f"{stored.id:032x}",
                            "parent": None if stored.parent is None else f"{stored.parent:032x}",
@@ -51,17 +51,16 @@ def stored_to_dict(stored: StoredMessage) -> dict[str, Any]:
 
 
 def session_from_dict(row: Mapping[str, Any]) -> tuple[SessionRow, str]:
-    """The reverse, and the settings as they are stored.
-
-    Raises ValueError, KeyError or TypeError for another form.
+    """Read a session and its stored settings. Raises ValueError, KeyError or TypeError for another
+    format.
     """
     if row.get("format") != FORMAT:
         raise ValueError("not a session of this program")
     if not isinstance(row.get("version"), int) or row["version"] > VERSION:
-        raise ValueError(f"version {row.get('version')} of the form is newer than this program")
+        raise ValueError(f"version {row.get('version')} of the format is newer than this program")
     identity = str(row["id"]) or new_session_id()
     if _name(identity) is None:
-        raise ValueError("its identity is not one of a session")
+        raise ValueError("its identity is not valid")
     kept = row.get("settings") or ""
     settings = (kept if isinstance(kept, str)
                 else json.dumps(kept, ensure_ascii=False, sort_keys=True))
@@ -76,7 +75,7 @@ def session_from_dict(row: Mapping[str, Any]) -> tuple[SessionRow, str]:
 
 
 def _name(value: object) -> str | None:
-    """A name or identity of a session; None for what is neither."""
+    """Return a valid name or identity of a session, or None."""
     return value if isinstance(value, str) and IDENTITY.fullmatch(value) else None
 
 
@@ -85,17 +84,14 @@ def _text(value: object) -> str:
 
 
 def _time(value: object) -> float:
-    """Seconds since 1970; now for what is not a time."""
+    """Return a time in seconds since 1970; now for an invalid one."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LATEST:
         return float(value)
     return time.time()
 
 
 def stored_from_dict(row: Mapping[str, Any]) -> StoredMessage:
-    """The reverse of stored_to_dict().
-
-    Raises ValueError, KeyError or TypeError for another form.
-    """
+    """Reverse stored_to_dict(). Raises ValueError, KeyError or TypeError for another format."""
     said = row if "exact" not in row else json.loads(from_database(row["exact"]))
     message, state = message_from_dict(said), row.get("state", "complete")
     if message.role not in ROLES or state not in STATES:
@@ -110,8 +106,8 @@ def stored_from_dict(row: Mapping[str, Any]) -> StoredMessage:
 
 
 def linked(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
-    """The same, each after the one before it where nothing else is said (forms of version
-    1 and of other programs).
+    """Return the messages with a missing parent set to the previous message (version 1 and other
+    programs' formats).
     """
     found: list[StoredMessage] = list(messages)
     last = 0
@@ -127,7 +123,7 @@ def shown_only(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
 
 
 def iso(seconds: float) -> str:
-    """For people and programs, in universal time."""
+    """Format a time as ISO 8601 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0), LATEST)))
 
 

@@ -1,4 +1,4 @@
-"""Reads a stored session a few messages at a time, so that memory does not grow with it."""
+"""Reads a stored session in batches, so that memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from core.messages import Image, Text, Thinking, ToolResult
 from core.store.rows import StoredMessage
 from db import Store
 
-FIRST, MOST = 16, 512  # messages that are read at once
-ENOUGH = 1 << 20  # characters of them from which on fewer are read
+FIRST, MOST = 16, 512  # messages per batch
+ENOUGH = 1 << 20  # characters after which batches get smaller
 
 
 def read_messages(store: Store, session: str, *, hidden: bool = False) -> Iterator[StoredMessage]:
-    """The messages that the session has now, in their order; `hidden` ones too.
+    """Yield the session's messages in order, with `hidden` also hidden ones.
 
     Raises StoreError.
     """
@@ -26,7 +26,7 @@ def read_messages(store: Store, session: str, *, hidden: bool = False) -> Iterat
         size = max(1, size // 2) if characters > ENOUGH else min(MOST, size * 2)
         for identity in wanted:
             entry = found.pop(identity, None)
-            if entry is not None:  # else it was deleted meanwhile
+            if entry is not None:  # otherwise it was deleted meanwhile
                 yield entry
 
 

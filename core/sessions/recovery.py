@@ -1,6 +1,4 @@
-"""What programs that were killed left behind:
-spooled writes are saved, half-written messages are closed.
-"""
+"""Recovers from killed programs: saves spooled writes and closes half-written messages."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from db import Store
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A reply that a program which was killed left behind, saved now as far as it got."""
+    """A partial reply left by a killed program, now saved."""
 
     session_id: str
     session_name: str
@@ -30,11 +28,10 @@ class Recovered:
 
 def recover(store: Store, spool: str | Places = "",
             news: list[str] | None = None) -> list[Recovered]:
-    """Save what earlier runs could not, and close what they left half-written.
+    """Save what earlier runs could not, and close messages they left half-written.
 
-    Replies of programs that run are not touched.
-
-    `news` gets a line for each file that still holds something afterwards.
+    Replies of running programs are not touched. `news` gets a line for each spool file that still
+    has content afterwards.
     """
     left = drain_spool(store, spool, news) if spool else []
     found = (unfinished for unfinished in store.unfinished()
@@ -43,7 +40,7 @@ def recover(store: Store, spool: str | Places = "",
 
 
 def recover_session(store: Store, session_id: str) -> None:
-    """Close what a program that was killed left half-written in this session."""
+    """Close messages that a killed program left half-written in this session."""
     for unfinished in store.unfinished():
         if unfinished.session_id == session_id:
             list(_fold(store, unfinished))
@@ -60,7 +57,7 @@ def _fold(store: Store, unfinished: Unfinished) -> Iterator[Recovered]:
     try:
         store.finish_message(stored.id, message, "interrupted")
     except SessionGone:
-        return      # deleted by another program in this moment
+        return      # just deleted by another program
     if message.role == "assistant" and not message.parts:
         store.hide_messages(unfinished.session_id, [stored.id])
         return

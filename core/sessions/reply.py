@@ -1,4 +1,4 @@
-"""A reply while it is put together from deltas, and the results that its tool calls lack."""
+"""Builds a reply from deltas, and fills in missing results of tool calls."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from core.messages import (Extra, Finish, Message, Part, Text, Thinking, ToolCal
                            Usage, tool_message)
 
 
-MOST_ARGUMENTS = 1 << 20     # characters of one call's arguments; a call with more is not run
-SHOWN = 1_000                # of such arguments are kept
+MOST_ARGUMENTS = 1 << 20     # characters of a call's arguments; a call with more is not run
+SHOWN = 1_000                # characters kept of such arguments
 TOO_LONG = "[cut here: the arguments have {:,} characters]"
 
 
 def in_call_order(calls: Sequence[ToolCall],
                   results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
-    """One result per call in the order of the calls, however they finished; ids may repeat."""
+    """Return one result per call, in the order of the calls rather than of finishing; ids may
+    repeat.
+    """
     waiting = list(results)
     ordered = []
     for call in calls:
@@ -31,8 +33,8 @@ def in_call_order(calls: Sequence[ToolCall],
 
 
 def missing_results(messages: Sequence[Message]) -> Message | None:
-    """Results for calls at the end of a conversation that were never answered (the turn
-    was interrupted), or None.
+    """Return placeholder results for unanswered calls at the end of an interrupted conversation, or
+    None.
     """
     for place in reversed(range(len(messages))):
         message = messages[place]
@@ -65,8 +67,8 @@ class _OpenCall:
     extra: Extra | None = None
 
     def add(self, text: str) -> None:
-        """Keep the arguments as long as they can be those of a call:
-        a stream without end must not fill the memory.
+        """Append to the arguments up to their limit, so that an endless stream cannot fill the
+        memory.
         """
         room = MOST_ARGUMENTS - self.size
         if text and room > 0:
@@ -85,7 +87,7 @@ class Reply:
 
     @property
     def begun(self) -> bool:
-        """True once there is something to keep."""
+        """True once there is content to save."""
         return bool(self._parts)
 
     @property
@@ -95,7 +97,7 @@ class Reply:
 
     @property
     def calls(self) -> bool:
-        """Whether a tool was called, in part or in full."""
+        """Whether the reply contains a complete or partial tool call."""
         return bool(self._calls)
 
     def add(self, delta: Delta) -> None:
@@ -138,12 +140,11 @@ class Reply:
             call.extra = {**(call.extra or {}), **delta.extra}
 
     def message(self, model: str) -> Message:
-        """The whole reply.
+        """Return the complete reply.
 
-        Tool calls decide the finish: several providers say `stop`, some even `length`,
-        although all calls came.
-
-        Calls whose arguments were cut are not JSON; then `length` stays and nothing is run.
+        With tool calls the finish is `tool_calls`: several providers report `stop`, some even
+        `length`, although all calls are complete. Cut arguments are not valid JSON; then `length`
+        stays and nothing is run.
         """
         if not any(call.name for call in self._calls.values()) and self._calls:
             raise BadResponse("The model called a tool without naming it.")
@@ -160,7 +161,7 @@ class Reply:
         return Message("assistant", parts, model, self.usage, finish)
 
     def broken(self, model: str, finish: Finish) -> Message:
-        """What came of a reply that was cut. Its tool calls are left out: they may not be whole."""
+        """Return a partial reply without its tool calls, which may be incomplete."""
         return Message("assistant", self._closed(with_calls=False), model, self.usage, finish)
 
     def _closed(self, *, with_calls: bool) -> tuple[Part, ...]:
@@ -174,8 +175,8 @@ class Reply:
 
 
 def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
-    """Add provider-only data to a part: entries of the same dialect are joined key by key,
-    the newest value wins.
+    """Merge provider-specific data into a part: dictionaries of the same dialect are merged, newest
+    values win.
     """
     for name, value in (extra or {}).items():
         held = into.get(name)
@@ -184,12 +185,10 @@ def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
 
 
 def _close_call(call: _OpenCall, number: int) -> ToolCall:
-    """Parse the arguments.
+    """Parse the arguments of a call.
 
-    Nothing at all and JSON null mean a call without arguments (Anthropic, Groq).
-
-    A name that stands there twice makes the call invalid: what was meant is not known, and readers
-    differ in which one counts.
+    Empty arguments and JSON null mean a call without arguments (Anthropic, Groq). Duplicate keys
+    make the call invalid: parsers disagree on which one wins.
     """
     identity, written = call.id or f"call_{number}", "".join(call.pieces)
     if call.size > MOST_ARGUMENTS:

@@ -1,4 +1,4 @@
-"""Finds what was said: ranked sessions with the places where the words stand."""
+"""Searches sessions: ranked results with snippets of the matching messages."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from core.store.rows import SessionRow, StoredMessage
 from core.store.words import UNSPACED, message_words
 from db import Store
 
-LOOKED_AT = 300       # of the newest messages that match; the rank is made of these
-AROUND = 70           # characters of a snippet on each side of the words
+LOOKED_AT = 300       # newest matching messages that the ranking is based on
+AROUND = 70           # characters of a snippet on each side of the match
 SYMBOL = regex(r"[\ue100-\ue1ff]|\ue002[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found.
-
-    `marks` are the parts of the snippet that matched, as (start, end).
-    """
+    """A matching message. `marks` are the matching parts of the snippet, as (start, end)."""
 
     message: int
     role: str
@@ -36,7 +33,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A session that was found: by its title when there are no hits. The best hit is first."""
+    """A matching session, with its best hit first; without hits, its title matched."""
 
     session: SessionRow
     hits: tuple[Hit, ...]
@@ -45,9 +42,8 @@ class Found:
 
 def search(store: Store, text: str, *, limit: int = 20, hits: int = 3,
            complete_last: bool = False) -> list[Found]:
-    """The best sessions for a query, the best first.
-
-    The same in both databases. Raises UsageError for a wrong filter.
+    """Return the best sessions for a query, best first, the same in both databases. Raises
+    UsageError for an invalid filter.
     """
     query = parse_query(text, complete_last=complete_last)
     if query.empty:
@@ -76,7 +72,7 @@ def search(store: Store, text: str, *, limit: int = 20, hits: int = 3,
 
 
 def found_sessions(store: Store, text: str) -> list[SessionRow]:
-    """All sessions that match, the oldest first."""
+    """Return all matching sessions, oldest first."""
     query = parse_query(text)
     if query.empty:
         return store.sessions(0, text) if query.filters else []
@@ -89,8 +85,8 @@ def found_sessions(store: Store, text: str) -> list[SessionRow]:
 
 
 def _score(query: Query, message: Message) -> float:
-    """More for words that stand there often in a short text;
-    more for what was said than for tools.
+    """Score a message: frequent words in a short text rank higher, text ranks higher than tool
+    data.
     """
     said, tools = (f" {words} " for words in message_words(message))
     score = 0.0
@@ -106,7 +102,7 @@ def _hit(query: Query, entry: StoredMessage) -> Hit:
 
 
 def _snippet(query: Query, message: Message) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The first place where one of the words stands, with what is around it, on one line."""
+    """Return the first match with its surrounding text on one line, and the matching parts."""
     patterns = [_pattern(term) for term in query.wanted]
     for text in _texts(message):
         folded = _folded(text)
@@ -139,7 +135,8 @@ def _texts(message: Message) -> list[str]:
 
 
 def _pattern(term: Term) -> re.Pattern[str]:
-    """What a term matches in folded text: its words, with what is not a word between them."""
+    """Return a pattern that matches a term's words in folded text, with any non-words between them.
+    """
     pieces = [re.escape(_shown(word)) for word in term.words]
     first, last = term.words[0], term.words[-1]
     start = r"(?<![^\W_])" if first.isascii() and first.isalnum() else ""
@@ -148,7 +145,7 @@ def _pattern(term: Term) -> re.Pattern[str]:
 
 
 def _shown(word: str) -> str:
-    """A word of the index as it stands in a text."""
+    """Return a word of the index as it appears in text."""
     if not SYMBOL.fullmatch(word):
         return word
     return chr(int(word[1:], 16)) if word[0] == "\ue002" else chr(ord(word) - 0xE100)
@@ -158,7 +155,7 @@ _UNSPACED = regex(f"[{UNSPACED}]")
 
 
 def _folded(text: str) -> str:
-    """Without case and accents, character for character."""
+    """Remove case and accents without changing the number of characters."""
     if text.isascii():
         return text.lower()
     return "".join(character if _UNSPACED.match(character)
@@ -167,7 +164,7 @@ def _folded(text: str) -> str:
 
 
 def as_objects(found: Sequence[Found]) -> list[dict[str, object]]:
-    """Results for programs; times are seconds since 1970."""
+    """Return results as JSON objects; times are seconds since 1970."""
     return [{"id": entry.session.id, "name": entry.session.name, "title": entry.session.title,
              "model": entry.session.model,
              "updated": entry.session.updated, "score": round(entry.score, 3),

@@ -1,4 +1,4 @@
-"""What others may do with a session, and what their sessions may do here."""
+"""Shares sessions, and limits the effect of settings in other people's sessions."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from core.errors import UsageError
 from core.store.rows import SessionRow
 from db import Store
 
-# Of what is kept with a session, what does no more than shape an answer. Attached files and tools
-# are left out: they would be those of who opens it.
+# Settings that only shape an answer. Attached files and tools are left out: they would access the
+# files of the user who opens the session.
 HARMLESS = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think")
-OFFERED = "offered"      # where the rest of an imported session's settings waits for a yes
-MOST_OFFERED = 50        # things to attach: a question is read before it is answered
+OFFERED = "offered"      # the key under which other imported settings wait for approval
+MOST_OFFERED = 50        # attachments to show in the approval question
 RIGHTS = {"": False, "read": False, "write": True}
 
 
 def share(store: Store, row: SessionRow, text: str) -> None:
-    """`text` is NAME, NAME:read or NAME:write. Raises UsageError and StoreForbidden."""
+    """Share a session. `text` is NAME, NAME:read or NAME:write. Raises UsageError and
+    StoreForbidden.
+    """
     name, _, right = text.strip().partition(":")
     if not name or right not in RIGHTS:
         raise UsageError(
-            f"{text!r} does not say with whom to share.",
+            f"{text!r} does not name a member to share with.",
             "Write NAME to let NAME read, NAME:write to let NAME write too.",
         )
     store.share_session(row.id, name, write=RIGHTS[right])
 
 
 def shared_with(store: Store, row: SessionRow) -> str:
-    """With whom a session is shared, in a sentence."""
+    """Return a sentence naming the members that a session is shared with."""
     shares = store.shares(row.id)
     if not shares:
         return f"Session {row.short_name} is not shared."
@@ -41,26 +43,29 @@ def shared_with(store: Store, row: SessionRow) -> str:
 
 
 def kept_of_others(text: str) -> dict[str, Any]:
-    """What counts of the settings that somebody else kept with a session."""
+    """Return those of another member's session settings that apply here."""
     found = _read(text)
     return {name: found[name] for name in HARMLESS if name in found}
 
 
 def settings_of_others(text: str) -> str:
-    """The same, as it is kept."""
+    """Return the same as stored text."""
     return _written(kept_of_others(text))
 
 
 def with_own(text: str, of_others: str) -> str:
-    """The settings of somebody else's session with what may be changed there put in its place."""
+    """Return the settings of another member's session, updated with the ones that may be changed.
+    """
     found = {name: value for name, value in _read(text).items() if name not in HARMLESS}
     return _written(found | kept_of_others(of_others))
 
 
-# ---- what comes from elsewhere
+# ---- imported sessions
 
 def held_back(text: str) -> str:
-    """Settings of an imported session, as they are kept: all but the harmless waits for a yes."""
+    """Return the stored settings of an imported session, in which all but harmless ones wait for
+    approval.
+    """
     found = _read(text)
     before = found.pop(OFFERED, None)
     given = {**(before if isinstance(before, dict) else {}), **found}
@@ -72,18 +77,18 @@ def held_back(text: str) -> str:
 
 
 def is_waiting(text: str) -> bool:
-    """Whether something in these settings waits for a yes."""
+    """Return whether some of these settings wait for approval."""
     return f'"{OFFERED}"' in text
 
 
 def offered_in(text: str) -> dict[str, Any]:
-    """What waits for a yes in the settings of a session."""
+    """Return the settings that wait for approval."""
     found = _read(text).get(OFFERED) if is_waiting(text) else None
     return found if isinstance(found, dict) else {}
 
 
 def settled(text: str, agreed: Mapping[str, Any]) -> str:
-    """The settings after the question: what was agreed to counts, nothing waits any more."""
+    """Return the settings after the question, with the approved ones; none wait any more."""
     found = _read(text)
     found.pop(OFFERED, None)
     return _written({**agreed, **found})

@@ -1,4 +1,4 @@
-"""Where a saved session is kept: among the open ones, archived, or in the trash; and its tags."""
+"""Archives, trashes, restores and tags saved sessions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ LONGEST_TAG = 50
 
 
 def changed_tags(tags: str, changes: Sequence[str]) -> str:
-    """Tags with `word` or `+word` added and `-word` removed.
-
-    Raises UsageError for what cannot be a tag.
+    """Return tags with `word` or `+word` added and `-word` removed. Raises UsageError for an
+    invalid tag.
     """
     found = dict.fromkeys(tags.split())
     for change in changes:
@@ -29,7 +28,7 @@ def changed_tags(tags: str, changes: Sequence[str]) -> str:
         if change.startswith("-"):
             found.pop(change[1:].removeprefix("#").lower(), None)
         elif not word or len(word) > LONGEST_TAG or not word.isprintable() or word.startswith("-"):
-            raise UsageError(f"{change!r} cannot be a tag.",
+            raise UsageError(f"{change!r} is not a valid tag.",
                              f"A tag is one word of at most {LONGEST_TAG} characters.")
         else:
             found[word] = None
@@ -37,22 +36,24 @@ def changed_tags(tags: str, changes: Sequence[str]) -> str:
 
 
 def delete_session(store: Store, row: SessionRow, *, forever: bool = False) -> str:
-    """Put a session into the trash, or delete it permanently (also one that is in the trash);
-    returns what to say.
+    """Move a session to the trash, or with `forever` delete it permanently; return a sentence for
+    the user.
     """
     if forever:
         store.delete_session(row.id)
-        return f"Session {row.short_name} is deleted permanently."
+        return f"Session {row.short_name} was deleted permanently."
     if row.shelf == "trash":
-        raise UsageError(f"Session {row.short_name} is in the trash already.",
-                         "With --forever it is deleted permanently.")
+        raise UsageError(f"Session {row.short_name} is already in the trash.",
+                         "Use --forever to delete it permanently.")
     store.shelve_session(row.id, "trash")
     return (f"Session {row.short_name} is in the trash for {TRASH_DAYS} days; "
             f"/undelete {row.short_name} brings it back.")
 
 
 def find_in_trash(store: Store, name: str) -> SessionRow:
-    """Raises SessionNotFound, and UsageError for a session that is not in the trash."""
+    """Find a session in the trash. Raises SessionNotFound, and UsageError if it is not in the
+    trash.
+    """
     row = find_session(store, name)
     if row.shelf != "trash":
         raise UsageError(f"Session {row.short_name} is not in the trash.")
@@ -60,10 +61,10 @@ def find_in_trash(store: Store, name: str) -> SessionRow:
 
 
 def empty_trash(store: Store) -> int:
-    """Delete what has been in the trash for 30 days."""
+    """Permanently delete sessions that have been in the trash for 30 days; return how many."""
     return store.empty_trash(time.time() - TRASH_DAYS * DAY)
 
 
 def purge_note() -> str:
-    return (f"What is in the trash is deleted permanently after {TRASH_DAYS} days; /undelete ID "
-            "brings a session back.")
+    return (f"Sessions in the trash are deleted permanently after {TRASH_DAYS} days; /undelete ID "
+            "restores a session.")

@@ -1,6 +1,4 @@
-"""Files that hold what a store refused, one write a line,
-until the store that they are meant for takes it.
-"""
+"""Spool files: writes that a store did not accept, one per line, until it accepts them."""
 
 from __future__ import annotations
 
@@ -19,17 +17,14 @@ from db import Store
 
 
 class Places(NamedTuple):
-    """Where spool files may be: a directory of our own, and the temporary one,
-    for when that has no room.
-    """
+    """The directories for spool files: our own, and the temporary directory if that one is full."""
 
     directory: str
     temporary: str = ""
 
     def prefixes(self) -> list[str]:
-        """What the paths of all spool files begin with.
-
-        Those in a directory that others use too name user and data directory.
+        """Return the path prefixes of all spool files. Names in the shared temporary directory
+        contain the user and a hash of the data directory.
         """
         owner = os.getuid() if hasattr(os, "getuid") else 0
         place = os.path.abspath(self.directory).encode("utf-8", "surrogateescape")
@@ -38,7 +33,7 @@ class Places(NamedTuple):
         return [own, os.path.join(self.temporary, shared)] if self.temporary else [own]
 
     def usual_store(self) -> str:
-        """Where sessions are kept unless the user says otherwise."""
+        """The address of the default store."""
         return os.path.join(os.path.dirname(os.path.abspath(self.directory)), "sessions.db")
 
 
@@ -47,10 +42,10 @@ def places_of(spool: str | Places) -> Places:
 
 
 class SpoolFile:
-    """A file that is being written, locked while it is open so that no other program drains it."""
+    """A spool file that is being written, locked while open so that no other program drains it."""
 
     def __init__(self, prefix: str, session: str, own_directory: str) -> None:
-        """Raises OSError."""
+        """Create and lock the file. Raises OSError."""
         self.path = f"{prefix}{session}-{os.urandom(3).hex()}.jsonl"
         if prefix == os.path.join(own_directory, ""):
             os.makedirs(prefix, mode=0o700, exist_ok=True)
@@ -59,7 +54,7 @@ class SpoolFile:
         try_lock(self._descriptor)
 
     def append(self, writes: Sequence[Write]) -> bool:
-        """Whether all of it is in the file."""
+        """Append writes; return whether all of them are in the file."""
         data = "".join(dump(write) + "\n" for write in writes).encode("utf-8", "surrogatepass")
         try:
             return os.write(self._descriptor, data) == len(data)
@@ -67,7 +62,9 @@ class SpoolFile:
             return False
 
     def close(self) -> None:
-        """Give the file up to whoever drains it. May be called twice; `path` stays."""
+        """Unlock the file so that other programs can drain it. Can be called twice; `path` stays
+        valid.
+        """
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -81,7 +78,7 @@ def remove(path: str) -> None:
 
 
 def spool_files(spool: str | Places) -> list[str]:
-    """What earlier runs (and others that run) could not save."""
+    """Return the paths of the spool files of earlier and running programs."""
     found = []
     for prefix in places_of(spool).prefixes():
         directory, start = os.path.split(prefix)
@@ -97,10 +94,9 @@ def spool_files(spool: str | Places) -> list[str]:
 def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None) -> list[str]:
     """Save what earlier runs could not save in this store.
 
-    Returns the files that still could not be saved; raises nothing.
-
-    `news` gets a line for each file that stays, or that is kept aside for what is in it and no
-    store takes. A file that is meant for another store waits for that one, in silence.
+    Returns the files that still could not be saved; raises nothing. `news` gets a line for each
+    file that stays, or that was renamed because some of it cannot be saved. Files for other stores
+    are left alone.
     """
     lines = [] if news is None else news
     places = places_of(spool)
@@ -108,8 +104,8 @@ def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None
 
 
 def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> bool:
-    """True when nothing of this file waits any more, another program that runs is writing it,
-    or it is not for us.
+    """Save a file's writes; return False if some must wait. Files being written by a running
+    program or meant for another store return True.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
@@ -129,7 +125,7 @@ def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> boo
                 os.unlink(path)
             else:
                 os.replace(path, f"{path}.unreadable")
-                news.append("NOT SAVED: a part of what an earlier run kept makes no sense here, or "
+                news.append("NOT SAVED: some data of an earlier run is not valid, or "
                             f"belongs to a deleted session; it is in {path}.unreadable.")
         except (StoreError, OSError) as error:
             reason = error.message if isinstance(error, StoreError) else f"{error.strerror}."
@@ -139,10 +135,10 @@ def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> boo
 
 
 def _is_for(store: Store, writes: Sequence[Write], places: Places) -> bool:
-    """Whether these writes belong in this store.
+    """Return whether these writes belong in this store.
 
-    Files of versions before 5 do not say: they are for the store that has their session,
-    and else for the usual one.
+    Files of versions before 5 name no store: they belong to the store that has their session,
+    otherwise to the default one.
     """
     named = [write["place"] for write in writes if write.get("do") == "for" and "place" in write]
     if named:
@@ -161,8 +157,8 @@ def _has(store: Store, session: str) -> bool:
 
 
 def _apply(store: Store, write: Write) -> bool:
-    """False for an entry that makes no sense (a damaged file, or it belongs to what is deleted):
-    the others are saved all the same, and the file is kept.
+    """Apply a write; return False for an invalid entry (a damaged file, or a deleted session). The
+    other entries are saved anyway, and the file is kept.
     """
     try:
         apply_write(store, write)
@@ -173,14 +169,16 @@ def _apply(store: Store, write: Write) -> bool:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """In a directory that everybody may write to, a file of that name may be somebody else's."""
+    """Return whether we own a file; in a shared directory a file of that name may be another
+    user's.
+    """
     return (stat.S_ISREG(status.st_mode)
             and (not hasattr(os, "getuid") or status.st_uid == os.getuid()))
 
 
 def _writes(data: bytes) -> Iterator[Write]:
-    """One for each line, empty for one that cannot be read;
-    a last line that a killed program did not finish is left out.
+    """Yield the write on each line, an empty one for an unreadable line. An incomplete last line,
+    left by a killed program, is skipped.
     """
     *complete, last = data.split(b"\n")
     yield from (_write_of(line) for line in complete if line)

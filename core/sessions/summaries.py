@@ -1,5 +1,4 @@
-"""The conversation as it was before each summary,
-so that a summary can be taken back without the store.
+"""Remembers the conversation before each summary, so that a summary can be undone without a store.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ class Summaries:
         self._before: list[tuple[list[Message], list[int]]] = []
 
     def note(self, messages: Sequence[Message], identities: Sequence[int]) -> None:
-        """A summary is about to replace some of these."""
+        """Record the conversation before a summary replaces some of its messages."""
         self._before.append((list(messages), list(identities)))
 
     def clear(self) -> None:
         self._before.clear()
 
     def with_these(self, wanted: Sequence[int]) -> dict[int, Message] | None:
-        """The last conversation, by ID, that had all of these messages."""
+        """Return the latest recorded conversation, by ID, that contains all of these messages."""
         for messages, identities in reversed(self._before):
             if set(wanted) <= set(identities):
                 return dict(zip(identities, messages))
@@ -29,8 +28,8 @@ class Summaries:
 
     def everything(self, messages: Sequence[Message],
                    identities: Sequence[int]) -> dict[int, Message]:
-        """All messages by ID, today's and those that were summarised,
-        each summary at the place of what it stands for.
+        """Return all messages by ID, including summarised ones, with each summary in the position
+        of the messages it replaces.
         """
         order: list[int] = []
         known: dict[int, Message] = {}

@@ -1,6 +1,4 @@
-"""What messages say of themselves: that they are pinned,
-or that they are the summary of older ones.
-"""
+"""Marks messages as pinned, or as a summary of older ones."""
 
 from __future__ import annotations
 
@@ -20,16 +18,15 @@ ASKED = "(Earlier part of this conversation, {count} messages, summarised to sav
 
 
 def summary_messages(plan: Plan, reply: Message, ids: Sequence[int]) -> tuple[Message, Message]:
-    """The pair that stands for the old turns, in the order of a turn.
+    """Return the pair of messages (user, assistant) that replaces the old turns.
 
-    `ids` are the store's for plan.hidden; they are kept in it.
-
-    Raises UsageError when the reply is no whole summary: then nothing may be hidden.
+    `ids` are the stored identities of plan.hidden, which the pair records. Raises UsageError when
+    the reply is not a complete summary; then nothing may be hidden.
     """
     if reply.finish != "stop" or not reply.text.strip():
         what = ("The summary was cut off at its length limit" if reply.finish == "length"
-                else "The model gave no summary")
-        raise UsageError(f"{what}; the conversation stays as it is.",
+                else "The model did not write a summary")
+        raise UsageError(f"{what}; the conversation is unchanged.",
                          "Try /compact again, or another model.")
     note = Text(ASKED.format(count=len(plan.hidden)), {OWN: {"compacted": list(ids)}})
     return (Message("user", (note,)),
@@ -41,8 +38,8 @@ Entry = TypeVar("Entry")
 
 def replace_places(entries: Sequence[Entry], hidden: Sequence[int],
                    added: Sequence[Entry]) -> list[Entry]:
-    """The entries with `added` in the place of the last hidden one:
-    for the messages, and alike for their IDs.
+    """Return the entries with `added` in place of the last hidden one. Works for messages and for
+    IDs.
     """
     gone = set(hidden)
     result: list[Entry] = []
@@ -55,7 +52,7 @@ def replace_places(entries: Sequence[Entry], hidden: Sequence[int],
 
 
 def compacted_ids(message: Message) -> tuple[int, ...]:
-    """The IDs of the messages that this one's summary stands for; empty for any other message."""
+    """Return the IDs of the messages that this summary replaces; empty for any other message."""
     for part in message.parts:
         own: Any = (part.extra or {}).get(OWN) if isinstance(part, Text) else None
         if isinstance(own, dict) and own.get("compacted"):
@@ -69,19 +66,18 @@ def is_pinned(message: Message) -> bool:
 
 
 def pinned_places(messages: Sequence[Message]) -> tuple[int, ...]:
-    """The places of the pinned messages, none of which is summarised or left out."""
+    """Return the indexes of the pinned messages, which are never summarised or left out."""
     return tuple(place for place, message in enumerate(messages) if is_pinned(message))
 
 
 def pin(message: Message, *, on: bool = True) -> Message:
-    """The message with our mark on its first words, or without.
-
-    Raises UsageError for one without words.
+    """Return the message with or without our mark on its first text. Raises UsageError for a
+    message without text.
     """
     place = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)),
                  None)
     if place is None:
-        raise UsageError("A message without words cannot be pinned.")
+        raise UsageError("A message without text cannot be pinned.")
     words = message.parts[place]
     assert isinstance(words, Text)
     own = {name: value for name, value in ((words.extra or {}).get(OWN) or {}).items()
@@ -94,6 +90,6 @@ def pin(message: Message, *, on: bool = True) -> Message:
 
 
 def find_summary(messages: Sequence[Message]) -> int | None:
-    """The place of the newest summary (of its first message); /uncompact takes this one back."""
+    """Return the index of the newest summary's first message, the one that /uncompact undoes."""
     return next((place for place in reversed(range(len(messages)))
                  if compacted_ids(messages[place])), None)

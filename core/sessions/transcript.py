@@ -1,4 +1,4 @@
-"""Keeps a plain text copy of a conversation in a file of the user's choice (--dest)."""
+"""Appends a plain text copy of a conversation to a file (--dest)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from core.messages import Message
 
 
 def private(path: str, flags: int) -> int:
-    """Opens a file that, when it is new, only its owner can read: it may hold a conversation."""
+    """Open a file; a new one is readable only by its owner, since it may contain a conversation."""
     return os.open(path, flags, 0o600)
 
 
 class Transcript:
-    """Appends whole messages.
-
-    Raises StoreError when the file cannot be written; the conversation itself is not touched.
+    """Appends complete messages. Raises StoreError when the file cannot be written; the
+    conversation itself is not affected.
     """
 
     def __init__(self, path: str) -> None:

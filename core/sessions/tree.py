@@ -1,4 +1,4 @@
-"""The history of a session as a tree: every message ever said, of which one path is shown."""
+"""The history of a session as a tree of all its messages, one path of which is shown."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ROOT = 0
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One way that the conversation went. `end` names it: the identity of its last message."""
+    """A branch of the conversation, identified by `end`, the identity of its last message."""
 
     end: int
     last: StoredMessage
     length: int
-    shared: int       # messages at its beginning that the shown branch has too
+    shared: int       # first messages that it shares with the shown branch
     shown: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The messages that were said at one place, by identity, the oldest first;
-    `at` is the number of the shown one.
+    """The identities of alternative messages at one place, oldest first; `at` is the index of the
+    shown one.
     """
 
     ids: tuple[int, ...]
@@ -33,7 +33,7 @@ class Versions:
 
 
 class Tree:
-    """Made of all messages of a session, hidden ones included, in their order."""
+    """Built from all messages of a session in order, including hidden ones."""
 
     def __init__(self, stored: Sequence[StoredMessage]) -> None:
         self.entries = {entry.id: entry for entry in stored}
@@ -47,11 +47,11 @@ class Tree:
 
     @property
     def end(self) -> int:
-        """The last message that is shown; ROOT for none."""
+        """The identity of the last shown message; ROOT if there is none."""
         return self._shown[-1] if self._shown else ROOT
 
     def path(self, end: int) -> list[int]:
-        """The messages from the first one to `end`."""
+        """Return the identities from the first message to `end`."""
         found: list[int] = []
         while end in self.parents:
             found.append(end)
@@ -59,7 +59,7 @@ class Tree:
         return found[::-1]
 
     def newest_end(self, start: int) -> int:
-        """Where the newest branch that goes through `start` ends."""
+        """Return the end of the newest branch that contains `start`."""
         ends = [start]
         waiting = [start]
         while waiting:
@@ -70,28 +70,26 @@ class Tree:
         return max(end for end in ends if not self._below(end))
 
     def branches(self) -> list[Branch]:
-        """All of them, the oldest end first."""
+        """Return all branches, ordered by their last messages, oldest first."""
         shown = set(self.path(self.end))
         ends = sorted(identity for identity in self.entries
                       if not self._below(identity) and not self._is_aside(identity))
         made = [self._branch(end, shown) for end in ends]
         if self.end in self.entries and self.end not in ends:
-            # the conversation was taken back to the middle of a branch
+            # undo has ended the conversation in the middle of a branch
             made.append(self._branch(self.end, shown))
         return made
 
     def versions(self, identity: int) -> Versions:
-        """What was said in the place of this message:
-        those that follow the same one and have its role.
-        """
+        """Return the alternatives to a message: those with the same parent and role."""
         role = self.entries[identity].message.role
         ids = tuple(other for other in self.children.get(self.parents[identity], ())
                     if self.entries[other].message.role == role and not self._is_aside(other))
         return Versions(ids, ids.index(identity)) if identity in ids else Versions((identity,), 0)
 
     def to_show(self, end: int) -> set[int]:
-        """All that is shown when the conversation ends there:
-        the path, with the shown summaries of what is in it.
+        """Return what is shown when the conversation ends there: the path, with the shown summaries
+        of its messages.
         """
         shown = self.path(end)
         want = set(shown)
@@ -108,7 +106,9 @@ class Tree:
         return [child for child in self.children.get(identity, ()) if not self._is_aside(child)]
 
     def _is_aside(self, identity: int) -> bool:
-        """Whether it is part of a summary that nothing was said after: no branch of its own."""
+        """Return whether a message belongs to a summary without followers, which is not a branch of
+        its own.
+        """
         if identity in self._stands_for:
             return all(self._is_aside(child) for child in self.children.get(identity, ()))
         return self.parents.get(identity) in self._stands_for and not self.children.get(identity)
@@ -121,14 +121,13 @@ class Tree:
 
 
 def _parents(stored: Sequence[StoredMessage]) -> dict[int, int]:
-    """The message before each.
-
-    Where it was not written down, it is guessed from the order and who speaks.
+    """Return the parent of each message. A parent that was not stored is inferred from order and
+    role.
     """
     parents: dict[int, int] = {}
     known = {entry.id for entry in stored}
     shown = ROOT           # the last message of the shown branch so far
-    hidden: list[StoredMessage] = []     # those since then that are not shown
+    hidden: list[StoredMessage] = []     # hidden messages since then
     for entry in stored:
         if entry.parent is not None:
             parents[entry.id] = entry.parent if entry.parent in known else ROOT
@@ -145,7 +144,9 @@ def _parents(stored: Sequence[StoredMessage]) -> dict[int, int]:
 
 
 def _without_circles(parents: dict[int, int]) -> dict[int, int]:
-    """The same; what would follow itself, as in a damaged file only, is a first message."""
+    """Return parents without cycles, which occur only in damaged files: a message on a cycle
+    becomes a root.
+    """
     sound = {ROOT}
     for start in parents:
         way: list[int] = []
@@ -161,7 +162,7 @@ def _without_circles(parents: dict[int, int]) -> dict[int, int]:
 
 
 def _may_follow(entry: StoredMessage, other: StoredMessage) -> bool:
-    """Whether this may answer the other one: no one speaks twice, and results follow calls."""
+    """Return whether a message can follow another: roles alternate, and results follow calls."""
     if entry.message.role == "tool":
         return bool(other.message.tool_calls)
     if entry.message.role == "user":

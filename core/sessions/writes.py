@@ -1,6 +1,4 @@
-"""Writes to a store as JSON values, so that they can wait in a file:
-the store's method and its arguments.
-"""
+"""Writes to a store as JSON values (method and arguments), so that they can be kept in a file."""
 
 from __future__ import annotations
 
@@ -19,13 +17,11 @@ if TYPE_CHECKING:
 STATES: tuple[State, ...] = ("streaming", "complete", "interrupted", "truncated", "failed")
 ROLES = ("system", "user", "assistant", "tool")
 
-Write = dict[str, Any]     # may be repeated without effect
+Write = dict[str, Any]     # these can be repeated without effect
 
 
 def apply_write(store: Store, write: Write) -> None:
-    """Do one write.
-
-    Raises StoreError, and ValueError or the like for one that no store could do.
+    """Apply one write. Raises StoreError, and ValueError, KeyError or TypeError for an invalid one.
     """
     match write:
         case {"do": "create", "session": str(session), "title": str(title), "model": str(model),
@@ -62,9 +58,9 @@ def apply_write(store: Store, write: Write) -> None:
             store.restore_messages(session, [int(identity) for identity in shown],
                                    [int(identity) for identity in hidden])
         case {"do": "for", "place": str()}:
-            pass     # where the others belong
+            pass     # names the store of the other entries
         case _:
-            raise ValueError("not a write that this program knows")
+            raise ValueError("not a known write")
 
 
 def _chunk(kind: str, part: int, text: str, extra: str | None) -> Chunk:
@@ -77,7 +73,7 @@ def chunk_write(identity: int, seq: int, chunk: Chunk) -> Write:
 
 
 def message_write(do: str, message: Message, **fields: Any) -> Write:
-    """A write that carries a message."""
+    """Return a write with a message."""
     return {"do": do, "message": message_to_dict(message), **fields}
 
 

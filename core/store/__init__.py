@@ -1,1 +1,1 @@
-"""The database: schema and the JSON form of messages."""
+"""The session store: schema, queries and the SQLite and PostgreSQL backends behind db.Store."""

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from typing import Literal, NamedTuple
 
     class Address(NamedTuple):
-        """`place` names it to people, without a password; two addresses of one database have the
-        same. `user` is the member of a team for whom it is opened, empty for who connects.
+        """A parsed database address. `place` is its name without a password, the same for every
+        address of one database. `user` is the team member it is opened for; empty means the user
+        who connects.
         """
 
         kind: Literal["sqlite", "postgresql"]
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 else:
     Address = namedtuple("Address", "kind place url user", defaults=("",))
 
-USER = "stream_chat_user"     # of an address: a parameter for us, not for the server
+USER = "stream_chat_user"     # a parameter of the address that is ours, not the server's
 
 
 def url_for(url: str, user: str) -> str:
-    """The address of the same database, opened for this member."""
+    """Return the address of the same database, opened for this member."""
     from urllib.parse import quote
     return f"{url}{'&' if '?' in url else '?'}{USER}={quote(user, safe='')}"
 
 
 def _without_user(rest: str) -> tuple[str, str]:
-    """What the server is to see of an address, and the member that it names."""
+    """Split an address into the part for the server and the member it names."""
     if USER not in rest:
         return rest, ""
     from urllib.parse import unquote
@@ -45,7 +46,7 @@ def _without_user(rest: str) -> tuple[str, str]:
 
 
 def parse_address(url: str) -> Address:
-    """Raises UsageError for what cannot be opened."""
+    """Parse a database address. Raises UsageError for one that cannot be opened."""
     scheme, separator, rest = url.partition("://")
     kind = scheme.lower().partition("+")[0] if separator else "sqlite"
     if kind in ("postgresql", "postgres"):

@@ -1,20 +1,14 @@
-"""The care of a whole database: what SQLite and PostgreSQL have in common."""
+"""Maintenance of a database (check, repair, backup): what SQLite and PostgreSQL share."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Literal, Protocol
 
 from core.dataclass import dataclass
 from core.errors import StoreError
-from core.store.copying import copy_all
 from core.store.database import Database
 from core.store.message_json import read_message
-from core.store.sql.store import SqlStore
-from core.store.sqlite.backups import remove_database
-from core.store.sqlite.store import SqliteStore
 from core.store.text import from_database
 
 Kind = Literal["structure", "index", "counts", "unreadable", "backup"]
@@ -22,7 +16,7 @@ Kind = Literal["structure", "index", "counts", "unreadable", "backup"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong; a repair removes what is of the first three kinds."""
+    """A problem found by a check; repair() fixes the first three kinds."""
 
     kind: Kind
     text: str
@@ -30,45 +24,33 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found: a line about what there is, and the problems."""
+    """The result of a check: a one-line summary of the database, and its problems."""
 
     about: str
     problems: tuple[Problem, ...] = ()
 
 
 class Care(Protocol):
-    """Each method raises StoreError when it could not do its part; then nothing was changed."""
+    """Maintenance of one database. A method that raises StoreError has changed nothing."""
 
     def check(self) -> Report: ...
 
     def repair(self) -> list[str]:
-        """Repair what check() finds, and delete nothing;
-        returns what was done and lost, a line each.
+        """Repair what check() finds without deleting anything; return what was done and lost, one
+        line each.
         """
         ...
 
     def backup(self, path: str) -> None:
-        """Write everything into a new SQLite file, and check it."""
+        """Write everything to a new SQLite file and check it."""
 
     def restore(self, path: str) -> str:
-        """Put a backup in the place of this database; returns what the old one is called now."""
+        """Replace this database with a backup; return the new name of the old one."""
         ...
 
     def shrink(self) -> tuple[int, int]:
-        """Give unused space back; returns the bytes before and after."""
+        """Free unused space; return the size in bytes before and after."""
         ...
-
-
-def copy_into_file(source: SqlStore, path: str) -> None:
-    """Everything as a new SQLite file. The file is there when it is complete, or not at all."""
-    partial = f"{path}.partial"
-    remove_database(partial)
-    try:
-        with closing(SqliteStore(partial)) as target:
-            copy_all(source.database, target.database)
-        os.replace(partial, path)
-    finally:
-        remove_database(partial)
 
 
 def summary(counts: dict[str, int]) -> str:
@@ -80,7 +62,7 @@ def summary(counts: dict[str, int]) -> str:
 
 
 def unreadable_messages(database: Database) -> int:
-    """How many messages this version cannot read in full."""
+    """Count the messages that this version cannot read completely."""
 
     count, last = 0, "0" * 32
     while True:
@@ -98,7 +80,7 @@ def unreadable_messages(database: Database) -> int:
 
 
 def common_problems(database: Database) -> list[Problem]:
-    """What can be wrong in either database."""
+    """Find the problems that can occur in either database."""
     found = []
     wrong = database.read(
         "SELECT count(*) FROM sessions WHERE message_count <> "
@@ -111,8 +93,8 @@ def common_problems(database: Database) -> list[Problem]:
         found.append(
             Problem(
                 "unreadable",
-                f"{unreadable:,} messages cannot be read in full by this "
-                "version. They are kept as they are.",
+                f"{unreadable:,} messages cannot be read completely by this "
+                "version. They are kept unchanged.",
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""Copies everything from one database into another, SQLite or PostgreSQL, and compares the two."""
+"""Copies a whole database into another, SQLite or PostgreSQL, and compares the two."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from zlib import crc32
 from core.errors import StoreBusy, StoreError
 from core.store.database import Database
 
-BATCH = 500  # rows that are read and written at once
-Rows = tuple[str, Sequence[Sequence[object]]]  # a statement and the values of each row
+BATCH = 500  # rows per read and write
+Rows = tuple[str, Sequence[Sequence[object]]]  # a statement and the values of each of its rows
 
 
 class Table(NamedTuple):
-    """`key` are the columns by which the rows are read in order.
-
-    `own`: only those of who reads, since the other database has room for one user's.
+    """A table to copy. Rows are read in the order of the columns `key`. With `own`, only the
+    reading user's rows are copied, since the target holds one user's.
     """
 
     name: str
@@ -25,9 +24,9 @@ class Table(NamedTuple):
     own: bool = False
 
 
-# Those that refer to others come after them. Which program's turn runs (`turn`, `owner`) is not
-# copied: what streams counts as left by a program that has ended, and is
-# completed at the next start.
+# Tables come after those that they refer to. Which program's turn runs (`turn`, `owner`) is not
+# copied: a streaming reply then counts as left by a program that has ended, and the next start
+# completes it.
 TABLES = (
     Table("deleted_sessions", ("id",), ("id",)),
     Table(
@@ -110,7 +109,7 @@ def insertion(table: str, columns: Sequence[str]) -> str:
 
 
 def all_rows(source: Database) -> Iterator[Rows]:
-    """Everything in it, as insertions. Read within source.snapshot()."""
+    """Yield insertions for every row of a database. Call it within source.snapshot()."""
     for table in TABLES:
         sql = insertion(table.name, table.columns)
         for batch in _batches(source, table):
@@ -137,14 +136,14 @@ def _batches(source: Database, table: Table) -> Iterator[list[tuple[object, ...]
 
 
 def _plain(value: Any) -> object:
-    """PostgreSQL's own types as SQLite has them."""
+    """Convert a value of a PostgreSQL type to the type SQLite stores."""
     if isinstance(value, memoryview):
         return bytes(value)
     return f"{value.int:032x}" if hasattr(value, "int") else value
 
 
 def counts(database: Database) -> dict[str, int]:
-    """How many rows each table has."""
+    """Count the rows of each table."""
     return {
         table.name: int(database.read(f"SELECT count(*) FROM {table.name}")[0][0])
         for table in TABLES
@@ -152,9 +151,8 @@ def counts(database: Database) -> dict[str, int]:
 
 
 def fingerprint(database: Database) -> dict[str, tuple[int, int]]:
-    """Of each table the number of rows, and a number that only the same rows give.
-
-    Whose they are is not compared: what comes from a database of one user belongs to who brings it.
+    """Return each table's row count and a checksum of its rows. The owner of a row is left out:
+    rows of a single-user database belong to whoever copies them.
     """
     found = {}
     for table in TABLES:
@@ -172,7 +170,7 @@ def fingerprint(database: Database) -> dict[str, tuple[int, int]]:
 
 
 def copy_all(source: Database, target: Database) -> dict[str, int]:
-    """Copy everything into an empty database, in one transaction, and compare; returns counts().
+    """Copy everything into an empty database in one transaction, and compare; return counts().
 
     Raises StoreError when the target is not empty, or when the source changes meanwhile.
     """
@@ -181,7 +179,7 @@ def copy_all(source: Database, target: Database) -> dict[str, int]:
         raise StoreError(
             f"{target.place} is not empty: it holds {held.get('sessions', 0):,} sessions. "
             "Nothing was copied.",
-            "Name an empty place, or bring sessions into this one with --export-all and --import.",
+            "Name an empty database, or add sessions to this one with --export-all and --import.",
         )
     with source.snapshot():
         wanted = fingerprint(source)
@@ -192,7 +190,7 @@ def copy_all(source: Database, target: Database) -> dict[str, int]:
         target.load([(f"DELETE FROM {table.name}", [()]) for table in reversed(TABLES)])
         raise StoreBusy(
             f"Another program wrote to {source.place} meanwhile; nothing was copied.",
-            "End it, then try again.",
+            "Close it, then try again.",
         )
     return {name: count for name, (count, _) in wanted.items()}
 
@@ -208,7 +206,8 @@ def _compare(wanted: dict[str, tuple[int, int]], target: Database) -> None:
     wrong = [name for name in wanted if wanted[name] != found[name]]
     if wrong:
         raise StoreError(
-            f"The copy in {target.place} is not the same ({', '.join(wrong)}); it was given up.",
+            f"The copy in {target.place} differs from the original ({', '.join(wrong)}); "
+            "it was discarded.",
             "Please report this; the original is unchanged.",
         )
 

@@ -1,4 +1,4 @@
-"""What the queries need of a database: run statements, name this program's run, search."""
+"""The interface between the queries and a database: statements, transactions, search, ownership."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from core.store.query import Query
 
     class Search(NamedTuple):
-        """What a search reads from, the condition for a message, its values,
-        and what grows with time.
+        """The FROM clause of a search, its condition and values, and a column that grows with time.
         """
 
         table: str
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
     Run = Callable[[str, Sequence[object]], list[Any]]
 
     class Statement(NamedTuple):
-        """A statement of a transaction; `?` stands for a value.
-
-        `unchanged` is called when it changed no row, with a function that reads in the same
-        transaction. It returns when that is right and raises a StoreError otherwise, which undoes
-        the transaction. `then` is another statement that runs only when this one changed a row.
+        """A statement of a transaction; `?` stands for a value. When it changes no row, `unchanged`
+        is called with a function that reads in the same transaction. It returns if that is
+        expected; otherwise it raises a StoreError, which rolls the transaction back. `then` is a
+        statement that runs only if this one changed a row.
         """
 
         sql: str
@@ -43,84 +41,77 @@ else:
     Search = namedtuple("Search", "table condition values order")
     Statement = namedtuple("Statement", "sql values unchanged then", defaults=((), None, None))
 
-# how long a write waits for another program before the database counts as locked
+# a write that waits longer for other programs fails with StoreBusy
 BUSY_SECONDS = 1.0
-MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
+MIGRATION_SECONDS = 60    # a start waits this long for another one that creates the tables
 NOTHING_WAITS = nullcontext()
-WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
+WAY_OUT = "Use --database-url FILE for another database, or --no-save to chat without saving."
 
 
 class Database:
-    """One connection.
-
-    `place` is for people; `url` opens another connection to the same place and may hold a password.
+    """One connection. `place` is shown to users; `url` opens another connection to the same
+    database and may contain a password.
     """
 
     place = url = ""
     _beats = 0
-    place_of = "instr"       # the function that finds a text in another one; 0 when it is not in it
-    # the condition for a session of the user who asks, and for one that this user may write
+    place_of = "instr"       # the SQL function that finds a text in another; 0 when absent
+    # conditions: the session belongs to this user; this user may write to it
     mine = "1 = 1"
     writable = "1 = 1"
-    member = "''"            # who shared a session with this user; empty for one's own
+    member = "''"            # who shared a session with this user; empty for the user's own
     next_use = "(SELECT coalesce(max(used), 0) + 1 FROM sessions)"
     vector_key = "model, hash"
-    # a table (old, new, before) of identities, made of one value: a JSON list of the three joined
+    # a table (old, new, before) of identities from one value: a JSON list of the three joined
     triples = ""
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         raise NotImplementedError
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
-        """All statements or none.
-
-        `durable`: a power cut does not take them back. Raises StoreError.
-        """
+        """Run all statements or none. `durable` ones survive a power cut. Raises StoreError."""
         raise NotImplementedError
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """Within it, all reads see the database as it was at the first one."""
+        """Make all reads within it see the database as it was at the first one."""
         raise NotImplementedError
 
     def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]],
              check: Callable[[], None] = lambda: None) -> None:
-        """Run each statement once for each of its rows, all in one transaction, which `check` may
-        refuse at its end by raising a StoreError. Raises StoreError.
+        """Run each statement once for each of its rows, all in one transaction. `check` runs last
+        and may roll it back by raising a StoreError. Raises StoreError.
         """
         raise NotImplementedError
 
     def ready(self, *, durable: bool) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop runs on, until the next write need not wait; within it,
-        that write is done at once.
-
-        After the longest wait, that write is refused at once.
+        """Wait, without blocking the event loop, until the next write can begin; within it, that
+        write does not wait. If the wait times out, that write fails at once.
         """
         return NOTHING_WAITS
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Within it, a write waits for other programs only a moment."""
+        """Shorten the time that writes within it wait for other programs."""
         return nullcontext()
 
     def overlapping(self, *, soon: bool) -> AbstractContextManager[None]:
-        """Within it, writes may return before a power cut cannot take them back any more.
-
-        They are on the disk when settled() or settle() returns; without those at once, or `soon`:
-        within less than 250 ms.
+        """Let writes within it return before they would survive a power cut. They are on the disk
+        when settled() or settle() returns. Without those the disk is synced at once, or with `soon`
+        in less than 250 ms.
         """
         return nullcontext()
 
     async def settled(self) -> None:
-        """Wait, while the event loop runs on, until the disk has all writes. Raises StoreError."""
+        """Wait, without blocking the event loop, until all writes are on the disk. Raises
+        StoreError.
+        """
 
     def settle(self) -> None:
-        """The same, at once."""
+        """Block until all writes are on the disk. Raises StoreError."""
 
     def key(self, identity: int) -> str:
-        """A 128-bit identity as both databases take it: 32 hexadecimal digits,
-        which sort like the numbers.
-
-        In SQLite that costs 18 bytes a row more than a blob and is as quick; it can be read, and
-        written in portable SQL.
+        """Return a 128-bit identity as both databases accept it: 32 hexadecimal digits, which sort
+        like the numbers. In SQLite that takes 18 bytes a row more than a blob and is as fast; it is
+        readable, and portable SQL can write it.
         """
         return f"{identity:032x}"
 
@@ -129,29 +120,27 @@ class Database:
         raise NotImplementedError
 
     def owner(self) -> str:
-        """A name for this program's run, locked until it ends."""
+        """Return the name of this process, which stays locked until the process ends."""
         raise NotImplementedError
 
     def is_gone(self, owner: str) -> bool:
-        """Whether the program with that name has ended."""
+        """Return whether the process with that name has ended."""
         raise NotImplementedError
 
     def pulse(self) -> int:
-        """Another number when another connection may have written something since the last call."""
+        """Return a number that changes when another connection may have written something."""
         self._beats += 1
         return self._beats
 
     def sweep(self) -> None:
-        """Remove the names of programs that have ended."""
+        """Remove the names of processes that have ended."""
 
     def scrub(self) -> None:
-        """Remove what deleted rows leave behind in indexes and logs, as far as the database can."""
+        """Remove traces of deleted rows from indexes and logs, as far as the database allows."""
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """How messages with these words are found; the query is not empty.
-
-        `most`: of how many, the newest, it is enough to look at where looking at all
-        costs much; 0 means all.
+        """Return how to find the messages that match a non-empty query. `most` limits the search to
+        that many of the newest matches where searching all is slow; 0 means no limit.
         """
         raise NotImplementedError
 

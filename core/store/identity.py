@@ -1,5 +1,5 @@
-"""Identity for messages and sessions: 128-bit numbers that no two programs share and that
-sort in the order of making.
+"""Identities of messages and sessions: 128-bit numbers, unique across programs, that sort by
+creation.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# identities below this one were made by versions before 128 bits; they stay valid as they are
+# smaller identities come from versions with 63 bits; they stay valid unchanged
 OLDEST_NEW = 1 << 63
-# Crockford's base 32: sorts like the numbers, holds no i, l, o, u
+# Crockford's base 32: sorts like the numbers, without i, l, o and u
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
 
 
 class Identities:
-    """Makes numbers in the layout of UUID version 7: 48 bits of milliseconds, 12 bits of a
-    counter, 62 random bits.
-
-    Each is greater than the one before, also within a millisecond and when the clock goes back: the
-    counter runs on, and its overflow moves the milliseconds. Safe in threads and after a fork.
+    """Makes numbers in the layout of UUID version 7: 48 bits of milliseconds, 12 bits of a counter,
+    62 random bits. Each is greater than the one before, even within a millisecond or when the clock
+    goes back: the counter continues, and its overflow increments the milliseconds. Safe in threads
+    and after a fork.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
@@ -39,12 +38,12 @@ class Identities:
         return _number(self._reserve(1), os.urandom(8))
 
     def several(self, count: int) -> list[int]:
-        """As many, each greater than the one before."""
+        """Return `count` identities, each greater than the one before."""
         first, chance = self._reserve(count), os.urandom(8 * count)
         return [_number(first + place, chance[8 * place:8 * place + 8]) for place in range(count)]
 
     def _reserve(self, count: int) -> int:
-        """The first of so many ticks that follow one another."""
+        """Reserve `count` consecutive ticks and return the first."""
         # a thread that the fork did not copy may have held the lock
         if self._process != os.getpid():
             self._process, self._lock = os.getpid(), allocate_lock()
@@ -63,17 +62,17 @@ _identities = Identities()
 
 
 def new_message_id() -> int:
-    """Known before the row is stored, so that storing it can be repeated."""
+    """Return an identity. It is made before the row is stored, so that storing can be repeated."""
     return _identities()
 
 
 def new_message_ids(count: int) -> list[int]:
-    """As many, in order."""
+    """Return `count` identities in ascending order."""
     return _identities.several(count)
 
 
 def new_session_id() -> str:
-    """The same 128 bits as text of 26 digits and letters that sorts like the numbers.
+    """Return a new identity as 26 digits and letters, which sort like the numbers.
 
     Users see a session's name instead.
     """
@@ -85,16 +84,15 @@ def identity_text(number: int) -> str:
 
 
 def new_session_name(now: float) -> str:
-    """What users see and type: 20261121-0412-k3f9.
-
-    Two sessions may have the same one; then more has to be typed.
+    """Return a name for users to see and type, such as 20261121-0412-k3f9. Names may collide; then
+    part of the identity tells the sessions apart.
     """
     return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + name_letters(os.urandom(4))
 
 
 def short_name(name: str) -> str:
-    """The last letters of a name that we made, as k3f9, which find its session as long as no
-    other has the same; every other name in full.
+    """Return the last letters of a generated name, such as k3f9, which find its session unless
+    another has the same; return any other name in full.
     """
     date, _, rest = name.partition("-")
     minute, _, letters = rest.partition("-")
@@ -104,7 +102,9 @@ def short_name(name: str) -> str:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Of a list: with the minute, then in full, where two of it have the same short name."""
+    """Shorten each name as far as it stays unique in the list: letters, minute and letters, full
+    name.
+    """
     made = list(map(short_name, names))
     for longer in (_with_minute, str):
         if len(set(made)) == len(made):
@@ -123,7 +123,7 @@ def name_letters(chance: bytes) -> str:
 
 
 def made_at(identity: int) -> float:
-    """When an identity was made, in seconds since 1970;
-    now for one of an earlier version, which holds it less exactly.
+    """Return when an identity was made, in seconds since 1970; now for one of an earlier version,
+    which stores no usable time.
     """
     return (identity >> 80) / 1000 if identity >= OLDEST_NEW else time.time()

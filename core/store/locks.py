@@ -1,6 +1,4 @@
-"""Locks on whole files that the operating system gives back when their holder ends,
-however it ends.
-"""
+"""File locks that the operating system releases when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ import os
 import time
 from contextlib import suppress
 
-GLANCE = 0.005     # seconds between two looks where nothing tells that the turn has come
-SHORT = 0.02       # seconds that an event loop may be held up
+GLANCE = 0.005     # seconds between attempts where nothing signals that the lock is free
+SHORT = 0.02       # seconds for which the event loop may be blocked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a whole file for this open file, until it is closed or the process ends;
-    False when another holds it.
+    """Lock an open file until it is closed or the process ends; return False if another process
+    holds the lock.
     """
     try:
         if os.name == "nt":
@@ -34,8 +32,8 @@ def try_lock(descriptor: int) -> bool:
 
 
 class _Stand:
-    """A thread in the kernel's queue for a lock, which has no time limit;
-    one that is given up lets go when its turn comes.
+    """A thread that waits for a lock in the kernel's queue, which has no time limit. An abandoned
+    one releases the lock as soon as it gets it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -58,8 +56,8 @@ class _Stand:
                 wake()
 
     async def wait(self, seconds: float) -> None:
-        """Until the turn has come, at most so long;
-        the event loop is woken at once, since others wait behind this one.
+        """Wait for the lock, at most `seconds`. The event loop is woken at once, since other
+        programs queue behind this one.
         """
         import asyncio
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
@@ -76,10 +74,8 @@ class _Stand:
 
 
 class Queue:
-    """Programs that write to one file, one behind the other: SQLite itself lets those
-    that wait long go hungry.
-
-    The lock is on a file of its own. Where it cannot be made or locked, nothing is waited for.
+    """A fair queue of the programs that write to one SQLite file; SQLite's own locking can starve
+    them. The lock is on a separate file. Where that cannot be created or locked, nobody waits.
     """
 
     def __init__(self, path: str, seconds: float) -> None:
@@ -88,7 +84,7 @@ class Queue:
         self._stand: _Stand | None = None     # waits for the lock on the descriptor
 
     def __enter__(self) -> bool:
-        """Wait for the turn, at most `seconds`; False when it did not come."""
+        """Wait for the lock, at most `seconds`; return False if it was not acquired."""
         return self.enter(self.seconds)
 
     def __exit__(self, *exception: object) -> None:
@@ -98,7 +94,7 @@ class Queue:
         return self.try_enter() or os.name == "nt" or self._wait(seconds)
 
     def try_enter(self) -> bool:
-        """Take the turn if it is ours now."""
+        """Acquire the lock if it is free now; return whether it was."""
         if self._stand is not None:
             if not self._stand.came.is_set():
                 return False
@@ -113,7 +109,7 @@ class Queue:
 
     def leave(self) -> None:
         if self._descriptor >= 0 and os.name == "nt":
-            self.close()     # there, closing is what gives a lock back for certain
+            self.close()     # on Windows only closing reliably releases a lock
         elif self._descriptor >= 0:
             import fcntl
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
@@ -131,15 +127,15 @@ class Queue:
         return False
 
     async def come(self, limit: float) -> None:
-        """Wait until try_enter() takes the turn, at most until then (time.monotonic()),
-        while the event loop runs on.
+        """Wait for try_enter() to succeed, at most until `limit` (time.monotonic()), without
+        blocking the event loop.
         """
         if os.name == "nt" or self._descriptor < 0:
             import asyncio
             await asyncio.sleep(GLANCE)
             return
         stand = self._stand = self._stand or _Stand(self._descriptor)
-        if stand.came.wait(SHORT):      # most waits: shorter than anybody notices
+        if stand.came.wait(SHORT):      # most waits are too short to notice
             return
         came = False
         try:
@@ -163,16 +159,14 @@ class Queue:
 
 
 class Owner:
-    """A name for this program's run, held as a locked file beside the database
-    while the program lives.
-    """
+    """A name for this process, held as a locked file beside the database while the process runs."""
 
     def __init__(self, place: str) -> None:
         self._prefix = f"{place}-live-"
         self._held: tuple[str, int] | None = None
 
     def name(self) -> str:
-        """The name; taken the first time. Raises OSError."""
+        """Return the name, creating it at the first call. Raises OSError."""
         while self._held is None:
             name = os.urandom(8).hex()
             path = self._prefix + name
@@ -180,12 +174,12 @@ class Owner:
             if try_lock(descriptor) and os.path.exists(path):
                 self._held = name, descriptor
             else:
-                # another program took it for a left one, between our two steps
+                # another program removed it as abandoned before we locked it
                 os.close(descriptor)
         return self._held[0]
 
     def is_gone(self, name: str) -> bool:
-        """Whether the run of that name has ended; removes what it left."""
+        """Return whether the process of that name has ended, and remove its file if so."""
         path = self._prefix + name
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -195,17 +189,17 @@ class Owner:
             return False
         try:
             gone = try_lock(descriptor)
-            # Windows takes no open file away; there it stays, empty and without meaning
+            # Windows cannot delete an open file; there it stays, empty and harmless
             if gone and os.name != "nt":
                 os.unlink(path)
         except FileNotFoundError:
-            pass   # another program was quicker
+            pass   # another program removed it first
         finally:
             os.close(descriptor)
         return gone
 
     def sweep(self) -> None:
-        """Remove the files of all runs that have ended."""
+        """Remove the files of all processes that have ended."""
         directory, start = os.path.split(self._prefix)
         for name in os.listdir(directory):
             if name.startswith(start):
@@ -218,4 +212,4 @@ class Owner:
             try:
                 os.unlink(self._prefix + name)
             except OSError:
-                pass   # without its lock the file means nothing, and the next start takes it away
+                pass   # an unlocked file is meaningless, and the next start removes it

@@ -1,4 +1,4 @@
-"""The conditions of a search, as SQL for both databases."""
+"""Search conditions as SQL for both databases."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ if TYPE_CHECKING:
     from core.store.query import Query
 
 
-# messages with the words, for each that is wanted, among which filters choose at first
+# candidates per wanted message that are read first when filters apply
 BEFORE_FILTERS = 10
 
 
 def newest_matches(database: Database, query: Query, columns: str, limit: int, *,
                    thorough: bool = False, trash: bool = False) -> tuple[str, list[Any]]:
-    """The statement that finds the messages with these words, the newest first, and its values.
-
-    0 means no limit.
-
-    Not `thorough`, it may find fewer than the limit although there are more. `trash`: those in the
-    trash instead of all others.
+    """Return the statement that finds matching messages, newest first, and its values. A `limit` of
+    0 means none. Unless `thorough`, it may find fewer than `limit` although more exist. With
+    `trash`, only messages in the trash are found; otherwise all others.
     """
     search = database.search(query, 0 if thorough else limit * BEFORE_FILTERS)
     conditions, values = [search.condition], list(search.values)
@@ -45,7 +42,7 @@ def newest_matches(database: Database, query: Query, columns: str, limit: int, *
 
 
 def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any]]:
-    """What the filters of a query ask of a session."""
+    """Return the conditions and values that a query's filters impose on a session."""
     conditions: list[str] = []
     values: list[Any] = []
     for pattern, text in (("%{}%", query.model), ("{}/%", query.provider)):
@@ -64,9 +61,9 @@ def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any
 
 def of_title(database: Database, query: Query, limit: int, *,
              trash: bool = False) -> tuple[str, list[object]]:
-    """The condition for a title with these words, of which `limit` are wanted; 0 means all.
+    """Return the condition for a matching title, of which `limit` are wanted; 0 means all.
 
-    Of most titles it looks only whether the letters are in it at all.
+    Its first, cheap test of the letters alone rejects most titles.
     """
     place = database.place_of
     exact = (not query.unwanted and not query.filters

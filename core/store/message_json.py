@@ -1,6 +1,4 @@
-"""Messages as JSON and back, exactly: what the store keeps,
-what the spool keeps and what the JSON export holds.
-"""
+"""Converts messages to JSON and back without loss, for the store, the spool and the JSON export."""
 
 from __future__ import annotations
 
@@ -14,15 +12,14 @@ from core.messages import (
 
 
 def dump(value: Any) -> str:
-    """Compact JSON.
-
-    Not ASCII-only: escaping would join two lone surrogates into one character when read back.
+    """Return compact JSON. It is not ASCII-only: escaped, two lone surrogates would be read back as
+    one character.
     """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
 
 
 def message_to_dict(message: Message) -> dict[str, Any]:
-    """Every field that is set; `parts` always."""
+    """Return every field that is set, and always `parts`."""
     row: dict[str, Any] = {"role": message.role,
                            "parts": [part_to_dict(part) for part in message.parts]}
     usage = usage_to_dict(message.usage)
@@ -39,21 +36,20 @@ def message_from_dict(row: Mapping[str, Any]) -> Message:
 
 
 def _is_word(value: object) -> bool:
-    """Whether this may be the reason of an end, also one of a newer version."""
+    """Return whether this can be a finish reason, including one of a newer version."""
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
-MOST_TOKENS = 1 << 53      # what a database and JSON hold exactly
+MOST_TOKENS = 1 << 53      # integers in this range survive a database and JSON exactly
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 ROLE_OF: dict[str, Role] = {role: role for role in ROLES}
 
 
 def read_message(role: str, model: str | None, finish: str | None, usage: str | None,
                  parts: str) -> tuple[Message, str]:
-    """The message of a row, its lists as JSON, and why not all of it can be
-    read; empty when all can.
-
-    What can be read is in the message: a row may be damaged, or of a newer version.
+    """Return the message of a row, and why it could not be read completely (empty if it could).
+    `usage` and `parts` are JSON. The row may be damaged or of a newer version; the message holds
+    what could be read.
     """
     try:
         counted = usage_from_dict(json.loads(usage)) if usage else None
@@ -103,7 +99,7 @@ def part_to_dict(part: Part) -> dict[str, Any]:
 
 
 def part_from_dict(row: Mapping[str, Any]) -> Part:
-    """Raises ValueError, TypeError or KeyError for what is not a part of ours."""
+    """Read a part. Raises ValueError, TypeError or KeyError for an invalid one."""
     match row["type"]:
         case "text":
             return Text(_checked(row["text"], str), _extra(row))
@@ -173,7 +169,7 @@ def usage_from_dict(row: Mapping[str, Any] | None) -> Usage | None:
 
 
 def _count(value: object) -> int | None:
-    """A number of tokens; None for what is not one."""
+    """Return a valid token count, or None."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS:
         return value
     return None

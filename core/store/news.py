@@ -1,10 +1,9 @@
-"""What PostgreSQL announces by itself: that something was written to a session, and that a reply is
-to stop."""
+"""PostgreSQL's notifications: a session was written to, a reply should stop."""
 
 from __future__ import annotations
 
-# Each session has a channel of its own, named by a hash of its identity: who does not know the
-# identity cannot listen, and no payload says anything. Each process of a page server has one too.
+# Each session has its own channel, named by a hash of its identity: only those who know the
+# identity can listen, and payloads are empty. Each page server process has a channel too.
 _DEFINER = "SECURITY DEFINER SET search_path = {schema}, pg_temp"
 NEWS_POSTGRES = (
     """CREATE FUNCTION announce(session text) RETURNS void LANGUAGE sql AS $$
@@ -23,7 +22,7 @@ NEWS_POSTGRES = (
     " EXECUTE FUNCTION announce_session()",
     "CREATE TRIGGER announce AFTER INSERT ON chunks FOR EACH ROW"
     " EXECUTE FUNCTION announce_chunk()",
-    # A reply that runs in another process of the page is asked to stop.
+    # Asks a reply that runs in another page server process to stop.
     "ALTER TABLE desks ADD COLUMN stop integer NOT NULL DEFAULT 0",
     f"""CREATE FUNCTION announce_stop() RETURNS trigger LANGUAGE plpgsql {_DEFINER} AS $$ BEGIN
         PERFORM announce('program ' || NEW.program);
@@ -32,8 +31,8 @@ NEWS_POSTGRES = (
     "CREATE TRIGGER announce AFTER UPDATE OF stop ON desks FOR EACH ROW WHEN (NEW.stop = 1)"
     " EXECUTE FUNCTION announce_stop()",
 )
-# A ticket of a browser is worth nothing when the account has another seal. `subject` is who the
-# account is at an OpenID provider.
+# A sign-in cookie is invalid once the account has another seal. `subject` is the account's identity
+# at an OpenID provider.
 SEALS_OF_BOTH = (
     "ALTER TABLE accounts ADD COLUMN seal text NOT NULL DEFAULT ''",
     "ALTER TABLE accounts ADD COLUMN subject text NOT NULL DEFAULT ''",

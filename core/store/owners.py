@@ -1,10 +1,10 @@
-"""Whose sessions are whose: the columns of both databases, and what PostgreSQL itself enforces."""
+"""Ownership of sessions: the columns in both databases, and the rules that PostgreSQL enforces."""
 
 from __future__ import annotations
 
-# Each session belongs to a member of the team, named as the member's role or account. In SQLite,
-# which is one user's, the name stays empty. What members may see and do is decided by PostgreSQL,
-# not by this program: anyone may write another one.
+# Each session belongs to a team member, named by role or account. In SQLite, which has one user,
+# the name is empty. PostgreSQL decides what members may see and do, not this program: a member
+# could connect with any other program.
 OWNERS_OF_BOTH = (
     "ALTER TABLE sessions ADD COLUMN member text NOT NULL DEFAULT {me}",
     "ALTER TABLE model_calls ADD COLUMN member text NOT NULL DEFAULT {me}",
@@ -30,16 +30,15 @@ _EVERYTHING_HAS_A_MEMBER = (
     "ALTER TABLE embeddings ADD UNIQUE (member, model, hash)",
     "CREATE INDEX sessions_of_member ON sessions (member, used)",
     "CREATE INDEX shares_reader ON shares (reader)",
-    # The order of use. The highest number that is taken would have to be looked for among the
-    # sessions of all.
+    # The order of use. A sequence, because finding the highest number would read the sessions of
+    # all members.
     "CREATE SEQUENCE sessions_use",
     "SELECT setval('sessions_use', (SELECT coalesce(max(used), 0) + 1 FROM sessions))",
-    # roles of page servers, which act for whom they name
+    # roles of page servers, which may act for any member
     "CREATE TABLE servers (role text PRIMARY KEY)",
 )
 
-# Functions of the schema's owner see everything; what they return is what the asking member may
-# see.
+# Functions of the schema's owner see everything, so they return only what the member may see.
 _DEFINER = "SECURITY DEFINER SET search_path = {schema}, pg_temp"
 _FUNCTIONS = (
     f"""CREATE FUNCTION may_act() RETURNS boolean LANGUAGE sql STABLE {_DEFINER} AS $$
@@ -64,8 +63,8 @@ _FUNCTIONS = (
         SELECT coalesce(array_agg(session_id), '{{{{}}}}') FROM shares
         WHERE reader = current_member() AND (may_write = 1 OR NOT writing)
     $$""",
-    # A search by words through the policies would read every message: they are checked before what
-    # an index knows. EXECUTE plans it for the words that are wanted.
+    # A word search through the policies would read every message, because they are checked before
+    # the index. EXECUTE plans the query for the given words.
     f"""CREATE FUNCTION matching(wanted tsquery, everything boolean, most bigint) RETURNS SETOF uuid
         LANGUAGE plpgsql STABLE {_DEFINER} AS $$ BEGIN RETURN QUERY EXECUTE
             'SELECT id FROM messages WHERE {{words}} @@ $1 AND (active = 1 OR $2) '
@@ -115,7 +114,7 @@ _SHARED = "{} = ANY ((SELECT shared_sessions({}))::text[])"
 _OF_MESSAGE = "EXISTS (SELECT FROM messages WHERE id = message_id{})"
 _OWN_SESSION = f"EXISTS (SELECT FROM sessions WHERE id = session_id AND sessions.{_MINE})"
 _WRITABLE = f" AND (messages.{_MINE} OR {_SHARED.format('messages.session_id', 'true')})"
-# table, what is done, and which rows may be seen (USING) or written (WITH CHECK)
+# table, command, and the rows that may be read (USING) or written (WITH CHECK)
 _POLICIES = (
     ("sessions", "SELECT", f"{_MINE} OR {_SHARED.format('id', 'false')}", ""),
     ("sessions", "INSERT", "", _MINE),
@@ -166,10 +165,9 @@ OWNERS_POSTGRES = (
     ),
 )
 
-# What a page server has to do for a session: its running turn, and what waits to be sent. Of each
-# process and member a row; a server sees whose processes have ended. A member who may
-# write to another's session changes neither its shelf nor what is kept with it: files that
-# are attached, and tools.
+# A page server's work on a session: its running turn and queued messages, one row per process and
+# member, so that other servers can take over from a process that ended. A member who may write to
+# another's session cannot change its shelf or what is kept with it (attached files, tools).
 DESKS_POSTGRES = (
     """CREATE TABLE desks (session_id text NOT NULL, program text NOT NULL, data text NOT NULL,
         member text NOT NULL DEFAULT '', PRIMARY KEY (session_id, program, member))""",

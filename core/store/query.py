@@ -1,4 +1,4 @@
-"""What is searched for: the words of a query and its filters, the same for both databases."""
+"""A parsed search query: words and filters, the same for both databases."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PLACES = ("title", "tool", "answer", "question", "branches")
 FILTERS = ("model", "provider", "tag", "after", "before", "in")
 _TERMS = regex(r'(-?)(?:(?:(%s):)?"([^"]*)"?|(\S+))' % "|".join(FILTERS))
 _FILTER = regex(r"(%s):(.+)" % "|".join(FILTERS), re.IGNORECASE)
-LEAST_PREFIX = 2      # letters of a word that is completed
+LEAST_PREFIX = 2      # shortest word that is completed while it is typed
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Words that follow one another. `begins`: the last one may go on."""
+    """A phrase. With `begins`, its last word may be the beginning of a longer one."""
 
     words: tuple[str, ...]
     begins: bool = False
@@ -27,14 +27,14 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All of `wanted` and none of `unwanted` are in a message, or in a title.
+    """Matches a message or title that contains all of `wanted` and none of `unwanted`.
 
     Times are seconds since 1970.
     """
 
     wanted: tuple[Term, ...] = ()
     unwanted: tuple[Term, ...] = ()
-    place: str = ""            # one of PLACES; branches: what is not shown counts too
+    place: str = ""            # one of PLACES; "branches" includes hidden messages
     model: str = ""
     provider: str = ""
     tags: tuple[str, ...] = ()
@@ -42,28 +42,26 @@ class Query:
     before: float | None = None
 
     def beginnings(self) -> Query:
-        """The same with every word as the beginning of one."""
+        """Return the same query with every word matched as a prefix."""
         return replace(self, wanted=tuple(Term(term.words, len(term.words[-1]) >= LEAST_PREFIX)
                                           for term in self.wanted))
 
     @property
     def filters(self) -> bool:
-        """Whether it says anything about sessions beside the words."""
+        """Whether it restricts the sessions."""
         return (bool(self.model or self.provider or self.tags) or self.after is not None
                 or self.before is not None)
 
     @property
     def empty(self) -> bool:
-        """Whether it names nothing to look for."""
+        """Whether it has neither words nor filters."""
         return not self.wanted
 
 
 def parse_query(text: str, *, complete_last: bool = False) -> Query:
-    """Words in any order, "phrases", -without, begin*, and filters such as model:llama
-    after:2026-01-31 in:title.
-
-    `complete_last`: the last word is still being typed. Raises UsageError for a filter with a
-    value that makes no sense.
+    """Parse words, "phrases", -excluded words, prefixes* and filters such as model:llama
+    after:2026-01-31 in:title. With `complete_last`, the last word is still being typed. Raises
+    UsageError for an invalid filter value.
     """
     wanted: list[Term] = []
     unwanted: list[Term] = []
@@ -88,7 +86,7 @@ def parse_query(text: str, *, complete_last: bool = False) -> Query:
     place = (named.get("in", "").lower().rstrip("s") if named.get("in", "").lower() != "branches"
              else "branches")
     if place and place not in PLACES:
-        raise UsageError(f"in:{named['in']} is not a place to search.",
+        raise UsageError(f"in:{named['in']} is not a valid place to search.",
                          f"Use one of {', '.join(f'in:{name}' for name in PLACES)}.")
     return Query(tuple(wanted), tuple(unwanted), place, named.get("model", "").lower(),
                  named.get("provider", "").lower(),

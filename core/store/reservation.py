@@ -1,4 +1,4 @@
-"""The wait of a chat for its turn to write, while the screen, Ctrl-C and other chats go on."""
+"""Waits for permission to write without blocking the screen, Ctrl-C or other chats."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Reservable(Protocol):
-        """A database that can begin to write before it is known what."""
+        """A database whose next transaction can begin before its statements are known."""
 
         def reserve(self, durable: bool) -> bool:
-            """Begin the transaction of the next write if nobody is in the way."""
+            """Begin the next transaction if no other program is writing; return whether it began.
+            """
             ...
 
         async def come(self, limit: float) -> None:
-            """Wait for the turn, at most until then (time.monotonic())."""
+            """Wait until reserve() may succeed, at most until `limit` (time.monotonic())."""
 
         def release(self) -> None:
-            """Give back what was reserved and not used."""
+            """Roll back a reserved transaction that was not used."""
 
         def refuse_to_wait(self, on: bool) -> None:
-            """Whether a write that would have to wait is refused."""
+            """Set whether a write that would have to wait fails at once."""
 
-MOST_SECONDS = 10.0     # of waiting; then the write is refused, and what it held is spooled
+MOST_SECONDS = 10.0     # longest wait; then the write fails, and its data goes to the spool
 
 
 class Reservation:
-    """Waits for the turn to write while the event loop runs on, and holds it for one write."""
+    """Waits for permission to write without blocking the event loop, and holds it for one write."""
 
     __slots__ = ("_database", "_durable")
 

@@ -1,4 +1,4 @@
-"""What a store holds, as plain values."""
+"""The rows of a store as plain values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     Shelf = Literal["open", "archived", "trash"]
 
     class SessionRow(NamedTuple):
-        """A session as lists show it.
-
-        `name` is for people, `id` is its identity; times are seconds since 1970; `parent` is
-        the identity of the session that it was branched from. `tags` are words with a space
-        between them; `shelf` is where the session is kept. `member` is who shared it with
-        you, empty for your own.
+        """A session as lists show it. `name` is shown to users, `id` is its identity; times are
+        seconds since 1970; `parent` is the identity of the session that it was branched from.
+        `tags` are separated by spaces; `shelf` is open, archive or trash. `member` is who shared it
+        with you; empty for your own sessions.
         """
 
         id: str
@@ -39,14 +37,14 @@ if TYPE_CHECKING:
 
         @property
         def short_name(self) -> str:
-            """What messages call it."""
+            """The short name that messages use."""
             return short_name(self.name)
 
     class CallRow(NamedTuple):
-        """The numbers of one model call; None where they are not known.
+        """The statistics of one model call; None where unknown.
 
-        `first` and `seconds` are the times to the first content and in all, `speed` is tokens per
-        second, `cost` dollars, `error` an error's kind.
+        `first` is the time to the first content and `seconds` the total time, both in seconds;
+        `speed` is in tokens per second, `cost` in dollars; `error` is the kind of an error.
         """
 
         created: float
@@ -66,8 +64,8 @@ if TYPE_CHECKING:
         finish: str | None
         error: str | None
 else:
-    # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them
-    # are made for one list.
+    # Without `typing`, which takes 6 ms to import. A tuple, because one list can hold 10,000 of
+    # them.
     class SessionRow(namedtuple("SessionRow", "id name title model created updated message_count "
                                 "parent pinned shelf tags member",
                                 defaults=(None, 0, "open", "", ""))):
@@ -82,11 +80,11 @@ else:
 
 
 class StoredMessage:
-    """A message and what the store knows of it. Replaced replies stay, with `active` false.
+    """A message as stored. Replaced replies are kept, with `active` false.
 
     `parent` is the identity of the message before it in its branch: 0 for none, None where an
-    earlier version did not write it down (core/sessions/tree.py). `unreadable` says why not all of
-    the row could be read; then `message` holds what could, and the row is kept.
+    earlier version did not record it (core/sessions/tree.py). If the row could not be read
+    completely, `unreadable` says why, and `message` holds what could be read.
     """
 
     __slots__ = ("id", "message", "state", "active", "created", "unreadable", "parent")
@@ -109,7 +107,7 @@ class Chunk:
 
 
 class Unfinished:
-    """A message that a program which has ended left half-written."""
+    """A message that was still streaming when its program ended."""
 
     __slots__ = ("session_id", "session_name", "stored", "chunks")
 
@@ -120,7 +118,7 @@ class Unfinished:
 
 
 class OpenReply:
-    """A reply that streams: its frames from number `start` on."""
+    """A streaming reply: its frames from number `start` on."""
 
     __slots__ = ("id", "model", "start", "chunks")
 

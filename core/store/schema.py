@@ -17,8 +17,8 @@ from core.store.words import POSTGRES_WORDS, message_words, words_of
 
 # One row per migration, in order, never changed once released: name, statements for both databases.
 # {key} is the type of a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number,
-# PostgreSQL's integer has 32 bits. {listed} is what a list of sessions is sorted by and, in SQLite,
-# all that it shows, so that it is read from the index alone.
+# PostgreSQL's integer has 32 bits. {listed} holds the columns that a list of sessions is sorted by
+# and, in SQLite, all that it shows, so that the list is read from the index alone.
 SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count",
           "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent",
           "identity": "text",
@@ -61,13 +61,13 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE embeddings (
             id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, vector {bytes} NOT NULL, UNIQUE (model, hash))""",
     )),
-    # Messages had 63-bit IDs, made of milliseconds and chance: two of one millisecond could meet.
-    # An old ID stays what it is, as a 128-bit number that is smaller than all new ones. Sessions
-    # keep their text IDs, which become their names too.
+    # Messages had 63-bit IDs made of milliseconds and random bits: two made in one millisecond
+    # could collide. Old IDs keep their values as 128-bit numbers, smaller than all new ones.
+    # Sessions keep their text IDs, which also become their names.
     ("identity", ()),
-    # The history of a session is a tree: `parent` is the message before in the same branch (all
-    # zeros for none), so that nothing that was taken back or edited is out of reach. A session can
-    # be pinned, tagged, archived and in the trash.
+    # The history of a session is a tree: `parent` is the previous message of the same branch (all
+    # zeros for none), so that undone and edited messages stay reachable. A session can be pinned,
+    # tagged, archived and in the trash.
     ("tree_and_shelves", (
         "ALTER TABLE messages ADD COLUMN parent {identity}",
         "ALTER TABLE sessions ADD COLUMN pinned integer NOT NULL DEFAULT 0",
@@ -78,22 +78,22 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "CREATE INDEX sessions_listed ON sessions ({listed_by_shelf})",
         "CREATE INDEX sessions_used ON sessions (used)",
     )),
-    # One contract for searches in both databases: both compare words that we make
-    # (core/store/words.py) and no parser of their own, so that names such as C++ and text without
-    # spaces are found. The words replace a copy of the text.
+    # Both databases search words that we make (core/store/words.py) instead of using their own
+    # parsers, so that they find the same, including names such as C++ and text without spaces. The
+    # words replace a copy of the text.
     ("words", ()),
     # Each session has an owner, who may share it (core/store/owners.py).
     ("owners", OWNERS_OF_BOTH),
-    # What page servers have to do, so that one finishes what another left when it died.
+    # The work of page servers, so that one finishes what another left unfinished.
     ("desks", ()),
-    # What is written is announced (core/store/news.py), and browsers can be signed out.
+    # Writes are announced (core/store/news.py), and browsers can be signed out.
     ("news_and_seals", SEALS_OF_BOTH),
     # Titles are found by an index in PostgreSQL; SQLite looks through 100,000 of them in 20 ms.
     ("titles", ()),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each
-# message keeps one; the old ID becomes that number, and the index stays as it is.
+# message keeps one; the old ID becomes that number, and the index stays valid.
 IDENTITY_SQLITE = (
     """CREATE TABLE new_messages (
         number integer PRIMARY KEY, id text NOT NULL UNIQUE,
@@ -148,9 +148,9 @@ IDENTITY_POSTGRES = (
     "messages (id) ON DELETE CASCADE",
     "ALTER TABLE messages ADD COLUMN digest bigint",
 )
-# What both have. `used` is the order of use: a clock may go back. `turn` names the program whose
-# turn runs. A deleted session is remembered by its identity, so that what another program still
-# holds of it does not bring it back.
+# Both databases. `used` is the order of use, since a clock may go back. `turn` names the program
+# whose turn runs. The identity of a deleted session is kept, so that a program that still has the
+# session open cannot restore it.
 SESSIONS_OF_BOTH = (
     "ALTER TABLE sessions ADD COLUMN name text NOT NULL DEFAULT ''",
     "ALTER TABLE sessions ADD COLUMN used bigint NOT NULL DEFAULT 0",
@@ -181,15 +181,15 @@ WORDS_SQLITE = (
         INSERT INTO messages_fts (messages_fts, rowid, words, tools) VALUES ('delete', old.number, old.words, old.tools);
         INSERT INTO messages_fts (rowid, words, tools) VALUES (new.number, new.words, new.tools); END""",
 )
-BATCH = 500     # messages whose words are made at once
+BATCH = 500     # messages per step when words are made
 
-# tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text
-# is enough to find it by.
+# tsvector is limited to 1 MB, and a longer text would make the insert fail; the beginning of such a
+# text is enough to find it by.
 POSTGRES_TEXT = "to_tsvector('simple', left(text, 200000))"
 
 
 def migrate_sqlite(connection: sqlite3.Connection, version: int, application: int) -> None:
-    """Bring the schema up to date in one transaction, also when two programs start at once."""
+    """Bring the schema up to date in one transaction, even when two programs start at once."""
     import sqlite_utils
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -205,7 +205,7 @@ def migrate_sqlite(connection: sqlite3.Connection, version: int, application: in
 
 
 def make_sqlite(connection: sqlite3.Connection, version: int) -> None:
-    """Make the empty tables of an earlier version."""
+    """Create the empty tables of an earlier version."""
     import sqlite_utils
     following = MIGRATIONS[version][0] if version < len(MIGRATIONS) else None
     _sqlite_migrations().apply(sqlite_utils.Database(connection), stop_before=following)
@@ -243,7 +243,7 @@ def _sqlite_migrations() -> Any:
 
 
 def _fill_words(execute: Callable[..., Any], key: str) -> None:
-    """Make the words of all messages and titles, a batch after the other."""
+    """Make the search words of all messages and titles, batch by batch."""
     for identity, title in execute("SELECT id, title FROM sessions", ()).fetchall():
         execute("UPDATE sessions SET words = ? WHERE id = ?",
                 (" ".join(words_of(from_database(title))), identity))

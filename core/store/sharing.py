@@ -1,4 +1,4 @@
-"""Whom the owner of a session lets read it, or write to it too."""
+"""Sharing of sessions: who may read or write another member's session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     class Share(NamedTuple):
-        """A member, and whether this member may write."""
+        """A member with access to a session, and whether this member may write."""
 
         reader: str
         write: bool
@@ -22,19 +22,20 @@ else:
 
 
 class Shares:
-    """The shares of one's own sessions."""
+    """The shares of this user's sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, session_id: str, reader: str, *, write: bool) -> None:
-        """Raises UsageError for a name that no member has, and StoreForbidden for another's
-        session."""
+        """Share a session. Raises UsageError for an unknown member and StoreForbidden for a session
+        of another member.
+        """
         self._require_own(session_id)
         if not self._database.read("SELECT is_member(?)", (reader,))[0][0]:
             raise UsageError(
                 f"There is no member {reader!r}.",
-                "A member is a role of the database, or an account of the page.",
+                "A member is a database role or an account of the web page.",
             )
         self._database.write(
             [
@@ -47,7 +48,7 @@ class Shares:
         )
 
     def remove(self, session_id: str, reader: str) -> None:
-        """Raises UsageError when it is not shared with this member."""
+        """Stop sharing a session. Raises UsageError when it is not shared with this member."""
         self._require_own(session_id)
 
         def unchanged(run: object) -> None:
@@ -77,4 +78,4 @@ class Shares:
         if not rows:
             raise self._database.session_gone()
         if not rows[0][0]:
-            raise StoreForbidden("Only the owner of a session shares it.")
+            raise StoreForbidden("Only the owner of a session can share it.")

@@ -1,4 +1,4 @@
-"""The one reversible form for text that a database cannot hold: NUL and lone surrogates."""
+"""A reversible encoding of characters that a database cannot store: NUL and lone surrogates."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.store.query import Term
 
-ESCAPE = "\x1a"  # stands before the four hexadecimal digits of such a character, and of itself
+ESCAPE = "\x1a"  # precedes the four hexadecimal digits of an encoded character, and of itself
 _SURROGATES = range(0xD800, 0xE000)
 
 
 def to_database(text: str) -> str:
-    """Write NUL and lone surrogates in a form that both databases hold;
-    other text stays as it is.
-    """
+    """Encode NUL and lone surrogates; other text stays unchanged."""
     if "\0" not in text and ESCAPE not in text:
         if text.isascii():
             return text
@@ -27,7 +25,7 @@ def to_database(text: str) -> str:
 
 
 def from_database(text: str) -> str:
-    """The reverse of to_database()."""
+    """Reverse to_database()."""
     if ESCAPE not in text:
         return text
     import re
@@ -35,10 +33,10 @@ def from_database(text: str) -> str:
 
 
 def like_words(term: Term) -> str:
-    """A pattern for text that has a space before and after each word."""
+    """Return a LIKE pattern for text that has a space before and after each word."""
     return f"% {' '.join(term.words)}{'' if term.begins else ' '}%"
 
 
 def like_pattern(text: str) -> str:
-    """Text that LIKE ... ESCAPE '!' finds literally."""
+    """Escape text so that LIKE ... ESCAPE '!' finds it literally."""
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

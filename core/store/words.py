@@ -1,6 +1,4 @@
-"""Text as the words that a search compares:
-one form for both databases, so that they find the same.
-"""
+"""Splits text into search words, the same for both databases, so that they find the same."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ from core.messages import Message, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
 from core.store.message_json import dump
 
-MOST_BYTES = 700_000      # of one message that are searched: PostgreSQL's index takes at most 1 MB
+MOST_BYTES = 700_000      # search words of one message: PostgreSQL's index takes at most 1 MB
 LONGEST_WORD = 64
 BREAK = "\ue001"          # between two parts, so that no phrase spans them
-# what its index is of
+# the expression that PostgreSQL's index covers
 POSTGRES_WORDS = "array_to_tsvector(array_remove(string_to_array(words || ' ' || tools, ' '), ''))"
 _SYMBOLS = "+#@$%&=<>~^|/\\_"
 # Scripts without spaces between words: each character is a word, and a run of them a phrase.
@@ -29,18 +27,20 @@ _ACCENTS = regex(
 _MARKS = ("\u0900-\u0903\u093a-\u094f\u0981-\u09cd\u0a01-\u0acd\u0b01-\u0bcd"
           "\u0c00-\u0ccd\u0d00-\u0dcf")
 _ESCAPED = re.escape(_SYMBOLS)
-# Words; symbols that touch something (C++, a/b, @name); dots and colons within a word
-# (3.11, std::vector, .env).
+# Words; symbols beside a letter or digit (C++, a/b, @name); dots and colons within a word (3.11,
+# std::vector, .env).
 _GLUED = rf"[{_ESCAPED}](?:(?=\S)|(?<=\S.))|[.:](?=[.:]?[^\W_])"
 _ASCII = regex(rf"[a-z0-9]+|{_GLUED}")
 _WORDS = regex(rf"(?:[^\W_]|[{_MARKS}])+|{_GLUED}|[\u2190-\u2bff\U0001f000-\U0001faff]")
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc")
-# letters of private use
+# private-use characters
 _SYMBOL_WORDS = {ord(symbol): chr(0xE100 + ord(symbol)) for symbol in _SYMBOLS + ".:"}
 
 
 def words_of(text: str) -> list[str]:
-    """Without case and accents; symbols that make up names such as C++ are words of their own."""
+    """Split text into words without case and accents. The symbols in names such as C++ are words
+    too.
+    """
     plain = text.lower() if text.isascii() else _folded(text)
     pattern = _ASCII if plain.isascii() else _WORDS
     return [word[:LONGEST_WORD] if word.isalnum() else _symbol(word)
@@ -48,15 +48,15 @@ def words_of(text: str) -> list[str]:
 
 
 def _folded(text: str) -> str:
-    # Decomposed, without accents, and put together again: Korean syllables and voiced kana
-    # are letters, not accents.
+    # Decompose, drop accents, compose again: Korean syllables and voiced kana are letters, not
+    # accents.
     plain = unicodedata.normalize("NFC",
                                   _ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold()))
     return _UNSPACED.sub(r" \1 ", plain)
 
 
 def _symbol(word: str) -> str:
-    """A symbol in a form that both databases take for a letter."""
+    """Encode a symbol as a character that both databases treat as a letter."""
     if len(word) > 1:
         return word[:LONGEST_WORD]
     code = ord(word)
@@ -64,8 +64,8 @@ def _symbol(word: str) -> str:
 
 
 def message_words(message: Message) -> tuple[str, str]:
-    """The words of what is said and thought, and those of tools: names, calls and results;
-    a space between each two.
+    """Return the words of text and thinking, and the words of tools (names, calls, results),
+    separated by spaces.
     """
     said: list[str] = []
     tools: list[str] = []

@@ -1,1 +1,1 @@
-"""The page: the same chats in a browser, their API, and the OpenAI-compatible API."""
+"""The web page: chats in a browser, its API, and the OpenAI-compatible API."""

@@ -1,6 +1,4 @@
-"""What the page asks of one conversation: its messages and events, turns,
-versions and commands, as JSON.
-"""
+"""The page's API for one conversation: messages, events, turns, versions and commands, as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ from core.web.team.member_limits import may_use
 from core.web.uploads import Uploads
 
 Handler = Callable[[Request], Awaitable[Response]]
-MESSAGE = regex(r"[0-9a-f]{1,32}")    # the identity of one
+MESSAGE = regex(r"[0-9a-f]{1,32}")    # length of a session's identity
 MOST_TEXT = 4_000_000   # characters of one message
 
 
@@ -64,7 +62,7 @@ class Api:
 
     async def show(self, request: Request) -> Response:
         live = await self._live(request)
-        with suppress(StoreError):      # what is known is shown
+        with suppress(StoreError):      # show the last known state
             live.look()
         found, at = _asked_part(request, live)
         if found is None:
@@ -96,7 +94,8 @@ class Api:
                             202)
 
     async def upload(self, request: Request) -> Response:
-        """Store one file, the request's body; the answer's `file` names it in a message."""
+        """Store the request's body as a file; a message refers to it by the `file` in the response.
+        """
         name = request.query_params.get("name", "")
         return JSONResponse({"file": await self._uploads.keep(name, request.stream())}, 201)
 
@@ -128,7 +127,7 @@ class Api:
         body, live = await body_of(request), await self._live(request)
         if live.questions.decide(text_of(body, "ask"), text_of(body, "choice")):
             return JSONResponse({"decided": True})
-        error = {"kind": "usage", "message": "This question is not open any more.",
+        error = {"kind": "usage", "message": "This question is no longer open.",
                  "hint": "It was answered in another tab, or the process that asked it has ended. "
                          "Reload the page to see how the reply continues."}
         return JSONResponse({"decided": False, "error": error}, 409)
@@ -146,14 +145,14 @@ class Api:
                                       confirmed=body.get("confirmed") is True))
 
     async def commands(self, request: Request) -> Response:
-        """All commands of this chat, with the prompts of its MCP servers."""
+        """Return all commands of this chat, including the prompts of its MCP servers."""
         live = await self._live(request)
         rows = [_command_row(name, help) for name, help in names_to_complete(live.chat)
                 if not live.chat.settings.team or may_use(name)]
         return JSONResponse({"commands": rows})
 
     async def arguments(self, request: Request) -> Response:
-        """What a command can have after it, as far as that is a list."""
+        """Return the possible arguments of a command, if they are a list."""
         live, found = await self._live(request), find_command(str(request.path_params["name"]))
         if found is None or live.chat.settings.team and not may_use(found.name):
             return JSONResponse({"values": []})
@@ -161,7 +160,7 @@ class Api:
         return JSONResponse({"values": [name.strip() for name in in_stage("", names)]})
 
     async def show_version(self, request: Request) -> Response:
-        """Show another version of a message, with what was said last after it."""
+        """Show another version of a message, with the newest branch after it."""
         body, live = await body_of(request), await self._live(request)
         try:
             identity = int(text_of(body, "version"), 16)
@@ -171,7 +170,7 @@ class Api:
         return JSONResponse(_about(live))
 
     async def compare(self, request: Request) -> Response:
-        """Ask the session's model and another one the same question."""
+        """Send the same question to the session's model and another one."""
         body, live = await body_of(request), await self._live(request)
         message, chat = self._message(body), live.chat
         target, _ = await find_model(text_of(body, "model"), chat.target, chat.providers)
@@ -186,7 +185,7 @@ class Api:
         return JSONResponse(_about(live), 202)
 
     async def choose(self, request: Request) -> Response:
-        """Stop one of two answers, or take it into the conversation."""
+        """Stop one of two answers, or add it to the conversation."""
         live, side = await self._live(request), int(request.path_params["side"])
         comparison = live.compared()
         if side >= len(comparison.sides) or request.path_params["act"] not in ("stop", "keep"):
@@ -202,19 +201,20 @@ class Api:
 
 
 def _message(body: dict[str, Any], files: tuple[str, ...]) -> Queued:
-    """The message that a page sends. Raises UsageError when there is nothing in it, or too much."""
+    """Read a message sent by a page. Raises UsageError if it is empty or too long."""
     text = text_of(body, "text")
     images = tuple((str(image["media"]), str(image["data"]), str(image.get("name", "")))
                    for image in rows_of(body, "images"))
     if not text.strip() and not images:
-        raise UsageError("There is nothing to send.")
+        raise UsageError("The message is empty.")
     if len(text) > MOST_TEXT:
-        raise UsageError(f"A message has at most {MOST_TEXT:,} characters.", "Attach it as a file.")
+        raise UsageError(f"A message can have at most {MOST_TEXT:,} characters.",
+                         "Attach it as a file.")
     return Queued(text_of(body, "key") or "-", text, images, files)
 
 
 async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:
-    """Server-sent events: one for each batch, with the place of its last event as its ID."""
+    """Yield server-sent events, one per batch, with the place of its last event as ID."""
     yield b": connected\n\n"
     async for batch in live.events(after):
         if not batch:
@@ -227,14 +227,14 @@ async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:
 
 
 def _place(request: Request, name: str) -> int | None:
-    """The place of a message that a query names; None for no number."""
+    """Return the place of a message in the query; None if it is not a number."""
     value = request.query_params.get(name, "")
     return int(value[:9]) if value.isascii() and value.isdigit() else None
 
 
 def _asked_part(request: Request, live: Live) -> tuple[Snapshot | None, int | None]:
-    """The part of the conversation that is asked for, and the place of the message that it is to
-    show; no part where only the newest is left. Raises StoreError.
+    """Return the requested part of the conversation and the place of the message to show; None
+    instead of the part if only the newest is left. Raises StoreError.
     """
     start, end = _place(request, "from"), _place(request, "before")
     if start is not None:
@@ -264,7 +264,7 @@ def _command_row(name: str, help: str) -> dict[str, Any]:
 # ---- requests
 
 def guarded(handler: Handler) -> Handler:
-    """Errors of ours as JSON with a status that fits: what, why and what to do."""
+    """Return our errors as JSON with a suitable status: what happened, why, and what to do."""
     async def answering(request: Request) -> Response:
         try:
             return await handler(request)
@@ -281,7 +281,7 @@ def error_response(error: ChatError) -> Response:
 
 
 async def body_of(request: Request) -> dict[str, Any]:
-    """The request's JSON object. Raises UsageError."""
+    """Return the request's JSON object. Raises UsageError."""
     try:
         found = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError) as problem:
@@ -292,7 +292,7 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 def text_of(body: dict[str, Any], name: str) -> str:
-    """A text field; "" where it is missing. Raises UsageError for another type."""
+    """Return a text field; "" if it is missing. Raises UsageError for another type."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{name} must be text.")
@@ -300,7 +300,7 @@ def text_of(body: dict[str, Any], name: str) -> str:
 
 
 def rows_of(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of objects; empty where it is missing. Raises UsageError for another type."""
+    """Return a list of objects; empty if it is missing. Raises UsageError for another type."""
     value = body.get(name) or []
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise UsageError(f"{name} must be a list of objects.")

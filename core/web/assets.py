@@ -1,5 +1,5 @@
-"""The page's own files, served under names that carry their content's hash,
-so that a browser keeps them for good.
+"""The page's own files, served under names with a hash of their content, so that browsers can cache
+them permanently.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from core.regex import regex
 FOLDER = Path(__file__).resolve().parent / "static"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"}
-_IMPORT = regex(r'(?<=from ")\./([a-z_]+\.js)(?=";)')     # not the types that a comment imports
+_IMPORT = regex(r'(?<=from ")\./([a-z_]+\.js)(?=";)')     # ignores types imported in comments
 _NAME = regex(r"\{\{([a-z_.]+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as it is served."""
+    """A served file."""
 
     body: bytes
     packed: bytes
@@ -28,8 +28,8 @@ class Asset:
 
 
 class Assets:
-    """All files of the page by served name, and `page`, `signin` and `signout`,
-    the HTML that names them.
+    """All files of the page by served name, and the HTML that refers to them: `page`, `signin`,
+    `signout`.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -44,9 +44,9 @@ class Assets:
         self.signin, self.signout = self._filled("signin.html"), self._filled("signout.html")
 
     def _served(self, name: str) -> str:
-        """The name under which a file is served.
+        """Return the name under which a file is served.
 
-        What it imports comes first: its hash covers theirs.
+        Imported files are processed first, since their names are part of its hash.
         """
         if name not in self._names:
             text = _IMPORT.sub(lambda match: f"./{self._served(match[1])}", self._texts[name])

@@ -1,5 +1,5 @@
-"""Decides which requests reach the page: from this machine, this origin,
-and a browser or program that signed in.
+"""Filters requests to the page: only from this machine, this origin, and a signed-in browser or
+program.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PAGE_HEADER = b"x-stream-chat"     # a header of our own: no form and no foreign page can send it
-MOST_BYTES = 32 * 1024 * 1024      # of one request's body
+PAGE_HEADER = b"x-stream-chat"     # our own header, which forms and other sites' pages cannot send
+MOST_BYTES = 32 * 1024 * 1024      # bytes of a request's body
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OPEN_PATHS = frozenset({"/healthz", "/open", "/favicon.ico"})
 OPEN_FOLDER = "/static/"
@@ -34,11 +34,10 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI application around another that answers 4xx itself to whatever should not pass.
+    """ASGI middleware that rejects forbidden requests with status 4xx.
 
-    `hosts` are the exact values of Host that count as this server. `cookie` is the name and
-    `secret` the value of the cookie that a signed-in browser sends; `token` is what programs send
-    as a bearer ("" lets no program in).
+    `hosts` are the accepted values of Host. `cookie` and `secret` are the name and value of a
+    signed-in browser's cookie; `token` is the bearer token of programs ("" rejects all programs).
     """
 
     def __init__(self, app: App, *, hosts: Iterable[str], cookie: str, secret: str,
@@ -52,7 +51,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return      # no WebSocket is served; the server closes it
+            return      # WebSockets are not supported; the server closes them
         refusal = self.refusal(scope)
         if refusal is not None:
             await refuse(send, *refusal)
@@ -60,7 +59,7 @@ class Guard:
         await self._app(scope, bounded(receive), with_headers(send))
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """The status and reason with which this request is refused; None lets it pass."""
+        """Return the status and reason to reject this request; None to accept it."""
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         hosts = values_of(headers, b"host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
@@ -109,9 +108,9 @@ def _same(given: str, wanted: str) -> bool:
 
 def is_own_origin(headers: list[tuple[bytes, bytes]], host: str, *, unsafe: bool,
                   scheme: str = "http") -> bool:
-    """Whether no other site is behind this request.
+    """Return whether a request comes from our own site.
 
-    A header that a browser did not send proves nothing.
+    A missing header proves nothing.
     """
     if any(origin != f"{scheme}://{host}" for origin in values_of(headers, b"origin")):
         return False
@@ -126,8 +125,8 @@ def length_of(headers: list[tuple[bytes, bytes]]) -> int:
 
 
 def bounded(receive: Receive) -> Receive:
-    """The same body, ended as a lost connection where it grows past the
-    limit without having said so.
+    """Return a receive function that simulates a lost connection if the body exceeds the limit
+    unannounced.
     """
     taken = 0
 

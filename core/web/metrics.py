@@ -1,4 +1,4 @@
-"""Figures of a server process in the text form that Prometheus reads."""
+"""Metrics of a server process in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from core.web.guard import Scope, values_of
 
 
 class Metrics:
-    """Counts requests by status class. `token` is what a reader sends as a bearer; "" lets nobody
-    read."""
+    """Counts requests by status class. `token` is the bearer token for reading; "" forbids reading.
+    """
 
     def __init__(self, token: str) -> None:
         self._token = token

@@ -1,4 +1,4 @@
-"""The figures of the page about numbers, from the same calls as --stats."""
+"""The API of the statistics page, with the same data as --stats."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from core.web.api import guarded
 from db import Store
 
 MOST_DAYS = 3660
-BY_DAY = 31     # days up to which a day without a call is shown too
+BY_DAY = 31     # in periods up to this many days, days without calls are shown too
 
 
 class NumberApi:
-    """The route of the figures. `runs_here` says whether a provider is on this computer."""
+    """The route of the statistics. `runs_here` tells whether a provider runs on this computer."""
 
     def __init__(self, store: Store | None, runs_here: Callable[[str], bool]) -> None:
         self._store, self._runs_here = store, runs_here
@@ -43,7 +43,7 @@ class NumberApi:
                       "note": "Prices are estimates from a dated table."}})
 
     def _days(self, calls: Sequence[CallRow], since: float | None) -> list[dict[str, Any]]:
-        """Tokens of each day from then on (None: from the first call on), here and elsewhere."""
+        """Return tokens per day since `since` (None: since the first call), local and cloud."""
         tokens: Counter[tuple[str, bool]] = Counter()
         for call in calls:
             spent = (call.input_tokens or 0) + (call.output_tokens or 0)
@@ -59,7 +59,7 @@ def _days_of(written: str) -> int:
 
 
 def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:
-    """The four figures at the top of the page."""
+    """Return the four figures at the top of the page."""
     given = sum(entry.input_tokens for entry in found)
     made = sum(entry.output_tokens for entry in found)
     calls = sum(entry.calls for entry in found)

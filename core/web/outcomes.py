@@ -1,4 +1,4 @@
-"""Runs a slash command that was typed on the page, and says what the page is to show or do."""
+"""Runs a slash command typed on the page, and returns what the page should show or do."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PAGE_KEYS = "? outside of the message box shows the keys of the page."
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
-    """The outcome as JSON; a turn that it asks for is begun.
+    """Run a command and return its outcome as JSON; a requested turn is begun.
 
-    `confirmed`: the user said yes to its question. Raises ChatError.
+    `confirmed`: the user has confirmed its question. Raises ChatError.
     """
     chat, target, session = live.chat, live.chat.target, live.chat.session
     if chat.settings.team:
@@ -45,8 +45,8 @@ async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, An
 
 
 def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -> dict[str, Any]:
-    """A command went to another session: the page goes there,
-    and this conversation keeps its own.
+    """Return the outcome of a command that switched sessions: the page opens the other session, and
+    this conversation keeps its own.
     """
     chat, other = live.chat, live.chat.session
     chat.enter(session)
@@ -57,15 +57,15 @@ def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -
 
 
 async def _asked(aside: Aside) -> dict[str, Any]:
-    """The answer to an aside: it is no message of the conversation,
-    so it is shown like a command's.
+    """Return the answer to an aside, shown like a command's output since it is not part of the
+    conversation.
     """
     async with aclosing(aside.answer()) as events:
         async for _ in events:
             pass
     said = "\n\n".join(reply.text for reply in aside.replies)
-    return {"show": "text", "text": f"{said}\n\n(An aside: the conversation does not contain it. "
-                                    "/aside keep takes it in.)"}
+    return {"show": "text", "text": f"{said}\n\n(An aside, not part of the conversation. "
+                                    "Add it with /aside keep.)"}
 
 
 def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case ToClipboard(text):
             return {"show": "copy", "text": text}
         case Paste():
-            return {"show": "text", "text": "Paste into the message with the keys of the browser."}
+            return {"show": "text", "text": "Paste with the browser's own shortcut."}
         case Again(go_on, said):
             live.run(live.chat.continue_reply if go_on else live.chat.answer)
             return {"show": "text", "text": said}
@@ -108,8 +108,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Compare(comparison):
             live.compare(comparison)
         case Look():
-            return {"show": "text", "text": "This is for the terminal: the page follows the "
-                    "browser."}
+            return {"show": "text", "text": "This setting is for the terminal; the page follows "
+                    "the browser."}
         case Leave():
             return {"show": "text", "text": "Close the tab to leave; the server keeps running."}
     return {"show": "nothing"}

@@ -1,4 +1,4 @@
-"""Puts the page together from the settings and serves it."""
+"""Builds the page from the settings and serves it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
 
 
 def serve_page(settings: Settings) -> int:
-    """Serve the page until it is stopped; returns the exit code.
+    """Serve the page until it is stopped; return the exit code.
 
     Raises UsageError and StoreError.
     """
@@ -47,7 +47,7 @@ def serve_page(settings: Settings) -> int:
     folder = web_folder(settings) if settings.save else ""
     try:
         door = Door(f"stream_chat_{settings.port}", kept_secret(folder), secrets.token_urlsafe(24))
-        # one folder for each database
+        # one folder per database
         kept = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]
         desks = Desks(os.path.join(folder, kept) if folder else "")
         uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads", kept))
@@ -66,7 +66,7 @@ def serve_page(settings: Settings) -> int:
 
 def page_of(settings: Settings, opened: OpenedStore, desks: Desks, uploads: Uploads,
             *more: Route) -> Starlette:
-    """The page of one user, whose sessions are in `opened`."""
+    """Return the page of one user, whose sessions are in `opened`."""
     return make_page(*parts_of(settings, opened, desks), uploads, *more)
 
 
@@ -74,16 +74,18 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
              settle: Callable[[Session], None] = lambda session: None,
              pace: Pace | None = None, watch: Watch | None = None,
              ) -> tuple[Hub, Store | None, ProviderApi, OpenAiApi, FirstRun]:
-    """What a page is made of.
+    """Return the components of a page.
 
-    `settle` gets each session before a chat is opened over it; `pace` is that of the process,
-    `watch` notices what others write.
+    `settle` is called with each session before a chat is opened on it; `pace` is the process's rate
+    limit, `watch` detects other programs' writes.
     """
     shared = Shared(settings)
     first = FirstRun(shared)
 
     async def opening(name: str | None, front: Front) -> Chat:
-        """What flags say is for new sessions: the server is started with the same every day."""
+        """Open a chat. Command line flags apply only to new sessions, since the server is always
+        started with the same ones.
+        """
         asking = replace(front, choose_model=first.choose_model)
         session = opened.open_session(name)
         settle(session)

@@ -1,4 +1,4 @@
-"""Serves the page: binds the address, prints the link, and runs until it is stopped."""
+"""Serves the page: binds the address, prints the sign-in link, and runs until stopped."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ FOREVER = "public, max-age=31536000, immutable"
 SIGNED_IN = ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Stream Chat</title>'
              '<meta http-equiv="refresh" content="0;url=/"><p><a href="/">Stream '
              'Chat</a></p></html>')
-USED = "This link was used already. Start the program again for a new one."
+USED = "This link has been used. Start the program again for a new one."
 
 
 @dataclass(slots=True)
 class Door:
-    """The one-time link. `secret` is the value of the cookie that it gives."""
+    """The one-time sign-in link. `secret` is the value of the cookie that it sets."""
 
     cookie: str
     secret: str
     link: str
 
     def take(self, given: str) -> bool:
-        """Whether this is the link's token; it is worth nothing afterwards."""
+        """Return whether this is the link's token, and invalidate it."""
         known = bool(self.link) and secrets.compare_digest(given.encode(), self.link.encode())
         if known:
             self.link = ""
@@ -60,7 +60,7 @@ class Door:
 
 def make_page(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi,
               first: FirstRun, uploads: Uploads, *more: Route) -> Starlette:
-    """The application behind the sign-in: all that one user sees, with `more` routes."""
+    """Return the application behind the sign-in: everything one user sees, plus `more` routes."""
     assets, api, sessions = Assets(), Api(hub, uploads), SessionApi(hub, store)
 
     async def page(request: Request) -> Response:
@@ -89,11 +89,11 @@ def make_page(hub: Hub, store: Store | None, providers: ProviderApi, programs: O
 
 
 def file_route(assets: Assets) -> Route:
-    """The page's own files."""
+    """Return the route of the page's own files."""
     async def file(request: Request) -> Response:
         asset = assets.files.get(str(request.path_params["name"]))
         if asset is None:
-            return PlainTextResponse("There is no such file.\n", 404)
+            return PlainTextResponse("File not found.\n", 404)
         packed = "gzip" in request.headers.get("accept-encoding", "")
         headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
         if packed:
@@ -104,9 +104,9 @@ def file_route(assets: Assets) -> Route:
 
 
 def make_app(page: Callable[[Route], Starlette], door: Door, *, port: int, token: str) -> App:
-    """The page of one user on this computer, guarded.
+    """Return the guarded page of one user on this computer.
 
-    `page` makes it, with the route of the link.
+    `page` builds it with the route of the sign-in link.
     """
     async def enter(request: Request) -> Response:
         if not door.take(request.query_params.get("token", "")):
@@ -122,21 +122,21 @@ def make_app(page: Callable[[Route], Starlette], door: Door, *, port: int, token
 
 
 def bind(port: int, host: str = HOST) -> socket.socket:
-    """The listening socket. Raises UsageError when the port is taken."""
+    """Return the listening socket. Raises UsageError if the port is taken."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(256)  # whoever follows the link at once waits instead of being refused
+        listener.listen(256)  # listen now, so that an early request waits instead of failing
     except OSError as problem:
         listener.close()
         raise UsageError(f"Port {port} of {host} cannot be used: {problem.strerror}.",
-                         "Is the page running already? --port N takes another one.") from problem
+                         "Is the page already running? --port N chooses another port.") from problem
     return listener
 
 
 def kept_secret(folder: str) -> str:
-    """The cookie's value, the same after a restart; a new one where it cannot be kept."""
+    """Return the cookie's value, which survives restarts if it can be stored."""
     path = os.path.join(folder, "secret")
     try:
         with open(path, encoding="ascii") as file:
@@ -155,8 +155,8 @@ def kept_secret(folder: str) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Takes no more connections when it is to stop, and waits while `is_busy`,
-    for `drain` seconds at most.
+    """A server that on stopping accepts no new connections and waits while `is_busy`, at most
+    `drain` seconds.
     """
 
     is_busy: Callable[[], bool] = staticmethod(lambda: False)
@@ -173,9 +173,9 @@ class _Server(uvicorn.Server):
 
 def serve(app: App, listener: socket.socket, tls: tuple[str, str] | None = None, *,
           is_busy: Callable[[], bool] = lambda: False, drain: float = 0.0) -> None:
-    """Run until SIGINT or SIGTERM, then while `is_busy`, for `drain` seconds at most.
+    """Run until SIGINT or SIGTERM, then while `is_busy`, at most `drain` seconds.
 
-    `tls`: the files of a certificate and its key.
+    `tls` are the files of the certificate and its key.
     """
     certificate, key = tls or (None, None)
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on",

@@ -1,6 +1,4 @@
-"""What the page asks about saved sessions as a whole:
-lists and search, titles, tags, shelves, export and import.
-"""
+"""The page's API for saved sessions: lists, search, titles, tags, shelves, export and import."""
 
 from __future__ import annotations
 
@@ -32,15 +30,15 @@ if TYPE_CHECKING:
     from core.store.rows import Shelf
 
 SHELVES: tuple[Shelf, ...] = ("open", "archived", "trash")
-LISTED = 200            # sessions of a list that nobody asked more of
-FOUND = 50              # sessions that a search shows
-MOST_NOTES = 20         # remarks about an import
+LISTED = 200            # default length of a list
+FOUND = 50              # most results of a search
+MOST_NOTES = 20         # most notes about an import
 PACKET = 1 << 16        # bytes of an export that are sent at once, about
 TURN_SECONDS = 0.01     # of work for it, after which other requests have their turn
 
 
 class SessionApi:
-    """The routes about sessions in the store, which is None when nothing is saved."""
+    """The routes for sessions in the store, which is None with --no-save."""
 
     def __init__(self, hub: Hub, store: Store | None) -> None:
         self._hub, self._stored = hub, store
@@ -58,7 +56,7 @@ class SessionApi:
     @property
     def _store(self) -> Store:
         if self._stored is None:
-            raise UsageError("Nothing is saved in this run.",
+            raise UsageError("Sessions are not saved in this run.",
                              "Start the program without --no-save.")
         return self._stored
 
@@ -68,7 +66,7 @@ class SessionApi:
     # ---- lists
 
     async def list(self, request: Request) -> Response:
-        """The sessions of a shelf, or those that hold `words`, with where they stand."""
+        """List the sessions on a shelf, or those that contain `words`, with snippets."""
         if self._stored is None:
             return JSONResponse({"sessions": [], "more": False, "tags": [], "archived": 0,
                                  "trash": 0})
@@ -99,7 +97,7 @@ class SessionApi:
         return JSONResponse(self._shown(self._row(request)))
 
     async def change(self, request: Request) -> Response:
-        """Change its title, tags, pin or shelf, as far as they are named."""
+        """Change the title, tags, pin or shelf, as far as given."""
         body, session = await body_of(request), str(request.path_params["session"])
         if "title" in body:
             await self._rename(session, text_of(body, "title"))
@@ -126,16 +124,16 @@ class SessionApi:
         self._store.shelve_session(row.id, shelf)
 
     async def delete(self, request: Request) -> Response:
-        """Delete it permanently, from wherever it is."""
+        """Delete a session permanently, from any shelf."""
         row = self._row(request)
         await self._hub.drop(row.id)
         self._store.delete_session(row.id)
         return Response(status_code=204)
 
-    # ---- in and out
+    # ---- import and export
 
     async def formats(self, request: Request) -> Response:
-        """What a session can be exported as, the most readable first."""
+        """Return the export formats, the most readable first."""
         ending = {name: end for end, name in reversed(ENDINGS.items())}
         first = ("markdown", "html", "json")
         names = [*first, *(name for name in EXPORTERS if name not in first)]
@@ -155,9 +153,7 @@ class SessionApi:
                                  headers={"content-disposition": disposition})
 
     async def import_(self, request: Request) -> Response:
-        """Add the sessions of a file, the request's body:
-        an export of this program or of another one.
-        """
+        """Import the sessions in the request's body: an export of this or another program."""
         name = file_name(request.query_params.get("name", ""))
         with tempfile.TemporaryDirectory(prefix="stream-chat-import-") as folder:
             path = os.path.join(folder, name)
@@ -189,7 +185,7 @@ async def _encoded(pieces: Iterable[str]) -> AsyncIterator[bytes]:
 
 
 def _import(url: str, path: str) -> Report:
-    """With a connection of its own, since a large file takes a while."""
+    """Import over a separate connection, since a large file takes a while."""
     store = open_store(url)
     try:
         return import_file(store, path)
@@ -199,12 +195,12 @@ def _import(url: str, path: str) -> Report:
 
 def _shelf(name: str) -> Shelf:
     if name not in SHELVES:
-        raise UsageError(f"There is no shelf {name!r}.", f"Those there are: {', '.join(SHELVES)}.")
+        raise UsageError(f"There is no shelf {name!r}.", f"Available: {', '.join(SHELVES)}.")
     return name
 
 
 def _tags(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The tags of these sessions, the most used first."""
+    """Return the tags of these sessions, most used first."""
     counts: dict[str, int] = {}
     for row in rows:
         for tag in row["tags"]:
@@ -213,7 +209,7 @@ def _tags(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _place(found: Found) -> dict[str, Any]:
-    """Where the words stand; nothing for a session that was found by its title."""
+    """Return the best snippet of a result; empty if its title matched."""
     if not found.hits:
         return {}
     hit = found.hits[0]

@@ -1,6 +1,4 @@
-"""The settings that the parts of the page share,
-and what is made anew when one of them is changed.
-"""
+"""The settings shared by the components of the page, which are notified of changes."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ from core.model_manager import Providers
 
 
 class Shared:
-    """`settings` and the providers made of them.
+    """The settings and the providers built from them.
 
-    `change` replaces both, then calls everyone in `followers`.
+    `change` replaces both, then calls all `followers`.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The door to the page: it needs packages that a chat in the terminal does without."""
+"""--web: starts the page, which needs packages that a terminal chat does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEEDED = ("starlette", "uvicorn")
 
 
 def run(settings: Settings) -> int:
-    """Serve the page until it is stopped; returns the exit code.
+    """Serve the page until it is stopped; return the exit code.
 
     Raises UsageError and StoreError.
     """

@@ -1,6 +1,4 @@
-"""Clears away what sessions that were deleted leave beside the store:
-their queues and the files uploaded to them.
-"""
+"""Removes the queues and uploaded files of deleted sessions."""
 
 from __future__ import annotations
 
@@ -14,22 +12,22 @@ from core.web.uploads import Uploads
 from db import Store
 
 DAY = 86_400.0
-AT_ONCE = 500       # sessions that the store is asked about in one question
+AT_ONCE = 500       # sessions per query
 
 
 async def tend(desks: Desks, uploads: Uploads, store: Store | None) -> None:
-    """Clear up now and every day, for as long as the server runs."""
+    """Clean up now and every day, as long as the server runs."""
     while True:
-        with suppress(StoreError):      # it is tried again tomorrow; until then too much is kept
+        with suppress(StoreError):      # tried again tomorrow
             await clear_up(desks, uploads, store, time.time() - DAY)
         await asyncio.sleep(DAY)
 
 
 async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: float) -> int:
-    """Forget the desks of sessions that are gone, and delete what was uploaded before
-    then for none that is left.
+    """Delete the desks of deleted sessions, and files uploaded before `before` that no session
+    needs.
 
-    Returns how many files were deleted.
+    Returns the number of deleted files.
     """
     known = dict(desks.all())
     for session in _gone(known, store):
@@ -40,9 +38,9 @@ async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: 
 
 
 def _gone(known: dict[str, Desk], store: Store | None) -> list[str]:
-    """The sessions that the store does not have.
+    """Return the sessions that are not in the store.
 
-    One whose first message waits to be sent is not there yet.
+    A session whose first message is still queued is not stored yet and does not count.
     """
     if store is None:
         return []

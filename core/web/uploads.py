@@ -1,4 +1,4 @@
-"""Keeps the files that the page sends, so that the messages they belong to can attach them."""
+"""Stores uploaded files until their messages attach them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _OURS = regex(r"[0-9a-f]{16}/[^/]{1,120}")
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Files in `folder`, each in a folder of its own.
+    """Files in `folder`, each in its own subfolder.
 
-    Their names on the page are their places in it.
+    Pages refer to a file by its path relative to `folder`.
     """
 
     folder: str
@@ -29,7 +29,7 @@ class Uploads:
     async def keep(self, name: str, pieces: AsyncIterator[bytes]) -> str:
         """Write a file and return its name for `path`.
 
-        Raises UsageError when it is too large, and StoreError.
+        Raises UsageError if it is too large, and StoreError.
         """
         own = f"{secrets.token_hex(8)}/{file_name(name)}"
         path, size = os.path.join(self.folder, own), 0
@@ -50,21 +50,19 @@ class Uploads:
         return own
 
     def path(self, own: str) -> str:
-        """Where the file of that name is. Raises UsageError for what was never uploaded."""
+        """Return the path of an uploaded file. Raises UsageError for an unknown name."""
         path = os.path.join(self.folder, own)
         if not _OURS.fullmatch(own) or not os.path.isfile(path):
-            raise UsageError("This file is not here any more.", "Add it again.")
+            raise UsageError("This file is no longer available.", "Add it again.")
         return path
 
     def clean(self, needed: Collection[str], before: float) -> int:
-        """Delete what was uploaded before then and no session needs, by path;
-        returns how many files.
-        """
+        """Delete files uploaded before `before` whose paths are not `needed`; return how many."""
         try:
             folders = [entry.path for entry in os.scandir(self.folder)
                        if entry.stat().st_mtime < before]
         except OSError:
-            return 0        # nothing was ever uploaded
+            return 0        # nothing was uploaded yet
         old = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]
         unneeded = [path for path in old if path not in needed]
         for path in unneeded:
@@ -77,13 +75,11 @@ class Uploads:
             os.unlink(path)
             os.rmdir(os.path.dirname(path))
         except OSError:
-            pass        # it was never made
+            pass        # it was never created
 
 
 def file_name(given: str) -> str:
-    """A name that means one file wherever it is written:
-    no folders, quotes or commas, and never empty.
-    """
+    """Return a safe file name: without folders, quotes or commas, and never empty."""
     name = safe_line(re.split(r"[/\\\\]", given)[-1], 100)
     name = re.sub(r"[\x00-\x1f\"',*?\[\]@|:]", "_", name).strip(" .")
     return name or "file"

@@ -103,7 +103,7 @@ def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
     with pytest.raises(UsageError) as raised:
         run(chat, "/models opnai")
     assert raised.value.hint.startswith("Did you mean openai?")
-    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, jsonl"),
+    for line, words in (("/export pdf x.pdf", "no format 'pdf'. Available: json, jsonl"),
                         ("/export json", "and a file"),
                         ("/export", "a format")):
         with pytest.raises(UsageError, match=words):

@@ -98,7 +98,7 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.send("y" + ENTER)
         chat.wait(r"This\s+is a new one")
         assert listed(program, environment) == []
-        chat.ask("/session zzz", "/sessions, or --list-sessions, lists")
+        chat.ask("/session zzz", "with /sessions or --list-sessions")
         chat.ask("/clear", r"Did you mean /new\?")
         chat.ask("/new nonsense", "/new takes nothing")
         chat.ask("/usage nonsense", "/usage does not know")

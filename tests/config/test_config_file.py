@@ -154,12 +154,12 @@ def test_values_never_change_the_document(tmp_path: Path) -> None:
 
 def test_settings_of_one_provider(tmp_path: Path) -> None:
     from core.providers import Request
-    from core.providers.parameters import fitted
+    from core.providers.parameters import adapt_request
     entry = "{temperature: 0.2, stop: [END], think: low, option: {user: me}}"
     settings = load(tmp_path, f"temperature: 1\nproviders:\n  openai: {entry}\n",
                     flags={"think": "high"})
     request = Request("m", (), options=options_of(settings))
-    options = fitted(request, settings.providers["openai"], settings, "openai", ()).options
+    options = adapt_request(request, settings.providers["openai"], settings, "openai", ()).options
     assert (options.temperature, options.stop, options.think,
             options.raw) == (0.2, ("END",), "high", {"user": "me"})
 

@@ -101,19 +101,19 @@ def test_ollama_does_not_run() -> None:
 def test_ollama_runs_where_it_usually_does_and_another_address_was_named() -> None:
     with FakeOllama() as server:
         said = advice(opened(ollama_host=NOTHING_LISTENS, connect_timeout=1), usual=server.url)
-    assert (f"An Ollama answers at {server.url}, and OLLAMA_HOST or --base-url names "
+    assert (f"An Ollama server responds at {server.url}, but OLLAMA_HOST or --base-url is set to "
             f"{NOTHING_LISTENS}" in said)
 
 
 def test_ollama_at_all_addresses() -> None:
-    assert ("0.0.0.0 in OLLAMA_HOST is where a server listens"
+    assert ("0.0.0.0 in OLLAMA_HOST is an address for servers"
             in advice(opened(ollama_host="0.0.0.0:1", connect_timeout=1)))
 
 
 def test_ollama_is_old_and_empty() -> None:
     with ollama_with(version={"version": "0.5.7"}, tags={"models": []}) as server:
         said = advice(opened(ollama_host=server.url))
-    assert "Version 0.5 is old" in said and "has no model yet" in said
+    assert "Version 0.5 is old" in said and "has no models yet" in said
 
 
 def test_ollama_lacks_the_model() -> None:
@@ -126,7 +126,7 @@ def test_ollama_loads_less_than_the_model_can_take() -> None:
     with FakeOllama() as server:
         assert ("32,768 tokens and may be loaded with 8,192"
                 in advice(opened(ollama_host=server.url, model="echo")))
-        assert ("/ctx, or --num-ctx, asks for more"
+        assert ("raise it with /ctx or --num-ctx"
                 in advice(opened(ollama_host=server.url, model="echo")))
         table = asyncio.run(health_table(opened(ollama_host=server.url, model="echo")))[0]
         assert ". echo can take 32,768 tokens" in next(row[3]

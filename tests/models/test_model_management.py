@@ -21,7 +21,7 @@ from core.model_manager import Providers, Target, build_model_list, ensure_model
 from core.providers.from_settings import options_of
 from core.providers import Options, Request
 from core.providers.modelfile import model_name, read_modelfile
-from core.providers.parameters import check_flags, fitted
+from core.providers.parameters import adapt_request, check_flags
 from core.rendering.table import Table
 from core.session_manager import Session
 from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, chat_line, done_line,
@@ -119,13 +119,13 @@ def test_a_modelfile_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text, told", [
-    ("SYSTEM x\n", "names no model to start FROM"),
+    ("SYSTEM x\n", "does not name a base model"),
     ("FROM a\nFORM b\n", "line 2: there is no instruction FORM"),
-    ("FROM ./none.gguf\n", "line 1: there is no file"),
+    ("FROM ./none.gguf\n", "line 1: .*none.gguf does not exist"),
     ('FROM a\nSYSTEM """x\n', "line 2: the text that begins"),
     ("FROM a\nPARAMETER seed\n", "line 2: the parameter seed needs a value"),
     ("FROM\n", "line 1: FROM needs a value"),
-    ("FROM a\nMESSAGE robot x\n", "line 2: a message is of")])
+    ("FROM a\nMESSAGE robot x\n", "line 2: the role 'robot' is not")])
 def test_the_wrong_line_is_named(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "Modelfile"
     path.write_text(text)
@@ -221,6 +221,6 @@ def test_what_the_configuration_sets_is_not_refused_but_left_out() -> None:
 
 def test_what_a_model_lacks_is_left_out() -> None:
     request = Request("m", (), options=Options(temperature=0.5, stop=("x",), raw={"top_k": 3}))
-    smaller = fitted(request, {}, Settings({}), "openai",
-                     ("temperature", "stop_sequences", "top_k"))
+    smaller = adapt_request(request, {}, Settings({}), "openai",
+                            ("temperature", "stop_sequences", "top_k"))
     assert smaller.options == Options()

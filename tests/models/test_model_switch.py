@@ -82,7 +82,7 @@ def test_a_model_that_is_not_listed_is_asked_about() -> None:
 
 def test_several_are_meant_or_none_is_listed() -> None:
     async def use(chat: Chat) -> None:
-        with pytest.raises(UsageError, match="words may be words-50:latest, words-500@50:latest"):
+        with pytest.raises(UsageError, match="words could be words-50:latest, words-500@50:latest"):
             await run_command(chat, "/model words")
         assert "Did you mean think?" in str(await run_command(chat, "/model thinc"))
         for typed, meant in (("opnai", "openai"), ("antropic", "anthropic"), ("mistrl", "mistral")):
@@ -149,7 +149,7 @@ def test_a_model_without_tools_answers_without_them() -> None:
 def test_a_model_that_does_not_think_is_not_asked_to() -> None:
     with FakeOllama() as server:
         notices, answer = chatting(say, server, model="no-think", think="on")
-    assert (notices, answer) == (["no-think does not think, so it was not asked to."],
+    assert (notices, answer) == (["no-think does not support thinking, so it was turned off."],
                                  "w0 w1 w2 w3 w4")
 
 
@@ -172,8 +172,8 @@ def test_refused_parameters_are_dropped_one_after_the_other() -> None:
         notices, answer = chatting(say, server, entries, model="anthropic/m", temperature=0.5,
                                    top_p=0.5)
         assert len(server.requests) == 3
-    assert notices == ["m does not take temperature, so it was left out.",
-                       "m does not take top_p, so it was left out."]
+    assert notices == ["m does not support temperature, so it was left out.",
+                       "m does not support top_p, so it was left out."]
     assert answer == "yes"
 
 

@@ -79,8 +79,8 @@ def test_a_reply_without_end(kind: str, program: list[str], environment: dict[st
              "--experimental",
              "--retry-max-attempts", "1", "hello"], {**environment, "OPENAI_API_KEY": "k"})
     assert code in (1, 3) and "Traceback" not in said, said[-500:]
-    assert ("Stopped: " in said or "sent more at once" in said
-            or "did not answer as" in said), said[-500:]
+    assert ("Stopped: " in said or "sent more data at once" in said
+            or "did not respond like" in said), said[-500:]
     assert peak < MOST_MEMORY
 
 

@@ -84,7 +84,7 @@ def has_theirs(sent: dict[str, Any]) -> list[bool]:
 
 def test_in_a_pipe_nothing_of_it_is_used_and_that_is_said(imported: Imported) -> None:
     imported.write()
-    assert "1 of them name files, tools or options; you are asked" in imported.said
+    assert "1 of them have files, tools or options; you are asked" in imported.said
     said = imported.run("--session", NAME, "what is the code?")
     assert has_theirs(imported.sent()) == [False, False, False]
     assert imported.sent()["messages"][0]["content"] == "Speak like a pirate."

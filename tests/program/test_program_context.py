@@ -429,7 +429,7 @@ def test_a_summary_and_back(reader: Reader, program: list[str], environment: Env
         chat.ask("/pin list", "remember seven")
         chat.ask("/uncompact", "messages in place")
         chat.ask("again?", "Fine", 2)
-        chat.ask("/uncompact", "Nothing is summarised")
+        chat.ask("/uncompact", "has no summary")
         chat.say("/exit")
         chat.exit_status()
     texts = [text.split(" word")[0] for text in sent(reader)[::2]]
@@ -450,7 +450,7 @@ def test_an_answer_to_nobody_is_not_taken_for_a_summary(
             chat.ask(words, "Fine", number + 1)
         reader.to_nobody = 2
         chat.ask("/compact", "it is requested once more(.|\n)*the conversation is unchanged")
-        chat.ask("/uncompact", "Nothing is summarised")
+        chat.ask("/uncompact", "has no summary")
         reader.to_nobody = 1
         chat.ask("/compact", "Summarised [0-9]+ messages")
         chat.ask("and now?", "Fine", 5)
@@ -478,8 +478,8 @@ def test_a_summary_that_does_not_come_changes_nothing(reader: Reader, program: l
     with Terminal([*program], environment) as chat:
         long_chat(chat, 3)
         reader.summary = lines_answer([done_line("reader")])
-        chat.ask("/compact", "The model gave no summary")
-        chat.ask("/uncompact", "Nothing is summarised")
+        chat.ask("/compact", "The model did not write a summary")
+        chat.ask("/uncompact", "has no summary")
         reader.summary = lines_answer(
             [*(chat_line("reader", word) for word in words), done_line("reader")], delay=0.1)
         chat.say("/compact")

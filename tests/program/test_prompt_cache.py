@@ -113,7 +113,7 @@ def test_a_server_that_refuses_the_marks_is_asked_without_them(
                                   env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                                   text=True, timeout=120)
             assert done.returncode == 0 and done.stdout == "Yes.\n", done.stderr
-        assert len(server.requests) == 3 and "does not take cache_control" in done.stderr
+        assert len(server.requests) == 3 and "does not support cache_control" in done.stderr
 
 
 def openrouter(model: str, *messages: Message) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_the_name_is_recorded_each_time_and_reported_once() -> None:
     assert ([event.message.model for event in events if isinstance(event, MessageAdded)]
             == ["here/other"] * 2)
     assert [event.text for event in events if isinstance(event, Notice)] == [
-        "here/asked-model was asked for, and the server answers with other."]
+        "here/asked-model was requested, but the server responds with other."]
 
 
 # ---- options that are sent in another way
@@ -115,7 +115,7 @@ def test_the_name_is_recorded_each_time_and_reported_once() -> None:
     ("groq", "openai/gpt-oss-120b", Options(think="max"), "high"),
     ("openai-responses", "gpt-6", Options(think="max"), "high"),
     ("mistral", "magistral", Options(think="low"), "high, which stands for low"),
-    ("gemini", "gemini-3-pro", Options(think=False), "cannot be kept from thinking"),
+    ("gemini", "gemini-3-pro", Options(think=False), "cannot be turned off"),
     ("gemini", "gemini-2.0-flash", Options(think=True), "does not think"),
     ("anthropic", "claude-sonnet-4-5", Options(think=True, temperature=0.5, top_p=0.9),
      "no temperature and no top_p"),

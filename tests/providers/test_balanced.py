@@ -195,7 +195,7 @@ def test_a_chat_says_which_host_failed_and_the_model_does_not_rest(five: list[Fa
         return items
     items = asyncio.run(main())
     (notice,) = [item.text for item in items if isinstance(item, Notice)]
-    assert away in notice and notice.endswith("Another host of ollama is asked.")
+    assert away in notice and notice.endswith("Trying another host of ollama.")
     assert "".join(item.text for item in items if isinstance(item, TextDelta)) == "w0 w1 w2 w3 w4"
 
 

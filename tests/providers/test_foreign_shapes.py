@@ -110,7 +110,7 @@ def test_a_list_that_is_not_one_is_an_error_of_that_host(dialect: str, listed: A
         try:
             assert isinstance(run(dialect, server.url, lambda provider: provider.models()), list)
         except BadResponse as error:
-            assert "did not answer" in error.message
+            assert "did not respond" in error.message
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)

@@ -202,5 +202,5 @@ def test_damaged_chunks_are_refused(rest: bytes) -> None:
 def test_an_end_without_an_answer_says_so() -> None:
     parser = AnswerParser()
     parser.feed(b"")
-    with pytest.raises(EndedEarly, match="without an answer"):
+    with pytest.raises(EndedEarly, match="without a response"):
         parser.read_head()

@@ -21,7 +21,7 @@ from core.providers.anthropic_request import ANY_JSON, request_body as anthropic
 from core.providers.errors_http import classify
 from core.providers.hosts import hosts
 from core.providers.openai_request import request_body
-from core.providers.parameters import DENIABLE, FIELDS, lacks_of, told, without
+from core.providers.parameters import DENIABLE, FIELDS, lacks_of, left_out_notice, without
 from core.retry_handler import RetryConfig
 from tests.dialects import server_events, stream_answer
 from tests.fake_server import FakeServer
@@ -88,7 +88,7 @@ def test_a_refused_seal_is_left_out_once_more(words: str, seed: int) -> None:
     request = Request("m", conversation("first", EXTRAS["anthropic"]))
     smaller = without(request, error.feature)
     assert (SEAL in repr(request) and SEAL not in repr(smaller)
-            and "signed reasoning" in told(request, "signature"))
+            and "signed reasoning" in left_out_notice(request, "signature"))
     assert without(smaller, error.feature) is smaller, "only once"
 
 
@@ -132,7 +132,8 @@ def test_what_a_model_has_no_parameter_for_is_reported_once() -> None:
                 and "num_ctx" not in json.dumps(server.requests[-1].json))
     assert [item.text for item in items if isinstance(item, TextDelta)] == ["Hi."]
     assert [item.text for item in items if isinstance(item, Notice) and "num_ctx" in item.text] == [
-        f"{name}/m has no such parameter, so it is left out: num_ctx." for name in ("away", "here")]
+        f"{name}/m does not support these parameters, so they are left out: num_ctx."
+        for name in ("away", "here")]
 
 
 @pytest.mark.parametrize("denied", DENIABLE)

@@ -66,12 +66,12 @@ def test_undo_and_redo_walk_along_the_branch(session: Session) -> None:
     assert texts(session) == ["a", "re a", "b", "re b"]
     assert session.redo().text == "c"
     assert texts(session) == ["a", "re a", "b", "re b", "c", "re c"]
-    with pytest.raises(UsageError, match="nothing to bring back"):
+    with pytest.raises(UsageError, match="nothing to redo"):
         session.redo()
     for _ in range(3):
         session.undo()
     assert texts(session) == []
-    with pytest.raises(UsageError, match="nothing to take back"):
+    with pytest.raises(UsageError, match="nothing to undo"):
         session.undo()
     assert session.redo().text == "a"
 

@@ -320,12 +320,12 @@ def test_hostile_and_damaged_files_are_refused(store: Store, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("data, said", [
-    (b"\x89PNG\r\n\x1a\n\x00\x00", "is not an export of chats"),
-    (b"notes of last night\n", "is not an export of chats"),
-    (b"", "is not an export of chats"),
+    (b"\x89PNG\r\n\x1a\n\x00\x00", "is not a chat export"),
+    (b"notes of last night\n", "is not a chat export"),
+    (b"", "is not a chat export"),
     (b'[{"mapping": ', "is not valid JSON"),
     (b'{"title": "\xe4"}', "byte 11 is not UTF-8"),
-    (b'{"some": "json"}', "holds no sessions"),
+    (b'{"some": "json"}', "contains no sessions"),
 ])
 def test_a_file_that_is_no_export_is_refused_in_words(store: Store, tmp_path: Path, data: bytes,
                                                       said: str) -> None:

@@ -121,7 +121,7 @@ def test_a_conversation_in_each_row(table: Any, store: Store) -> None:
 
 
 def test_a_table_that_says_nothing_is_refused(table: Any, store: Store) -> None:
-    with pytest.raises(UsageError, match="not known here: x, y"):
+    with pytest.raises(UsageError, match="unknown columns: x, y"):
         import_file(store, table(("CREATE TABLE conversations (x integer, y integer)",)))
     assert store.sessions() == []
 
@@ -186,7 +186,7 @@ def test_a_shared_conversation_and_a_file_at_an_address(store: Store, tmp_path: 
 def test_what_is_no_file_of_sessions_is_said(store: Store) -> None:
     with serving({"/chat": (200, "text/html", b"<html>"),
                   "/private": (401, "text/plain", b"")}) as address:
-        with pytest.raises(UsageError, match="is a page"):
+        with pytest.raises(UsageError, match="is a web page"):
             import_file(store, f"{address}/chat")
         with pytest.raises(UsageError, match="status 401"):
             import_file(store, f"{address}/private")

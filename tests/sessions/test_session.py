@@ -296,7 +296,7 @@ def test_a_locked_database_costs_nothing(database: str, spool: str, point: int) 
     other.execute("ROLLBACK")
     session.add_user(user_message("r"))
     assert (session.saved and session.take_news()
-            == ["Saved again: the session database took what it had refused."])
+            == ["Saved again: the session database accepted the pending messages."])
     assert ([message for message, _ in stored(store, session)] == session.messages
             and len(session.messages) == 3)
     assert list(Path(spool).iterdir()) == []
@@ -528,7 +528,7 @@ def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path) -> None:
     opened = OpenedStore(Settings({"database_url": database}, environment=environment))
     (news,) = opened.news
     assert (news.startswith("NOT SAVED still: ") and str(path) in news
-            and "Another program holds" in news and path.exists())
+            and "Another program is using" in news and path.exists())
     opened.close()
     other.close()
 

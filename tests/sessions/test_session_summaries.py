@@ -55,7 +55,7 @@ def test_a_summary_is_put_in_and_taken_back(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Another program"):
         session.uncompact()
     assert words(again) == words(session) == whole(6) == words(open_session(store, name=session.id))
-    with pytest.raises(UsageError, match="Nothing is summarised"):
+    with pytest.raises(UsageError, match="has no summary"):
         session.uncompact()
     store.close()
 
@@ -65,7 +65,7 @@ def test_nothing_is_hidden_for_a_summary_that_is_none(tmp_path: Path) -> None:
     session = Session(store, model="demo/m")
     talk(session, 5)
     for reply in (said(" "), Message("assistant", (Text("cut"),), "demo/m", None, "interrupted")):
-        with pytest.raises(UsageError, match="no summary"):
+        with pytest.raises(UsageError, match="not write a summary"):
             session.compact(plan(session), reply)
     with pytest.raises(UsageError, match="cut off at its length limit"):
         session.compact(plan(session),
@@ -147,7 +147,7 @@ def test_pins_are_saved_and_stay(tmp_path: Path) -> None:
     again.pin(2, on=False)
     assert again.pinned == () and again.messages[2].parts == user_message("asked 1").parts
     again.messages[0] = Message("user", (Image("image/png", "AAAA"),))
-    with pytest.raises(UsageError, match="without words"):
+    with pytest.raises(UsageError, match="without text"):
         again.pin(0)
     store.close()
 

@@ -206,7 +206,7 @@ def test_what_can_be_read_of_a_damaged_file_is_recovered(
             assert not lost
         assert len(lost) < sum(map(len, said.values())) or damage == cut_tail
         kept = aside(path)
-        if kept:        # an index can be made anew in its place
+        if kept:        # an index can be rebuilt in place
             assert Path(kept[-1]).read_bytes() == bytes(data)
         for name in kept:
             os.unlink(name)
@@ -302,7 +302,7 @@ def test_nothing_is_made_of_what_is_no_database(content: bytes, path: str) -> No
     if not content:
         assert open_care(path).check().problems == ()
         return
-    with pytest.raises(StoreError, match="Nothing of a session database"):
+    with pytest.raises(StoreError, match="No session data can be read"):
         open_care(path).repair()
     assert (Path(path).read_bytes() == content
             and os.listdir(os.path.dirname(path)) == ["sessions.db"])

@@ -107,7 +107,7 @@ def test_what_a_team_needs_is_said_where_it_is_missing(
     alone.run("a question")
     for words, said in (
         (("--share", "ben"), "PostgreSQL can be shared"),
-        (("--user", "ben", "--list-sessions"), "--user is for"),
+        (("--user", "ben", "--list-sessions"), "--user is only for"),
         (("--db-init",), "kept in PostgreSQL"),
     ):
         done = alone.start(*words)

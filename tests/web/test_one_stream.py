@@ -77,7 +77,7 @@ def test_a_turn_on_the_page_is_seen_in_the_terminal_and_what_waits_is_asked_afte
     tab.send("edited on the page")
     expect(tab.page.locator(".queued-text")).to_have_text(["edited on the page"])
     tab.box.press("Escape")
-    expect(tab.page.locator(".notice[data-kind=bad]")).to_contain_text("runs in another program")
+    expect(tab.page.locator(".notice[data-kind=bad]")).to_contain_text("running in another program")
     terminal.send(CTRL_C)
     expect(tab.page.locator(".notice").filter(has_text="Stopped")).to_be_visible()
     tab.page.locator(".queued").get_by_role("button", name="Send now").click()

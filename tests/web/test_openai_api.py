@@ -214,7 +214,7 @@ def test_responses_continue_and_pass_tool_calls_through(client: openai.OpenAI,
 
 
 def test_errors_of_responses(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="not known here"):
+    with pytest.raises(openai.BadRequestError, match="is unknown"):
         client.responses.create(model="echo", input="x", previous_response_id="resp_none")
     with pytest.raises(openai.BadRequestError, match="function tools"):
         client.responses.create(model="echo", input="x", tools=[{"type": "web_search_preview"}])

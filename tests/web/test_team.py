@@ -351,11 +351,11 @@ def test_the_page_serves_tls_itself(
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("--host", "0.0.0.0"), "in the clear"),
-        (("--user-header", "X-User"), "trusted proxy only"),
+        (("--host", "0.0.0.0"), "unencrypted"),
+        (("--user-header", "X-User"), "needs a trusted proxy"),
         (("--trusted-proxy", "proxy.example"), "is not an address"),
         (("--tls-cert", "x.pem"), "needs the certificate's key"),
-        (("--public-url", "chat.example"), "is not the address of a page"),
+        (("--public-url", "chat.example"), "is not a valid page address"),
     ],
 )
 def test_what_is_not_safe_does_not_start(words: tuple[str, ...], said: str) -> None:

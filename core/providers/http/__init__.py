@@ -1,1 +1,1 @@
-"""HTTP for streams: connections, requests, answers in frames."""
+"""An HTTP client for streams: connections, requests, and responses read in frames."""

@@ -1,4 +1,4 @@
-"""Opens connections to servers: names and addresses, TLS, and whatever proxy is on the way."""
+"""Opens connections to servers: name lookup, TLS and proxies."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.config.network import certificates, proxy_for
 from core.providers.http.connection import Connection, Origin, split_url
 from core.providers.http.proxies import Proxy
 
-# after which the next address of a name is tried beside the first (RFC 8305)
+# seconds after which the next address is tried in parallel (RFC 8305)
 ATTEMPT_SECONDS = 0.25
-# Where systems keep the certificates that they trust, for a Python that was built elsewhere and
-# looks in the wrong place.
+# Where systems keep trusted certificates, for a Python built elsewhere that looks in the wrong
+# place.
 CERTIFICATE_FILES = ("/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt",
                      "/etc/pki/tls/certs/ca-bundle.crt",
                      "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem")
@@ -26,7 +26,7 @@ CERTIFICATE_FILES = ("/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt",
 # ---- TLS
 
 def trust() -> ssl.SSLContext:
-    """TLS with the certificates that SSL_CERT_FILE or SSL_CERT_DIR name, or the system's.
+    """Return a TLS context with the certificates in SSL_CERT_FILE or SSL_CERT_DIR, or the system's.
 
     Raises OSError.
     """
@@ -50,9 +50,9 @@ def trust() -> ssl.SSLContext:
 # ---- connections
 
 class Route:
-    """How an origin is reached: directly, or through a proxy.
+    """The route to an origin: direct or through a proxy.
 
-    Raises BadAddress for a proxy that is none.
+    Raises BadAddress for an invalid proxy address.
     """
 
     def __init__(self, url: str, *, proxied: bool = True) -> None:
@@ -62,11 +62,11 @@ class Route:
 
     @property
     def forwards(self) -> bool:
-        """Whether the proxy itself reads the requests, so that they name the whole URL."""
+        """Whether requests go to an HTTP proxy, so that they contain the full URL."""
         return self.proxy is not None and not self.origin.secure and not self.proxy.is_socks
 
     def prepare(self) -> None:
-        """Read the certificates, if they will be needed. Raises OSError."""
+        """Load the certificates if they are needed. Raises OSError."""
         if self.origin.secure or self.proxy is not None and self.proxy.origin.secure:
             self._tls()
 
@@ -76,7 +76,7 @@ class Route:
         return self._context
 
     async def open(self) -> Connection:
-        """A connection, ready for requests. Raises OSError."""
+        """Open a connection that is ready for requests. Raises OSError."""
         connection = await self._to(self.proxy.origin if self.proxy is not None else self.origin)
         try:
             if self.proxy is not None and not self.forwards:
@@ -102,14 +102,14 @@ class Route:
 
 
 async def _addresses(origin: Origin) -> Sequence[tuple[Any, ...]]:
-    """What a name stands for, as getaddrinfo() tells it.
+    """Look up a name with getaddrinfo().
 
-    Raises OSError; also for what can be no name.
+    Raises OSError, also for an invalid name.
     """
     if origin.file:
         return [(getattr(socket, "AF_UNIX", -1), socket.SOCK_STREAM, 0, "", origin.file)]
     port = origin.port
-    name = origin.host.encode("ascii")   # a str would load the codec for names beyond ASCII: 3 ms
+    name = origin.host.encode("ascii")   # bytes, since a str would load the IDNA codec: 3 ms
     try:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except OSError:
@@ -117,7 +117,9 @@ async def _addresses(origin: Origin) -> Sequence[tuple[Any, ...]]:
 
 
 async def connect(addresses: Sequence[tuple[Any, ...]]) -> socket.socket:
-    """The first address that answers; each gets a short time alone. Raises the first failure."""
+    """Connect to the first address that responds, trying another after a short delay. Raises the
+    first failure.
+    """
     waiting, failures = list(addresses), []
     running: set[asyncio.Task[socket.socket]] = set()
     try:

@@ -1,4 +1,4 @@
-"""A server's address, and a connection to it that reads, writes and holds back."""
+"""The address of a server, and a connection to it with flow control."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from urllib.parse import SplitResult, urlsplit
 from core.config.network import unix_socket
 from core.dataclass import dataclass
 
-# bytes that are held for a reader who does not keep up; then the server has to wait
+# bytes buffered for a slow reader; then the server has to wait
 MAX_HELD = 1 << 20
-# Bytes that are handed on at once: while they are read, saved and painted nothing can be stopped.
+# bytes returned per read: while they are processed, Ctrl-C has to wait
 MOST_READ = 1 << 14
 BUFFER = 1 << 15          # bytes that are received at once
 
 
 class BadAddress(ValueError):
-    """A URL that leads to no server; the message says why."""
+    """An invalid URL of a server or proxy; the message says why."""
 
 
 class ProxyRefused(OSError):
-    """The proxy did not make the connection; the message says why."""
+    """The proxy did not connect; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a server is."""
+    """The scheme, host and port of a server, or its socket file."""
 
     secure: bool
     host: str
     port: int
-    file: str = ""       # the socket, where it is one of this machine's files
+    file: str = ""       # the path of a Unix socket
 
     @property
     def authority(self) -> str:
@@ -44,7 +44,7 @@ class Origin:
 
 
 def split_url(url: str) -> tuple[Origin, SplitResult]:
-    """The server that an http, https or unix URL names, and its parts. Raises BadAddress."""
+    """Split an http, https or unix URL into the server and its parts. Raises BadAddress."""
     try:
         named = unix_socket(url)
         if named is not None:
@@ -54,26 +54,26 @@ def split_url(url: str) -> tuple[Origin, SplitResult]:
     except ValueError as problem:
         raise BadAddress(str(problem)) from problem
     if parts.scheme not in ("http", "https"):
-        raise BadAddress("it does not begin with http://, https:// or unix:///")
+        raise BadAddress("it does not start with http://, https:// or unix:///")
     if not parts.hostname:
-        raise BadAddress("it names no host")
+        raise BadAddress("it has no host")
     secure = parts.scheme == "https"
     return Origin(secure, ascii_host(parts.hostname),
                   (443 if secure else 80) if port is None else port), parts
 
 
 def ascii_host(host: str) -> str:
-    """As names go over the wire: letters beyond ASCII in their encoded form."""
+    """Return a host name in ASCII (IDNA)."""
     if host.isascii():
         return host
     try:
         return host.encode("idna").decode()
     except UnicodeError as problem:
-        raise BadAddress(f"{host} is no name of a host") from problem
+        raise BadAddress(f"{host} is not a valid host name") from problem
 
 
 class Connection(asyncio.BufferedProtocol):
-    """The bytes of one connection. Reading continues until MAX_HELD bytes wait to be taken.
+    """One connection. Data is received in the background until MAX_HELD bytes are buffered.
 
     One buffer receives everything: asyncio's own would be asked of the system anew each time.
     """
@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it is open and nothing has come that nobody asked for."""
+        """Whether it is open without unexpected data."""
         return not (self._over or self._pieces or self._transport is None
                     or self._transport.is_closing())
 
@@ -157,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
             transport.resume_reading()
 
     async def read(self) -> bytes:
-        """What has come, a part of it where it is much; waits for something. b"" is the end.
+        """Return received data, at most MOST_READ bytes, waiting for some. b"" is the end.
 
         Raises OSError for a connection that broke.
         """
@@ -172,11 +172,11 @@ class Connection(asyncio.BufferedProtocol):
                 raise self._failure
             return b""
         if self._size > MOST_READ:
-            await asyncio.sleep(0)      # what pours in must not keep Ctrl-C from being heard
+            await asyncio.sleep(0)      # a flood of data must not delay Ctrl-C
         return self._taken()
 
     def _taken(self) -> bytes:
-        """The oldest of what waits, at most MOST_READ bytes."""
+        """Return the oldest buffered bytes, at most MOST_READ."""
         taken: list[bytes] = []
         room = MOST_READ
         while self._pieces and room:
@@ -192,9 +192,9 @@ class Connection(asyncio.BufferedProtocol):
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     async def write(self, data: bytes) -> None:
-        """Returns when it is on its way.
+        """Write data; return when it is passed to the system.
 
-        What the server sends meanwhile (a refusal) is not lost.
+        Data that the server sends meanwhile (such as an error) is not lost.
         """
         assert self._transport is not None
         self._transport.write(data)

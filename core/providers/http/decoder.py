@@ -1,8 +1,8 @@
-"""The one decoder of streams: bytes, cut anywhere, to lines, JSON values and server-sent events,
-and deltas joined to frames.
+"""Decodes streams: bytes, cut anywhere, into lines, JSON values and server-sent events; joins
+deltas into frames.
 
-Bytes are split on line ends and decoded whole, so the result never depends on
-how the network cut them.
+Bytes are split at line ends before they are decoded, so the result never depends on how the network
+cut them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from core.errors import BadResponse, ProviderError
 from core.events import Delta, TextDelta, ThinkingDelta
 from core.providers import Endpoint
 
-LINE_COST = 64            # bytes that a held line costs beside its own
-MOST_VALUES = 500_000     # of one JSON document, about
-MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
+LINE_COST = 64            # overhead of a buffered line in bytes
+MOST_VALUES = 500_000     # approximate limit of values in a JSON document
+MOST_TOKENS = 1 << 53     # integers up to here are exact in every JSON parser
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One server-sent event: its name ("message" when it had none) and its data lines joined."""
+    """A server-sent event: its name ("message" by default) and its joined data lines."""
 
     name: str
     data: str
 
 
 class LineDecoder:
-    """Bytes in any cut -> lines without their LF."""
+    """Decodes bytes, cut anywhere, into lines without their LF."""
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
@@ -48,14 +48,14 @@ class LineDecoder:
         return lines
 
     def close(self) -> bytes:
-        """The last line, which has no end."""
+        """Return the last line, which has no line end."""
         rest = b"".join(self._held)
         self._held, self.size = [], 0
         return rest
 
 
 class EventDecoder:
-    """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2).
+    """Decodes bytes, cut anywhere, into server-sent events (WHATWG HTML, section 9.2).
 
     Line ends may be LF, CRLF or CR.
     """
@@ -70,7 +70,7 @@ class EventDecoder:
 
     @property
     def held(self) -> int:
-        """About how much waits for the end of its event."""
+        """The approximate number of bytes of the unfinished event."""
         return self._lines.size + self._size
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
@@ -84,7 +84,7 @@ class EventDecoder:
                 if (event := self._take(line)) is not None]
 
     def close(self) -> list[ServerEvent]:
-        """What is left at the end of the body."""
+        """Return the remaining events at the end of the body."""
         events = (self._take(self._lines.close()), self._take(b""))
         return [event for event in events if event is not None]
 
@@ -106,9 +106,9 @@ class EventDecoder:
 
 
 def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
-    """One JSON value of a stream; raises BadResponse.
+    """Parse one JSON value of a stream. Raises BadResponse.
 
-    Bytes that are not UTF-8 become U+FFFD rather than an end.
+    Bytes that are not UTF-8 become U+FFFD instead of ending the stream.
     """
     try:
         return load_json((text if isinstance(text, str) else text.decode("utf-8", "replace"))
@@ -120,13 +120,14 @@ def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
 
 
 class TooMuch(Exception):
-    """More values than one JSON document may hold."""
+    """A JSON document with too many values."""
 
 
 def load_json(text: str) -> Any:
-    """One JSON value.
+    """Parse one JSON value.
 
-    Raises ValueError, RecursionError or TooMuch: a value of two bytes takes a hundred in memory.
+    Raises ValueError, RecursionError or TooMuch: a value of two bytes takes a hundred bytes of
+    memory.
     """
     if len(text) > MOST_VALUES and sum(map(text.count, ",[{")) > MOST_VALUES:
         raise TooMuch
@@ -134,15 +135,16 @@ def load_json(text: str) -> Any:
 
 
 def too_much(endpoint: Endpoint) -> BadResponse:
-    """What is read at once is bounded: a server may send without end."""
+    """Return the error for too large data: reads are limited, since a server may send without end.
+    """
     size = f"over {endpoint.longest / (1 << 20):.3g} MB or {MOST_VALUES:,} values"
-    return BadResponse(f"{endpoint.base_url} sent more at once than {named(endpoint)} does: "
+    return BadResponse(f"{endpoint.base_url} sent more data at once than {named(endpoint)} would: "
                        f"{size}.",
                        "Check --base-url and --provider.")
 
 
 def named(endpoint: Endpoint) -> str:
-    """The kind of server that was expected."""
+    """Return the kind of server that was expected."""
     name = endpoint.host or "chat"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name} server"
 
@@ -150,14 +152,14 @@ def named(endpoint: Endpoint) -> str:
 def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
     start = content[:4000]
     shown = readable(start.decode("utf-8", "replace") if isinstance(start, bytes) else start)[:80]
-    return BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: {shown!r}",
+    return BadResponse(f"{endpoint.base_url} did not respond like {named(endpoint)}: {shown!r}",
                        "Check --base-url and --provider.")
 
 
 def readable(text: str) -> str:
-    """What a page says: its title, or its words without tags.
+    """Return the title of an HTML page, or its text without tags.
 
-    Text that is no page, or a page without words, is unchanged.
+    Text that is not HTML, or a page without text, stays unchanged.
     """
     text = text.strip()
     if not re.match(r"(<!doctype|<html|<head|<body|<title|<center|<h1)", text, re.IGNORECASE):
@@ -169,17 +171,16 @@ def readable(text: str) -> str:
 
 
 def plausible_count(value: Any) -> int | None:
-    """A number of tokens.
-
-    One that is no number, or that no store can keep, is one that was not given.
+    """Return a number of tokens; None for anything that is not a number or is too large to store.
     """
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
 def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
-    """Join neighbours of the same part, so that what one read brought is stored and painted once.
+    """Join consecutive deltas of the same part, so that the deltas of one read are stored and
+    painted once.
 
-    When `deltas` raises, what stood before is yielded first.
+    When `deltas` raises, the deltas before the error are yielded first.
     """
     held: TextDelta | ThinkingDelta | None = None
     pieces: list[str] = []

@@ -1,5 +1,5 @@
-"""HTTP/1.1 for streams: one request at a time on a connection,
-an answer that is read as it comes.
+"""An HTTP/1.1 client for streams: one request at a time per connection, responses read as they
+arrive.
 """
 
 from __future__ import annotations
@@ -18,44 +18,42 @@ from core.providers.http.connection import Connection, split_url
 from core.providers.http.parser import AnswerParser, Head, NotHttp
 from core.regex import regex
 
-LARGEST_PIECE = 1 << 20    # bytes that are unpacked at once: little on the wire may be much
-IDLE_SECONDS = 5.0  # how long a connection that is kept may be used again: servers close them
+LARGEST_PIECE = 1 << 20    # bytes decompressed at once: little on the wire can be a lot
+IDLE_SECONDS = 5.0  # seconds for which an idle connection is reused, since servers close them
 _HEADER = regex(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): [^\x00\r\n]*")
 _IN_A_PATH = "/%:@!$&'()*+,;=-._~"
 
 
 class HttpError(Exception):
-    """What went wrong between us and the server, before or within an answer."""
+    """A failure between us and the server, before or within a response."""
 
 
 class NoConnection(HttpError):
-    """No connection was made; the cause says why."""
+    """Connecting failed; the cause says why."""
 
 
 class ConnectTimeout(HttpError):
-    """No connection was made in time."""
+    """Connecting timed out."""
 
 
 class Silence(HttpError):
-    """The server did not begin its answer in time."""
+    """The server did not begin its response in time."""
 
 
 class BrokenAnswer(HttpError):
-    """The connection ended within the answer, or what came is no HTTP."""
+    """The connection ended within the response, or the response is not valid HTTP."""
 
 
 class Client:
-    """Talks to one origin.
+    """A client for one origin.
 
-    Connections are kept and used again only over TLS, where making one takes long.
+    Connections are reused only over TLS, where connecting takes long.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, *,
                  connect_timeout: float = 10.0,
                  proxied: bool = True) -> None:
-        """Raises BadAddress for a proxy that is none and OSError for
-        certificates that cannot be read.
-        """
+        """Raises BadAddress for an invalid proxy and OSError for unreadable certificates."""
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._route = Route(url, proxied=proxied)
         self._route.prepare()
@@ -70,18 +68,18 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections that wait for the next request."""
+        """Close idle connections."""
         while self._idle:
             self._idle.pop()[1].close()
 
     async def send(self, method: str, url: str, content: bytes | None = None, *,
                    headers: Mapping[str, str], silence: float,
                    before: Callable[[], Awaitable[None]] | None = None) -> Response:
-        """Send a request; returns when the answer's headers are there, at the latest after
-        `silence` seconds without a byte.
+        """Send a request; return when the response's headers have arrived. Fails after `silence`
+        seconds without a byte.
 
-        `url` is of the client's own origin; `before` is awaited when the connection is made.
-        Raises HttpError and BadAddress.
+        `url` must be of the client's origin; `before` is awaited once connected. Raises HttpError
+        and BadAddress.
         """
         request = self._request(method, url, content, headers)
         connection, parser = await self._connect(), AnswerParser()
@@ -135,8 +133,8 @@ class Client:
             raise NoConnection(str(problem)) from problem
 
     def _take_back(self, connection: Connection, parser: AnswerParser) -> None:
-        """Keep a connection whose answer was read to its end,
-        where that pays and both sides may.
+        """Keep a connection for reuse if its response was read completely, it uses TLS, and both
+        sides allow it.
         """
         if self._route.origin.secure and parser.reusable and connection.idle:
             self._idle.append((time.monotonic(), connection))
@@ -145,13 +143,13 @@ class Client:
 
 
 def check_headers(lines: Sequence[str]) -> None:
-    """Raises HttpError for a header that HTTP cannot carry."""
+    """Raise HttpError for an invalid header."""
     if not all(map(_HEADER.fullmatch, lines)):
-        raise HttpError("a header has a name or a value that HTTP cannot carry")
+        raise HttpError("a header has a name or value that is not valid in HTTP")
 
 
 def _target(parts: SplitResult) -> str:
-    """Path and query as they go over the wire."""
+    """Return path and query as sent in the request."""
     query = f"?{quote(parts.query, safe=_IN_A_PATH + '?')}" if parts.query else ""
     return (quote(parts.path, safe=_IN_A_PATH) or "/") + query
 
@@ -166,7 +164,7 @@ async def _head(connection: Connection, parser: AnswerParser) -> Head:
 
 
 class Response:
-    """An answer that is still coming. `headers` are as in Head."""
+    """A response whose body is still arriving. `headers` are as in Head."""
 
     def __init__(self, head: Head, connection: Connection, parser: AnswerParser,
                  take_back: Callable[[Connection, AnswerParser], None]) -> None:
@@ -175,7 +173,7 @@ class Response:
         self._unpack = _unpacker(self.headers.get("content-encoding", ""))
 
     async def read(self) -> bytes:
-        """All of the body that has come since the last time; waits for something. b"" is the end.
+        """Return the body received since the last call, waiting for some. b"" is the end.
 
         Raises BrokenAnswer.
         """
@@ -195,16 +193,15 @@ class Response:
         self._connection.rest(seconds)
 
     def close(self) -> None:
-        """Let the connection go; one whose answer was not read to its end is closed,
-        so that the server stops computing.
+        """Release the connection; it is closed if the response was not read completely, so that the
+        server stops computing.
         """
         self._connection.release()
         self._take_back(self._connection, self._parser)
 
 
 def _unpacker(encoding: str) -> _Unpacker | None:
-    """What undoes a Content-Encoding that nobody asked for;
-    None for none, or one that is not known here.
+    """Return a decompressor for an unrequested Content-Encoding; None for none or an unknown one.
     """
     names = [name for name in encoding.lower().replace(" ", "").split(",")
              if name not in ("", "identity")]
@@ -212,8 +209,8 @@ def _unpacker(encoding: str) -> _Unpacker | None:
 
 
 class _Unpacker:
-    """gzip and deflate, which is sent with and without its header;
-    at most LARGEST_PIECE bytes at a time.
+    """Decompresses gzip and deflate (with or without zlib header), at most LARGEST_PIECE bytes at a
+    time.
     """
 
     def __init__(self) -> None:
@@ -221,7 +218,7 @@ class _Unpacker:
         self._begun = False
 
     def take(self, data: bytes, *, last: bool) -> bytes:
-        """What this makes, with what was left of the last time.
+        """Decompress data, continuing with input left from the last call.
 
         With `last`, b"" is the end. Raises BrokenAnswer.
         """
@@ -229,7 +226,7 @@ class _Unpacker:
             made = self._unpacked(self._inner.unconsumed_tail + data)
             return made or (self._inner.flush() if last else b"")
         except zlib.error as problem:
-            raise BrokenAnswer(f"the answer cannot be unpacked: {problem}") from problem
+            raise BrokenAnswer(f"the response cannot be decompressed: {problem}") from problem
 
     def _unpacked(self, data: bytes) -> bytes:
         begun, self._begun = self._begun, self._begun or bool(data)

@@ -1,8 +1,7 @@
-"""What a server sends in answer to one request, as HTTP/1.1 frames it (RFC
-9112): status, headers, body.
+"""Parses an HTTP/1.1 response (RFC 9112): status, headers, body.
 
-Our own because it is the path of every token: a server sends a chunk per token, which general
-parsers make an object of, and loading one takes a tenth of the start of a short answer.
+It is our own because every token passes through it: servers send a chunk per token, for which
+general parsers create an object, and loading one takes a tenth of the start-up of a short answer.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from enum import Enum, auto
 from core.dataclass import dataclass
 from core.regex import regex
 
-LARGEST_HEAD = 102_400     # bytes of status and headers, or of what follows the last chunk
+LARGEST_HEAD = 102_400     # bytes of status and headers, or of trailers
 LONGEST_SIZE = 4_096       # bytes of the line before a chunk
 _STATUS = regex(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n]*)?")
 _NAME = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -23,18 +22,19 @@ _PLAIN_SIZE = regex(rb"([0-9A-Fa-f]{1,15})\r\n")
 
 
 class NotHttp(Exception):
-    """What came is no answer in HTTP/1.1; the message says why."""
+    """The data is not an HTTP/1.1 response; the message says why."""
 
 
 class EndedEarly(NotHttp):
-    """The connection ended within the answer."""
+    """The connection ended within the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`headers` have names in small letters; one that came twice is joined by commas.
+    """The status and headers. Header names are in lower case; repeated headers are joined by
+    commas.
 
-    `version` is that after HTTP/1.
+    `version` is the number after "HTTP/1.".
     """
 
     status: int
@@ -54,9 +54,9 @@ class _State(Enum):
 
 
 class AnswerParser:
-    """Takes bytes with feed() and gives the head, then the body as far as it has come.
+    """Receives bytes with feed(), and returns the head and then the received body.
 
-    `over`: all of it is given out.
+    `over`: the complete body was returned.
     """
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ class AnswerParser:
         self._data = bytearray()
         self._ended = False
         self._state = _State.HEAD
-        self._left = 0             # bytes of the body or chunk that have not come
-        self._trailing = 0         # bytes that followed the last chunk
-        self._failure: NotHttp | None = None    # to be raised once all before it is given out
+        self._left = 0             # bytes of the body or chunk still missing
+        self._trailing = 0         # bytes after the last chunk
+        self._failure: NotHttp | None = None    # raised once everything before it was returned
 
     @property
     def over(self) -> bool:
@@ -74,8 +74,8 @@ class AnswerParser:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another request:
-        both know where this answer ends, and nothing followed it.
+        """Whether the connection can carry another request: the end of this response is defined,
+        and nothing followed it.
         """
         if self.head is None or not self.over or self._data or self._ended:
             return False
@@ -84,19 +84,19 @@ class AnswerParser:
         return "close" not in wishes and (self.head.version >= 1 or "keep-alive" in wishes)
 
     def feed(self, data: bytes) -> None:
-        """b"" says that the connection has ended."""
+        """Add received bytes; b"" means that the connection has ended."""
         self._data += data
         self._ended = self._ended or not data
 
     # ---- the head
 
     def read_head(self) -> Head | None:
-        """The head once it is whole.
+        """Return the head once it is complete.
 
-        What comes before it (100 Continue, early hints) is passed over. Raises NotHttp.
+        Interim responses (100 Continue, early hints) are skipped. Raises NotHttp.
         """
         while self.head is None:
-            # servers that end one answer with a line too many
+            # some servers end a response with an extra line
             while self._data.startswith((b"\r", b"\n")):
                 del self._data[:1]
             found = _END_OF_LINES.search(self._data)
@@ -104,7 +104,7 @@ class AnswerParser:
                 if len(self._data) > LARGEST_HEAD or not self._may_begin():
                     raise NotHttp("the server does not speak HTTP/1.1")
                 if self._ended:
-                    raise EndedEarly("the server closed the connection without an answer"
+                    raise EndedEarly("the server closed the connection without a response"
                                      if not self._data
                                      else "the server closed the connection in the middle of its "
                                      "answer")
@@ -112,24 +112,24 @@ class AnswerParser:
             head = _parsed_head(bytes(self._data[:found.start()]))
             del self._data[:found.end()]
             if head.status == 101:
-                raise NotHttp("the server changes to another protocol")
+                raise NotHttp("the server switched to another protocol")
             if head.status >= 200:
                 self.head = head
                 self._state, self._left = _framing(head)
         return self.head
 
     def _may_begin(self) -> bool:
-        """Whether what has come can be the beginning of an answer:
-        another protocol may say nothing more.
+        """Return whether the received data can begin a response: a server of another protocol may
+        send nothing more.
         """
         return b"HTTP/1.".startswith(self._data[:7])
 
     # ---- the body
 
     def read_body(self) -> bytes:
-        """All of the body that has come and was not given out.
+        """Return the received part of the body that was not returned yet.
 
-        Raises NotHttp, once all before it is given out.
+        Raises NotHttp once everything before the error was returned.
         """
         pieces = self._whole_chunks()
         try:
@@ -159,8 +159,8 @@ class AnswerParser:
         return pieces
 
     def _step(self) -> bytes | None:
-        """Some bytes of the body (b"" for a step that gave none);
-        None when more must come first.
+        """Return some bytes of the body (b"" for a step without any); None when more data is
+        needed.
         """
         match self._state:
             case _State.SIZE:
@@ -187,12 +187,12 @@ class AnswerParser:
         return taken
 
     def _size(self) -> bytes | None:
-        line = self._line(LONGEST_SIZE, "a chunk's size has no end")
+        line = self._line(LONGEST_SIZE, "a chunk's size line is too long")
         if line is None:
             return None
         size = line.split(b";", 1)[0].strip()
         if _HEXADECIMAL.fullmatch(size) is None:
-            raise NotHttp(f"a chunk's size is no number: {size[:20]!r}")
+            raise NotHttp(f"a chunk's size is not a number: {size[:20]!r}")
         self._left = int(size, 16)
         self._state = _State.CHUNK if self._left else _State.TRAILER
         return b""
@@ -212,7 +212,7 @@ class AnswerParser:
     def _trailer(self) -> bytes | None:
         before = len(self._data)
         line = self._line(max(0, LARGEST_HEAD - self._trailing),
-                          "what follows the answer has no end")
+                          "the trailers are too long")
         if line is None:
             return None
         self._trailing += before - len(self._data)
@@ -221,7 +221,7 @@ class AnswerParser:
         return b""
 
     def _line(self, most: int, endless: str) -> bytes | None:
-        """The next line without its end; None while it is not whole.
+        """Return the next line without its end; None while it is incomplete.
 
         Raises NotHttp beyond `most` bytes.
         """
@@ -242,7 +242,7 @@ class AnswerParser:
         return taken or None
 
     def _more(self) -> bytes | None:
-        """None while more may come."""
+        """Return None while more data may arrive. Raises NotHttp at the end of the connection."""
         if self._ended:
             raise EndedEarly("the server closed the connection in the middle of its answer")
         return None
@@ -256,12 +256,12 @@ def _parsed_head(data: bytes) -> Head:
     headers: dict[str, str] = {}
     name = ""
     for line in lines[1:]:
-        if line[:1] in (b" ", b"\t") and name:      # folded: an old way to write a long value
+        if line[:1] in (b" ", b"\t") and name:    # folded (obsolete syntax for long values)
             headers[name] += " " + _value(line)
             continue
         raw, colon, value = line.partition(b":")
         if not colon or _NAME.fullmatch(raw) is None:
-            raise NotHttp(f"the server sent a header that is none: {line[:40]!r}")
+            raise NotHttp(f"the server sent an invalid header: {line[:40]!r}")
         name = raw.decode("ascii").lower()
         headers[name] = f"{headers[name]}, {_value(value)}" if name in headers else _value(value)
     return Head(int(status[2]), headers, int(status[1]))
@@ -269,23 +269,23 @@ def _parsed_head(data: bytes) -> Head:
 
 def _value(raw: bytes) -> str:
     if b"\0" in raw or b"\r" in raw:
-        raise NotHttp("the server sent a header that is none")
+        raise NotHttp("the server sent an invalid header")
     return raw.strip(b" \t").decode("latin-1")
 
 
 def _framing(head: Head) -> tuple[_State, int]:
-    """How the body's end is known, and its length where that is told."""
+    """Return how the body's end is determined, and its length if stated."""
     if head.status in (204, 304):
         return _State.OVER, 0
     coding = head.headers.get("transfer-encoding", "").lower().strip()
     if coding == "chunked":
         return _State.SIZE, 0
     if coding:
-        raise NotHttp(f"the server sends in a form that is not known here: {coding[:40]}")
+        raise NotHttp(f"the server uses an unknown transfer encoding: {coding[:40]}")
     length = head.headers.get("content-length")
     if length is None:
         return _State.CLOSE, 0
     lengths = {part.strip() for part in length.split(",")}
     if len(lengths) > 1 or not re.fullmatch("[0-9]{1,15}", text := lengths.pop()):
-        raise NotHttp(f"the length of the answer is no number: {length[:40]}")
+        raise NotHttp(f"the length of the response is not a number: {length[:40]}")
     return _State.LENGTH, int(text)

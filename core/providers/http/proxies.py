@@ -1,4 +1,4 @@
-"""Proxies on the way to a server: HTTP CONNECT and SOCKS 5."""
+"""Connects through proxies: HTTP CONNECT and SOCKS 5."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_PROXY_ANSWER = 65_536   # bytes
 
 
 class Proxy:
-    """A proxy that speaks HTTP, or SOCKS 5."""
+    """An HTTP or SOCKS 5 proxy."""
 
     def __init__(self, url: str) -> None:
         self._parts = parts = urlsplit(url)
@@ -19,10 +19,10 @@ class Proxy:
         try:
             port = parts.port or kinds[parts.scheme]
         except (KeyError, ValueError):
-            raise BadAddress(f"a proxy cannot begin with {parts.scheme}://, or its port "
-                             "is none") from None
+            raise BadAddress(f"a proxy address cannot start with {parts.scheme}://, or its port "
+                             "is not valid") from None
         if not parts.hostname:
-            raise BadAddress("the proxy names no host")
+            raise BadAddress("the proxy address has no host")
         self.origin = Origin(parts.scheme == "https", ascii_host(parts.hostname), port)
         self.is_socks = parts.scheme.startswith("socks")
 
@@ -32,14 +32,14 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it wants to know who asks."""
+        """The authentication header, if needed."""
         if self._parts.username is None:
             return {}
         return {"proxy-authorization": "Basic "
                 + base64.b64encode(":".join(self._login).encode()).decode()}
 
     async def lead(self, connection: Connection, origin: Origin) -> None:
-        """Have it connect to `origin`. Raises OSError."""
+        """Make the proxy connect to `origin`. Raises OSError."""
         await (self._socks(connection, origin) if self.is_socks
                else self._connect(connection, origin))
 
@@ -55,14 +55,14 @@ class Proxy:
             answer += more
             if not more or len(answer) > MAX_PROXY_ANSWER:
                 raise ProxyRefused("the proxy closed the connection" if not more
-                                   else "the proxy speaks no HTTP")
+                                   else "the proxy did not respond with HTTP")
         said = answer.split(b"\r\n", 1)[0].decode("latin-1")
         status = said.split(" ", 2)[1:2]
         if not said.startswith("HTTP/") or not status or not status[0].startswith("2"):
             raise ProxyRefused(f"the proxy refused to connect: {said[:100]}")
 
     async def _socks(self, connection: Connection, origin: Origin) -> None:
-        """SOCKS 5 (RFC 1928, 1929); the proxy looks the name up."""
+        """Connect with SOCKS 5 (RFC 1928, 1929); the proxy looks up the name."""
         answers = _Answers(connection)
         name, password = self._login
         await connection.write(b"\x05\x02\x00\x02" if name else b"\x05\x01\x00")
@@ -72,9 +72,9 @@ class Proxy:
                              for word in (name.encode()[:255], password.encode()[:255]))
             await connection.write(b"\x01" + login)
             if (await answers.take(2))[1] != 0:
-                raise ProxyRefused("the proxy refused the user name or the password")
+                raise ProxyRefused("the proxy rejected the user name or password")
         elif chosen != 0:
-            raise ProxyRefused("the proxy wants to know who asks in a way that is not known here")
+            raise ProxyRefused("the proxy requires an unsupported authentication method")
         host = origin.host.encode()
         await connection.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host
                                + origin.port.to_bytes(2, "big"))
@@ -86,7 +86,7 @@ class Proxy:
 
 
 class _Answers:
-    """Takes a number of bytes at a time from a connection."""
+    """Reads a given number of bytes from a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._data = connection, b""

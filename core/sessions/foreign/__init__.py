@@ -1,1 +1,1 @@
-"""Sessions of other programs, read as ours."""
+"""Importers of other programs' sessions."""

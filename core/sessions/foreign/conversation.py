@@ -1,5 +1,5 @@
-"""Conversations of other programs as sessions of ours:
-the tree, times and models of each, with identities that stay the same.
+"""Converts other programs' conversations to our sessions (tree, times, models) with stable
+identities.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from core.safe_text import safe_line
 from core.store.identity import identity_text, name_letters
 from core.store.rows import SessionRow, StoredMessage
 
-EARLIEST = 86_400.0      # seconds since 1970 before which a time is not a time
+EARLIEST = 86_400.0      # earliest plausible time, in seconds since 1970
 
 
 @dataclass(slots=True)
 class Node:
-    """A message of another program. `key` and `parent` are its names there."""
+    """A message of another program. `key` and `parent` are identifiers of that program."""
 
     key: str
     parent: str
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass(slots=True)
 class Imported:
-    """A session that was read, and what could not be taken of it."""
+    """A session that was read, and notes about what could not be imported."""
 
     row: SessionRow
     messages: list[StoredMessage]
@@ -45,8 +45,8 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
           nodes: Iterable[Node], current: str = "",
           *, tags: str = "", pinned: bool = False, archived: bool = False,
           system: str = "") -> Imported:
-    """A session of these nodes; the branch that ends with `current`, or with the last node, is
-    shown. `system` is its system prompt.
+    """Build a session from nodes. The branch that ends with `current`, or with the last node, is
+    shown. `system` is the system prompt.
     """
     known, stands_for = _joined([part for node in nodes for part in _split(node)])
     times = [node.created for node in known if node.created > EARLIEST]
@@ -75,13 +75,13 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
 
 
 def left_out(kind: str) -> str:
-    """The note about a part that is not known here."""
+    """Return the note about a part of an unknown kind."""
     return f"a part of the kind {safe_line(kind, 60) or 'unknown'} was left out"
 
 
 def made_identity(key: str, at: float) -> int:
-    """The same for the same key and time, so that nothing is added twice;
-    it sorts by time as ours do.
+    """Return an identity that is always the same for a key and time, so that nothing is added
+    twice. It sorts by time like ours.
     """
     chance = int.from_bytes(sha256(key.encode("utf-8", "surrogatepass")).digest()[:10], "big")
     return (int(at * 1000) << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64 | 0b10 << 62 | chance
@@ -97,7 +97,7 @@ def _message(node: Node, model: str) -> Message:
 
 
 def _split(node: Node) -> list[Node]:
-    """Calls and results that stand in one message are messages of their own here."""
+    """Split a message that contains both calls and results into our separate messages."""
     if node.role != "assistant" or not any(isinstance(part, ToolResult) for part in node.parts):
         return [node]
     groups: list[tuple[Role, list[Part]]] = []
@@ -116,10 +116,10 @@ def _split(node: Node) -> list[Node]:
 
 
 def _joined(nodes: list[Node]) -> tuple[list[Node], dict[str, str]]:
-    """Parents first, and for each key the message that holds it now.
+    """Return the nodes with parents first, and for each key the message that now contains it.
 
-    What follows a reply directly and is one too (thoughts and words apart) is a part of it; empty
-    messages are left out; calls and results that do not belong together are text.
+    Consecutive replies (such as thinking and text) are merged, empty messages are left out, and
+    calls and results that do not match become text.
     """
     by_key = {node.key: node for node in nodes}
     children: dict[str, list[Node]] = {}
@@ -128,7 +128,7 @@ def _joined(nodes: list[Node]) -> tuple[list[Node], dict[str, str]]:
                             else "", []).append(node)
     stands_for: dict[str, str] = {}
     found: dict[str, Node] = {}
-    # The firsts, and then what is in a circle: nothing leads to it.
+    # Roots first, then nodes on cycles, which no root leads to.
     waiting = list(reversed([*children.get("", ()), *by_key.values()]))
     seen: set[str] = set()
     while waiting:
@@ -161,7 +161,7 @@ def _calls(node: Node) -> list[ToolCall]:
 
 
 def _pair_results(node: Node, before: Node | None) -> None:
-    """Results answer the calls just before them; others are text."""
+    """Match results with the calls just before them; others become text."""
     asked = {call.id for call in _calls(before)} if before is not None else set()
     if node.role == "tool" and not (asked
                                     and {part.id for part in node.parts
@@ -172,7 +172,7 @@ def _pair_results(node: Node, before: Node | None) -> None:
 
 
 def _unpaired(found: dict[str, Node]) -> None:
-    """Calls that no result follows are text: no provider takes them."""
+    """Turn calls without results into text, since no provider accepts them."""
     answered = {node.parent for node in found.values() if node.role == "tool"}
     for node in found.values():
         if _calls(node) and node.key not in answered:

@@ -1,4 +1,4 @@
-"""Databases of other programs: the logs of llm, and oterm's chats."""
+"""Imports databases of other programs: the logs of llm, and oterm's chats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.sessions.foreign.llm import read_threads, threads_of
 from core.sessions.foreign.values import (MOST_IMAGE, a_dict, a_list, a_text, image_of,
                                           image_of_base64, json_of, moment, utc)
 
-# Its names for providers that have another one here.
+# Its names of providers that have other names here.
 OTERM_PROVIDERS = {
     "openai-chat": "openai",
     "openai-responses": "openai",
@@ -26,8 +26,8 @@ def tables_of(connection: sqlite3.Connection) -> set[str]:
 
 
 def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
-    """Each response is a question and its answer;
-    those without a conversation are sessions of their own.
+    """Read llm's logs. Each response is a question and its answer; one without a conversation
+    becomes its own session.
     """
     tables = tables_of(connection)
     stored = threads_of(connection, tables)
@@ -39,7 +39,7 @@ def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
             for row in connection.execute("SELECT DISTINCT coalesce(conversation_id, id) FROM "
                                           "responses ORDER BY 1")]
     for key in keys:
-        if str(key) in stored:  # continued with a version that keeps all of it in its message store
+        if str(key) in stored:  # its message store has the complete conversation
             continue
         rows = connection.execute("SELECT * FROM responses WHERE coalesce(conversation_id, id) = ? "
                                   "ORDER BY datetime_utc, id",

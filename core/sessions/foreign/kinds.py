@@ -1,4 +1,4 @@
-"""What other programs export: one reader for each, from what was read of a file to sessions."""
+"""Readers of other programs' exports: each turns the parsed file into sessions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.sessions.foreign.conversation import Imported, Node, build, left_out, 
 from core.sessions.foreign.values import (a_dict, a_list, a_text, call_of, image_of, image_parts,
                                           moment, output_text)
 
-Asset = Callable[[str], bytes | None]  # the file of an export whose name begins so
+Asset = Callable[[str], bytes | None]  # finds a file of the export by the beginning of its name
 
 
 # ---- ChatGPT: conversations.json, a list of trees
@@ -157,7 +157,7 @@ def read_aichat(data: Any, _asset: Asset) -> Iterator[Imported]:
         before = nodes[-1].key if nodes else ""
         role, parts = a_text(message.get("role")), _aichat_parts(message.get("content"), place)
         if any(isinstance(part, ToolResult) for part in parts):
-            role = "assistant"  # the calls stand with their results
+            role = "assistant"  # the calls are stored with their results
         nodes.append(Node(f"#{place}", before, _role(role), parts, 0.0))
     key = json.dumps(entry, default=str, sort_keys=True)
     yield build(
@@ -172,7 +172,7 @@ def read_aichat(data: Any, _asset: Asset) -> Iterator[Imported]:
 
 
 def _aichat_parts(content: object, place: int) -> list[Part]:
-    """Of words, of pieces with pictures, or of what tools were called with and gave."""
+    """Read a message's content: text, a list with images, or tool calls with their results."""
     found = words(content)
     for piece in map(a_dict, a_list(content)):
         found += words(piece.get("text"))

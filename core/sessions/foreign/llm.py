@@ -1,4 +1,4 @@
-"""The message store of llm 0.32 and later, in which threads share messages."""
+"""Imports the message store of llm 0.32 and later, in which threads share messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from core.messages import Part, Role, Text, Thinking, ToolCall, ToolResult
 from core.sessions.foreign.conversation import Imported, Node, build, words
 from core.sessions.foreign.values import MOST_IMAGE, a_dict, image_of, json_of, moment, utc
 
-ROLES: Mapping[str, Role] = {"assistant": "assistant", "tool": "tool"}  # all others are the user's
+ROLES: Mapping[str, Role] = {"assistant": "assistant", "tool": "tool"}  # others: user
 Row = Mapping[str, Any]
 
 
 def read_threads(connection: sqlite3.Connection) -> Iterator[Imported]:
-    """Each thread is a session; a turn without a thread is one of its own."""
+    """Yield a session for each thread, and one for each turn without a thread."""
     names = {row["id"]: row for row in connection.execute("SELECT * FROM threads")}
     keys = "SELECT DISTINCT coalesce(thread_id, id) FROM turns ORDER BY 1"
     for (key,) in connection.execute(keys).fetchall():
@@ -34,23 +34,24 @@ def read_threads(connection: sqlite3.Connection) -> Iterator[Imported]:
 
 
 def threads_of(connection: sqlite3.Connection, tables: set[str]) -> set[str]:
-    """The conversations in the message store; earlier tables may hold their beginnings too."""
+    """Return the conversations in the message store; earlier tables may contain their beginnings.
+    """
     if not {"messages", "parts", "threads", "turns"} <= tables:
         return set()
     return {str(row[0]) for row in connection.execute("SELECT coalesce(thread_id, id) FROM turns")}
 
 
 class _Thread:
-    """The messages of one thread, with all its branches."""
+    """The messages of one thread with all its branches."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.nodes: dict[str, Node] = {}
         self.system = ""
         self._run = connection.execute
-        self._stands_for: dict[str, str] = {}  # a system prompt is no message of ours
+        self._stands_for: dict[str, str] = {}  # a system prompt is not a message here
 
     def add(self, turn: Row) -> None:
-        """The messages up to the tip of a turn that no earlier turn had."""
+        """Add the messages of a turn that no earlier turn had."""
         begun = moment(utc(turn.get("datetime_utc")))
         ended = begun + (turn.get("duration_ms") or 0) / 1000
         before = turn.get("parent_message_hash")
@@ -70,7 +71,7 @@ class _Thread:
     def _add(self, row: Row, created: float, model: str) -> None:
         key, before = str(row["hash"]), str(row["parent_hash"] or "")
         before = self._stands_for.get(before, before)
-        before = before if before in self.nodes else ""  # a damaged chain may be a ring
+        before = before if before in self.nodes else ""  # a damaged chain may contain a cycle
         parts = list(self._parts(key))
         if row["role"] == "system":
             said = "".join(part.text for part in parts if isinstance(part, Text))
@@ -103,7 +104,7 @@ class _Thread:
                     yield from self._image(payload.get("attachment"))
 
     def _joined(self, payload: Row) -> str:
-        """A text that borrows from fragments, which are stored once."""
+        """Return a text with its fragments, which are stored once and referenced."""
         pieces = []
         for piece in payload.get("text_ref") or ():
             if "literal" in piece:

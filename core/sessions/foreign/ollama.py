@@ -1,4 +1,4 @@
-"""What Ollama itself keeps: the chats of its app, and a chat that `/save` put into a model."""
+"""Imports Ollama's own chats: those of its app, and those saved in a model with `/save`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Row = Mapping[str, Any]
 
 
 class _Talk:
-    """The messages of one chat in their order; what tools gave follows the message that called."""
+    """The messages of one chat in order; tool results follow the message with the calls."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.system = ""
         self._open: dict[str, ToolCall] = {}  # calls without a result so far
-        self._kept: Mapping[str, str] = {}  # results that stand with the calls
+        self._kept: Mapping[str, str] = {}  # results stored with the calls
 
     def add(
         self,
@@ -46,7 +46,7 @@ class _Talk:
         self._kept = results or {}
 
     def answer(self, key: str, text: str, at: float, name: str = "", call: str = "") -> None:
-        """The result of a call: of the one it names, or of the next that has none."""
+        """Add the result of a call: the named one, or the next one without a result."""
         asked = self._open.get(call) or next(iter(self._open.values()), None)
         if asked is not None:
             del self._open[asked.id]
@@ -58,7 +58,7 @@ class _Talk:
             self._append(key, "tool", [result], at)
 
     def end(self) -> None:
-        """Calls that no message answers have the results that were stored with them."""
+        """Give calls without a result message the results that were stored with them."""
         for call in list(self._open.values()):
             last = self.nodes[-1]
             if call.id in self._kept or last.role == "tool":
@@ -125,7 +125,7 @@ def _add_row(connection: sqlite3.Connection, talk: _Talk, row: Row, notes: list[
 def _calls(
     connection: sqlite3.Connection, message: object
 ) -> Iterator[tuple[ToolCall, str | None]]:
-    """The calls of a message, which have no identity there, and results that stand with them."""
+    """Yield a message's calls, which have no identity there, with the results stored with them."""
     chosen = "SELECT * FROM tool_calls WHERE message_id = ? ORDER BY id"
     for row in map(dict, connection.execute(chosen, (message,)).fetchall()):
         kept = row.get("function_result")
@@ -137,7 +137,7 @@ def _attachments(
     connection: sqlite3.Connection, message: object, notes: list[str]
 ) -> Iterator[Part]:
     sql = "SELECT name FROM sqlite_master WHERE name = 'attachments'"
-    if connection.execute(sql).fetchone() is None:  # before version 3 of its tables
+    if connection.execute(sql).fetchone() is None:  # before version 3 of the schema
         return
     rows = connection.execute(
         "SELECT filename, substr(data, 1, ?) FROM attachments WHERE message_id = ? ORDER BY id",
@@ -158,7 +158,7 @@ def _attachments(
 # ---- /save: messages in a layer of the model
 
 def read_saved(data: Any, _asset: object) -> Iterator[Imported]:
-    """A list of messages, alone or with what saved_chat() knows of its model."""
+    """Read a list of messages, alone or with the model data from saved_chat()."""
     entry = {"messages": data} if isinstance(data, list) else a_dict(data)
     talk, at = _Talk(), moment(entry.get("file_time"))
     talk.system = a_text(entry.get("system"))
@@ -196,14 +196,14 @@ def _saved_parts(message: Row, content: str, place: int) -> list[Part]:
 
 
 def is_manifest(data: object) -> bool:
-    """Whether this is the list of the layers of a model, as Ollama keeps it under `manifests`."""
+    """Return whether this is a model manifest, as Ollama keeps it under `manifests`."""
     return isinstance(data, dict) and isinstance(data.get("layers"), list)
 
 
 def saved_chat(manifest: Row, path: str) -> dict[str, Any]:
-    """The chat that was saved in a model, whose messages are in another file of Ollama's.
+    """Return the chat saved in a model, whose messages are in another of Ollama's files.
 
-    Without a chat in it, it has no messages. Raises OSError and ValueError.
+    A model without a saved chat has no messages. Raises OSError and ValueError.
     """
     path = os.path.abspath(path)
     folder, found, name = path.rpartition(f"{os.sep}manifests{os.sep}")
@@ -228,6 +228,6 @@ def saved_chat(manifest: Row, path: str) -> dict[str, Any]:
 def _blob(folder: str, digest: str) -> bytes:
     kind, _, number = digest.partition(":")
     if kind != "sha256" or not number.isalnum():
-        raise ValueError(f"{digest!r} names no file")
+        raise ValueError(f"{digest!r} does not name a file")
     with open(os.path.join(folder, "blobs", f"sha256-{number}"), "rb") as file:
         return file.read(MOST_BLOB)

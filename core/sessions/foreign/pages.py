@@ -1,4 +1,4 @@
-"""What the pages of other programs export: Open WebUI and LibreChat."""
+"""Imports exports of Open WebUI and LibreChat."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def _webui_node(key: str, value: Row, notes: list[str]) -> Node:
 
 
 def _webui_output(output: object, notes: list[str]) -> list[Part]:
-    """What newer versions store beside the text: thoughts, calls, results and words in order."""
+    """Read what newer versions store beside the text: thinking, calls, results and text in order.
+    """
     found: list[Part] = []
     names: dict[str, str] = {}
     for item in map(a_dict, a_list(output)):
@@ -94,7 +95,7 @@ def _webui_output(output: object, notes: list[str]) -> list[Part]:
 
 
 def _webui_content(content: object, role: Role, notes: list[str]) -> list[Part]:
-    """The words of a message. In a reply, thoughts and calls stand as <details> among them."""
+    """Read the text of a message. In a reply, thinking and calls are <details> elements in it."""
     if isinstance(content, str):
         return list(_pieces(content)) if role == "assistant" else words(content)
     found: list[Part] = []
@@ -112,7 +113,7 @@ _END = "</details>"
 
 
 def _pieces(text: str) -> Iterator[Part]:
-    """The parts of a reply whose thoughts and calls were written as <details> elements."""
+    """Yield the parts of a reply whose thinking and calls are <details> elements."""
     at = kept = 0
     while (start := text.find('<details type="', at)) >= 0:
         end = text.find(_END, start)
@@ -129,7 +130,7 @@ def _pieces(text: str) -> Iterator[Part]:
 
 
 def _details(attributes: Mapping[str, str], body: str) -> list[Part]:
-    """Nothing for an element of another kind, which stays text."""
+    """Read an element; return no parts for another kind, which stays text."""
     if attributes.get("type") == "reasoning":
         lines = html.unescape(body).split("\n")
         return thinking("\n".join(line.removeprefix(">").removeprefix(" ") for line in lines))
@@ -143,7 +144,7 @@ def _details(attributes: Mapping[str, str], body: str) -> list[Part]:
 
 
 def _json(text: str) -> object:
-    """What escaped JSON says; the text itself where it is none."""
+    """Parse escaped JSON; return the text itself if it is not JSON."""
     plain = html.unescape(text)
     try:
         read: object = json.loads(plain)
@@ -152,7 +153,7 @@ def _json(text: str) -> object:
     return read
 
 
-# ---- LibreChat: one conversation with messages, nested when it was exported so
+# ---- LibreChat: one conversation with a flat or nested list of messages
 
 def read_librechat(data: Any, _asset: Asset) -> Iterator[Imported]:
     for entry in map(a_dict, data if isinstance(data, list) else [data]):
@@ -176,7 +177,9 @@ def read_librechat(data: Any, _asset: Asset) -> Iterator[Imported]:
 
 
 def _librechat_nodes(entry: Row, shared: bool, notes: list[str]) -> list[Node]:
-    """In what is shared the names are new each time: the places stand for them."""
+    """Read the messages. Shared conversations have new identifiers each time, so positions are used
+    instead.
+    """
     nodes: list[Node] = []
     held = a_list(entry.get("messages")) or a_list(entry.get("messagesTree"))
     held = held or a_list(a_dict(entry.get("messages")).get("children"))
@@ -204,7 +207,7 @@ def _librechat_nodes(entry: Row, shared: bool, notes: list[str]) -> list[Node]:
     return nodes
 
 
-# What a part of LibreChat may hold that is read here.
+# The fields of a LibreChat part that are read here.
 PARTS = frozenset({"text", "think", "error", "tool_call", "image_url", "image_file"})
 
 
@@ -234,7 +237,7 @@ def _file_name(file: Row) -> str:
 
 
 def _librechat_call(entry: Row, key: str) -> list[Part]:
-    """A call and what it gave, as its assistants, agents and tools write it."""
+    """Read a call and its result, as assistants, agents and tools write them."""
     inner = a_dict(entry.get("function")) or a_dict(entry.get("code_interpreter")) or entry
     identity = a_text(entry.get("id")) or key
     given = [inner[name] for name in ("arguments", "args", "input") if name in inner]
@@ -248,7 +251,7 @@ def _librechat_call(entry: Row, key: str) -> list[Part]:
 
 
 def _value(text: object) -> str:
-    """Text that may stand in an object."""
+    """Return text that may be wrapped in an object."""
     return a_text(text) or a_text(a_dict(text).get("value"))
 
 

@@ -1,4 +1,4 @@
-"""A table `conversations` in PostgreSQL or SQLite, whose columns are recognised by their names."""
+"""Imports a table `conversations` in PostgreSQL or SQLite, recognising its columns by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.sessions.foreign.values import moment
 from core.store.address import parse_address
 
 TABLE = "conversations"
-# What a column may be called, the likeliest first.
+# Possible names of each column, most likely first.
 SESSION = ("conversation_id", "session_id", "chat_id", "thread_id", "session", "conversation")
 ROLE = ("role", "sender", "author", "speaker")
 CONTENT = ("content", "message", "text", "body")
@@ -48,7 +48,7 @@ ROLES: Mapping[str, Role] = {
 def read_table(
     columns: Sequence[str], rows: Iterator[Mapping[str, Any]], where: str
 ) -> Iterator[Imported]:
-    """Sessions of rows in the order of writing. Raises UsageError for unknown columns."""
+    """Yield sessions from rows in the order of writing. Raises UsageError for unknown columns."""
     have = {column.lower(): column for column in columns}
 
     def column(names: Sequence[str]) -> str:
@@ -76,16 +76,16 @@ def read_table(
         yield from _of_rows(rows, named, where)
     else:
         raise UsageError(
-            f"The table {TABLE} in {where} has columns that are not known here: "
+            f"The table {TABLE} in {where} has unknown columns: "
             f"{safe_line(', '.join(columns), 200)}.",
-            "It needs role and content, or a question and an answer, or messages.",
+            "It needs the columns role and content, or question and answer, or messages.",
         )
 
 
 def _of_rows(
     rows: Iterator[Mapping[str, Any]], named: Mapping[str, str], where: str
 ) -> Iterator[Imported]:
-    """A message, or a question and its answer, in each row."""
+    """Read rows that contain a message, or a question and its answer."""
     sessions: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         key = str(row[named["session"]]) if named["session"] else _day(row, named)
@@ -107,7 +107,7 @@ def _of_rows(
 
 
 def _day(row: Mapping[str, Any], named: Mapping[str, str]) -> str:
-    """Where rows name no session, those of one day are one."""
+    """Return the day of a row: without session identifiers, the rows of one day form a session."""
     return str(row[named["time"]])[:10] if named["time"] else "all"
 
 
@@ -120,7 +120,7 @@ def _said(row: Mapping[str, Any], named: Mapping[str, str]) -> Iterator[tuple[st
 
 
 def _whole(row: Mapping[str, Any], named: Mapping[str, str], where: str, place: int) -> Imported:
-    """A row that holds a whole conversation, as a list of messages."""
+    """Read a row that contains a complete conversation as a list of messages."""
     found = _json(row[named["messages"]])
     entries = found.get("messages") if isinstance(found, dict) else found
     nodes: list[Node] = []
@@ -182,7 +182,7 @@ def _append(
 
 
 def _calls(entry: Mapping[str, Any]) -> list[Part]:
-    """Tool calls as Ollama and OpenAI write them."""
+    """Read tool calls in the formats of Ollama and OpenAI."""
     made: list[Part] = []
     for number, call in enumerate(_json(entry.get("tool_calls")) or ()):
         asked = call.get("function") if isinstance(call, dict) else None
@@ -219,7 +219,7 @@ def _text(row: Mapping[str, Any], named: Mapping[str, str], what: str) -> str:
 
 
 def _target(model: str) -> str:
-    """The predecessor spoke to Ollama only."""
+    """Return a model with its provider; the predecessor used only Ollama."""
     return f"ollama/{model}" if model and "/" not in model else model
 
 
@@ -228,7 +228,7 @@ def _time(row: Mapping[str, Any], named: Mapping[str, str]) -> float:
 
 
 def _iso(value: object) -> object:
-    """A date as PostgreSQL gives it; one without a zone is taken for universal time."""
+    """Return a PostgreSQL date as ISO text; without a time zone it is taken as UTC."""
     if hasattr(value, "isoformat"):
         value = value.isoformat()
     if isinstance(value, str) and len(value) >= 19 and not value.endswith("Z") and "+" not in value:
@@ -237,7 +237,7 @@ def _iso(value: object) -> object:
 
 
 def _parts(value: object) -> list[Part]:
-    """Text, or a list of parts with text."""
+    """Read text, or a list of parts with text."""
     found = _json(value) if isinstance(value, str) and value[:1] in "[{" else value
     if isinstance(found, list) and all(isinstance(piece, dict) for piece in found):
         return [part for piece in found for part in words(piece.get("text"))]
@@ -260,7 +260,9 @@ def _json(value: object) -> Any:
 
 
 def read_postgres(url: str) -> Iterator[Imported]:
-    """The table in a PostgreSQL database, which is only read. Raises UsageError and StoreError."""
+    """Read the table in a PostgreSQL database without writing to it. Raises UsageError and
+    StoreError.
+    """
     try:
         import psycopg
         from psycopg.rows import dict_row
@@ -278,7 +280,7 @@ def read_postgres(url: str) -> Iterator[Imported]:
     except psycopg.Error as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise StoreError(
-            f"{place} cannot be read: {reason}", "Nothing more was added."
+            f"{place} cannot be read: {reason}", "No more sessions were added."
         ) from problem
 
 
@@ -308,7 +310,7 @@ def _of_postgres(connection: Any, dict_row: Any, place: str) -> Iterator[Importe
 
 
 def read_sqlite(connection: Any, where: str) -> Iterator[Imported]:
-    """The same table in a SQLite file; rows are sqlite3.Row."""
+    """Read the table in a SQLite file; rows must be sqlite3.Row."""
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({TABLE})")]
     rows = (dict(row) for row in connection.execute(f"SELECT * FROM {TABLE} ORDER BY rowid"))
     yield from read_table(columns, rows, where)

@@ -1,4 +1,4 @@
-"""Values in the files of other programs, read so that an odd one costs only itself."""
+"""Reads values in other programs' files, so that an invalid one loses only itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.messages import Image, Part, ToolCall, image_type
 from core.sessions.foreign.conversation import words
 
 MOST_IMAGE = 20_000_000  # bytes
-LARGEST = 1e21  # of what may be a time: nanoseconds and the like are below it
+LARGEST = 1e21  # largest number taken as a time: nanoseconds are below it
 
 
 def a_dict(value: object) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def a_list(value: object) -> list[Any]:
 
 
 def json_of(text: object) -> object:
-    """The value that a text holds as JSON; None for anything else."""
+    """Parse JSON text; None for anything else."""
     try:
         read: object = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -36,8 +36,9 @@ def a_text(value: object) -> str:
 
 
 def moment(value: object) -> float:
-    """Seconds since 1970 of a number (also of milliseconds or more) or an ISO date; 0 for what is
-    neither."""
+    """Return seconds since 1970 from a number (also in milliseconds or smaller units) or an ISO
+    date; 0 for anything else.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = float(value) if -LARGEST < value < LARGEST else 0.0
         while seconds > 1e11:
@@ -52,20 +53,20 @@ def moment(value: object) -> float:
 
 
 def utc(text: object) -> object:
-    """A date that names no zone is one of UTC."""
+    """Return a date with UTC added if it has no time zone."""
     if not isinstance(text, str) or "+" in text or text.endswith("Z") or "-" in text[11:]:
         return text
     return f"{text}+00:00"
 
 
 def image_of(data: bytes, name: str = "") -> Image | None:
-    """An image part of the bytes of a picture; None for other bytes."""
+    """Return an image part from an image's bytes; None for other bytes."""
     kind = image_type(data)
     return Image(kind, base64.b64encode(data).decode(), name) if kind else None
 
 
 def image_of_base64(text: object, name: str = "") -> Image | None:
-    """The same of bytes as text, also of an address `data:image/...;base64,...`."""
+    """Return an image part from base64 text or an address `data:image/...;base64,...`."""
     encoded = a_text(text).partition(";base64,")[2] or a_text(text)
     if not encoded or len(encoded) > MOST_IMAGE * 4 // 3:
         return None
@@ -76,14 +77,14 @@ def image_of_base64(text: object, name: str = "") -> Image | None:
 
 
 def image_parts(text: object, name: str = "") -> list[Part]:
-    """The picture, or words that say what stood there."""
+    """Return the image, or text that names what was there."""
     image = image_of_base64(text, name)
     shown = name or a_text(text) if len(a_text(text)) < 500 else name or "picture"
     return [image] if image is not None else words(f"[{shown}]" if shown else "")
 
 
 def call_of(identity: object, name: object, arguments: object) -> ToolCall:
-    """A call whose arguments are an object, JSON text, or neither."""
+    """Return a call whose arguments are an object, JSON text, or anything else."""
     if isinstance(arguments, dict):
         return ToolCall(a_text(identity), a_text(name), arguments)
     blank = not isinstance(arguments, str) or not arguments.strip()
@@ -94,7 +95,7 @@ def call_of(identity: object, name: object, arguments: object) -> ToolCall:
 
 
 def output_text(value: object) -> str:
-    """What a tool gave: text, a list of parts with text, or other JSON."""
+    """Return a tool's result from text, a list of parts with text, or other JSON."""
     if isinstance(value, str):
         return value
     parts = map(a_dict, a_list(value))

@@ -1,4 +1,4 @@
-"""The care of sessions in PostgreSQL; the server itself is left to PostgreSQL's own programs."""
+"""Maintenance of sessions in PostgreSQL; the server itself is left to PostgreSQL's own tools."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import closing, contextmanager
 
 from core.errors import StoreError, StoreForbidden
 from core.store.address import Address
-from core.store.care import Problem, Report, common_problems, copy_into_file, repairable, summary
+from core.store.care import Problem, Report, common_problems, repairable, summary
 from core.store.copying import RECOUNT, all_rows, counts
 from core.store.postgres.schema import SCHEMA
 from core.store.postgres.store import PostgresDatabase, PostgresStore
-from core.store.sqlite.care import prepared_backup
+from core.store.sqlite.care import copy_into_file, prepared_backup
 from core.store.sqlite.store import SqliteStore
 
 _INVALID = (
@@ -32,10 +32,11 @@ _OWNER = ("SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_catalog.p
 
 
 def _require_owner(database: PostgresDatabase) -> None:
-    """A server passes over what others own, and says so to nobody. Raises StoreForbidden."""
+    """Raise StoreForbidden unless this role owns the tables; PostgreSQL would skip them silently.
+    """
     if not database.read(_OWNER)[0][0]:
-        raise StoreForbidden(f"Only the owner of {database.place} repairs, restores or shrinks it; "
-                             "nothing was changed.")
+        raise StoreForbidden(f"Only the owner of {database.place} can repair, restore or shrink "
+                             "it; nothing was changed.")
 
 
 class PostgresCare:
@@ -67,14 +68,14 @@ class PostgresCare:
             _require_owner(database)
             database.load([(RECOUNT, [()])])
             database.maintain(f"REINDEX SCHEMA {SCHEMA}")
-        return ["The indexes and counts were made anew; no message was changed."]
+        return ["The indexes and counts were rebuilt; no message was changed."]
 
     def backup(self, path: str) -> None:
         with closing(PostgresStore(self._address, share=True, whole=True)) as store:
             copy_into_file(store, path)
 
     def restore(self, path: str) -> str:
-        """The old schema gets another name, in the same transaction that fills the new one."""
+        """Rename the old schema in the same transaction that fills the new one."""
         if not os.path.exists(path):
             raise StoreError(f"File not found: {path}.", "Nothing was changed.")
         aside = f"{SCHEMA}_before_{time.strftime('%Y%m%d_%H%M%S')}"

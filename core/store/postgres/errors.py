@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean for the one who uses the program."""
+"""Translates PostgreSQL's errors into errors that say what happened and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_RIGHT = "42501"
 
 
 def store_error(problem: Exception, place: str, role: str = "") -> StoreError:
-    """The error of ours for one of psycopg; `role` is the role that asked, where it is known."""
+    """Return our error for one of psycopg's; `role` is the connected role, if known."""
     state = getattr(problem, "sqlstate", None) or ""
     reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
     if state == NO_RIGHT:
@@ -31,14 +31,14 @@ def _forbidden(reason: str, place: str, role: str) -> StoreError:
     if "row-level security" in reason:
         return StoreForbidden(
             "This session is shared with you for reading only, or not at all; nothing was changed.",
-            "/fork, or --fork, continues in a copy of your own.",
+            "Use /fork or --fork to continue in a copy of your own.",
         )
     if "only the owner" in reason:
         return StoreForbidden(
-            "Only the owner of a session archives or deletes it; nothing was changed."
+            "Only the owner of a session can archive or delete it; nothing was changed."
         )
     who = f"The role {role!r}" if role else "Your role"
     return StoreForbidden(
-        f"{who} has no right to do this in {place}: {reason}",
-        f"The database's owner gives a member's rights with --db-init --member {role or 'NAME'}.",
+        f"{who} is not allowed to do this in {place}: {reason}",
+        f"The database's owner can grant access with --db-init --member {role or 'NAME'}.",
     )

@@ -1,4 +1,4 @@
-"""The connection to a PostgreSQL server that all users share for whom a process acts."""
+"""The connection to a PostgreSQL server, shared by all users that a process acts for."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ _NOT_DURABLE = b", set_config('synchronous_commit', 'off', true)"
 
 
 class Link:
-    """Connects, and connects again when the connection died.
+    """Connects, and reconnects when the connection is lost.
 
-    What belongs to a user is said anew in each transaction: one server connection may serve many
-    users, ours or those of a pool between the server and us. `whole`: see what all members have, as
-    far as the role may.
+    Each transaction names its user, because one server connection may serve many users: ours, or
+    those of a connection pooler. With `whole`, it sees the sessions of all members, as far as the
+    role may.
     """
 
     def __init__(self, psycopg: Any, address: Address, *, share: bool, whole: bool) -> None:
         self._psycopg, self.address = psycopg, address
         self._share, self._whole = share, whole
-        self.pooled = False  # whether a pool such as pgbouncer is between the server and us
-        self.guarded = False  # whether the policies hold for what we ask
+        self.pooled = False  # whether a pooler such as pgbouncer is in between
+        self.guarded = False  # whether row-level security applies to our queries
         self.role = self._members = ""
         self._depth = 0
-        self._waits = True  # whether a commit of the connection waits for the disk
-        self._presence: Connection[Any] | None = None  # holds our lock where a pool is between
+        self._waits = True  # whether commits on the connection wait for the disk
+        self._presence: Connection[Any] | None = None  # holds our lock behind a pooler
         self.owner_key = 0
         self._connect()
 
     @property
     def connection(self) -> Connection[Any]:
-        """One that is open, as far as is known."""
+        """Return a connection that is open as far as known, connecting if needed."""
         if self._connection.closed and not self._depth:
             self._connect()
         connection: Connection[Any] = self._connection
@@ -86,7 +86,7 @@ class Link:
         pid, self.role, self.guarded, members = found
         self.pooled = pid != self._connection.info.backend_pid
         if members and not self.guarded and not self._whole:
-            self._members, self.guarded = members, True  # who administrates chats as a member
+            self._members, self.guarded = members, True  # an administrator chats as a member
         if self.pooled:
             self._connection.prepare_threshold = None
         else:
@@ -104,8 +104,9 @@ class Link:
     def transaction(
         self, user: str, first: str = "", *, durable: bool | None = True
     ) -> Iterator[Connection[Any]]:
-        """Everything in it happens as a whole, for this user. `first`: a statement that has to be
-        the first. `durable`: a power cut does not take it back; None where nothing is written."""
+        """Run a transaction for this user. `first` is a statement that must come first. `durable`:
+        it survives a power cut; None if nothing is written.
+        """
         connection = self.connection
         if durable is not None and not self.pooled:
             self._wait_for_disk(durable)
@@ -125,9 +126,8 @@ class Link:
     def run_alone(
         self, user: str, sql: bytes, values: Sequence[object], *, durable: bool
     ) -> None:
-        """One statement as a transaction: a single way to the server and back.
-
-        Where the user is to be named first, both are one message, with the values written into it.
+        """Run one statement as a transaction, in a single round trip. If the user must be named
+        first, both are sent as one message with the values inlined.
         """
         connection = self.connection
         if not self.pooled:
@@ -147,8 +147,7 @@ class Link:
             self._waits = on
 
     def again(self, act: Callable[[], Result]) -> Result:
-        """Do it, and once more when the connection died meanwhile; what is done has to be
-        repeatable."""
+        """Call `act`, and call it once more if the connection was lost; it must be repeatable."""
         try:
             return act()
         except self._psycopg.OperationalError:
@@ -157,16 +156,16 @@ class Link:
         return act()
 
     def check_user(self, user: str) -> None:
-        """Raises StoreForbidden where our role may not act for others."""
+        """Raise StoreForbidden if our role may not act for this user."""
         with self.transaction(user) as connection:
             row = connection.execute("SELECT current_member()").fetchone()
         if row is None or row[0] != user:
             raise StoreForbidden(
                 f"The role {self.role!r} may not act for {user!r} in {self.address.place}.",
-                f"The database's owner allows it with --db-init --server {self.role}.",
+                f"The database's owner can allow it with --db-init --server {self.role}.",
             )
 
-    # ---- the lock that says that this program lives
+    # ---- the lock that shows that this program runs
 
     def take_owner_key(self) -> int:
         if not self.owner_key:
@@ -179,8 +178,9 @@ class Link:
         return self.owner_key
 
     def _take_lock(self) -> None:
-        """On our connection; behind a pool within a transaction that stays open, which keeps a
-        server connection for us."""
+        """Take the lock on our connection; behind a pooler in a transaction that stays open, which
+        reserves a server connection for us.
+        """
         if not self.pooled:
             self.connection.execute("SELECT pg_advisory_lock(%s)", (self.owner_key,))
             return
@@ -193,8 +193,10 @@ class Link:
         self._presence = presence
 
     def close(self) -> None:
-        """Give the lock back first: the server notices a closed connection only a moment later."""
-        with suppress(self._psycopg.Error):  # the connection is gone, and the lock with it
+        """Close the connection, releasing the lock first: the server notices a closed connection
+        late.
+        """
+        with suppress(self._psycopg.Error):  # the connection is lost, and the lock with it
             if self._presence is not None:
                 self._presence.rollback()
                 self._presence.close()

@@ -1,4 +1,4 @@
-"""Hears from PostgreSQL which sessions are written to, by whatever program, as it happens."""
+"""Listens to PostgreSQL's notifications about sessions that any program writes to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import suppress
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-LOOK_SECONDS = 0.2  # between two looks while nothing can be heard
-RETRY_SECONDS = 1.0  # between two tries to connect
-SURE_SECONDS = 30.0  # after which a session counts as changed anyway
-_ALIVE: dict[str, int] = {  # a server that vanished without a word is noticed after 20 seconds
+LOOK_SECONDS = 0.2  # seconds between checks while not connected
+RETRY_SECONDS = 1.0  # seconds between connection attempts
+SURE_SECONDS = 30.0  # seconds after which a session counts as changed anyway
+_ALIVE: dict[str, int] = {  # detect a vanished server after 20 seconds
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -23,23 +23,23 @@ _ALIVE: dict[str, int] = {  # a server that vanished without a word is noticed a
 
 
 def channel_of(session: str) -> str:
-    """Where the database announces what is written to a session (core/store/news.py); only who
-    knows its identity can listen."""
+    """Return the channel that announces writes to a session (core/store/news.py). It is derived
+    from the session's identity, so that only those who know that can listen.
+    """
     return f"stream_chat_{hashlib.sha256(session.encode()).hexdigest()[:40]}"
 
 
 class News:
     """One connection that listens for all pages of a process.
 
-    While it is away, everything counts as changed at each look, so that nothing is missed. `pooled`
-    becomes true where a pool such as pgbouncer is between the server and us: it does not pass on
-    what a connection listens to.
+    While it is lost, every session counts as changed at each check, so that nothing is missed.
+    `pooled` becomes true behind a pooler such as pgbouncer, which does not deliver notifications.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection[object] | None = None
-        self._followers: dict[str, set[Follower]] = {}  # of each channel
+        self._followers: dict[str, set[Follower]] = {}  # by channel
         self._lost = asyncio.Event()
         self.pooled = False
 
@@ -48,11 +48,12 @@ class News:
         return self._connection is not None
 
     def follower(self, program: str) -> Follower:
-        """`program` is the name of this process, as Database.owner() gives it."""
+        """Return a follower. `program` is the name of this process, as Database.owner() returns it.
+        """
         return Follower(self, channel_of(f"program {program}"))
 
     async def run(self) -> None:
-        """Listen, and connect again when the connection died, for as long as the server runs."""
+        """Listen, reconnecting when the connection is lost, as long as the server runs."""
         try:
             while not self.pooled:
                 with suppress(psycopg.Error):
@@ -75,7 +76,7 @@ class News:
         return None
 
     async def _listen(self, connection: psycopg.Connection[object] | None) -> None:
-        """Until the connection is lost."""
+        """Listen until the connection is lost."""
         if connection is None:
             return
         self._lost.clear()
@@ -86,7 +87,7 @@ class News:
         self._connection = connection
         try:
             self._run("LISTEN", list(self._followers))
-            for channel in self._followers:  # what was written meanwhile nobody announced to us
+            for channel in self._followers:  # we were not notified of writes in the meantime
                 self._hear(channel)
             await self._lost.wait()
         finally:
@@ -136,8 +137,9 @@ class News:
 
 
 class Follower:
-    """The sessions that one page server follows for a member. `asked`: other processes may have
-    asked this one for something."""
+    """The sessions that one page server follows for a member. `asked`: another process may have
+    sent this one a request.
+    """
 
     def __init__(self, news: News, own: str) -> None:
         self._news, self._own = news, own
@@ -153,8 +155,9 @@ class Follower:
         self._woken.set()
 
     async def changed(self, sessions: Collection[str]) -> set[str]:
-        """Wait for a moment; those of these sessions to which something may have been written
-        since the last call. Nothing that is written after the call is missed by the next one."""
+        """Wait for a moment; return those of these sessions that may have changed since the last
+        call. The next call sees every write after this one.
+        """
         self._follow({channel_of(session): session for session in sessions})
         if not self._heard:
             with suppress(TimeoutError):
@@ -174,7 +177,7 @@ class Follower:
         self._sessions = wanted
         self._news.remove(self, old)
         self._news.add(self, new)
-        for channel in new:  # what was written before we listened
+        for channel in new:  # it may have changed before we listened
             self.hear(channel)
 
     def close(self) -> None:

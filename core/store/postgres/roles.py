@@ -1,5 +1,4 @@
-"""Prepares a database for a team: the role that all members have, roles for those named, and their
-rights."""
+"""Prepares a database for a team: the members' group role, login roles and their rights."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 
     from core.store.address import Address
 
-LONGEST_NAME = 63  # bytes of a name in PostgreSQL
+LONGEST_NAME = 63  # bytes of an identifier in PostgreSQL
 
 
 def prepare(address: Address, members: Sequence[str], servers: Sequence[str]) -> dict[str, str]:
-    """Make the schema and the roles; returns the passwords of the roles that were made. Repeated,
-    it changes nothing.
+    """Create the schema and the roles; return the passwords of new roles by name. Repeating it
+    changes nothing.
 
     `servers` are members too, and may act for all others. Raises StoreError.
     """
@@ -65,13 +64,13 @@ def _errors(address: Address) -> Iterator[None]:
             raise StoreForbidden(
                 f"This role may not prepare {address.place} for a team:"
                 f" {str(problem).splitlines()[0]}",
-                "It has to own the database and needs CREATEROLE, or be a superuser.",
+                "The role must own the database and have CREATEROLE, or be a superuser.",
             ) from problem
         raise store_error(problem, address.place) from problem
 
 
 def _members_role(connection: Connection[Any]) -> str:
-    """The role that holds the rights of all members; made the first time."""
+    """Return the role that holds the rights of all members, creating it at the first call."""
     role = get_meta(connection, MEMBERS_ROLE)
     if role and _exists(connection, role):
         return role
@@ -86,7 +85,7 @@ def _members_role(connection: Connection[Any]) -> str:
     if not row[2]:
         connection.execute(
             f"GRANT {quoted(role)} TO {quoted(row[1])}".encode()
-        )  # who administrates chats as a member
+        )  # an administrator chats as a member
     set_meta(connection, MEMBERS_ROLE, role)
     return role
 
@@ -101,7 +100,7 @@ def _exists(connection: Connection[Any], role: str) -> bool:
 
 
 def _make_role(connection: Connection[Any], name: str) -> str:
-    """Returns its password, which reaches the server only as a hash."""
+    """Create a login role and return its password, which reaches the server only as a hash."""
     password = secrets.token_urlsafe(18)
     hashed = connection.pgconn.encrypt_password(
         password.encode(), name.encode(), b"scram-sha-256"

@@ -1,5 +1,4 @@
-"""Our schema in a PostgreSQL database: made, brought up to date, and granted to the members of a
-team."""
+"""Creates and migrates our schema in a PostgreSQL database, and grants access to team members."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "stream_chat"
 OUR_TABLES = ("meta", "sessions", "messages", "chunks", "model_calls", "embeddings")
-MEMBERS_ROLE = "members_role"  # the key in `meta` of the role that all members of the team have
+MEMBERS_ROLE = "members_role"  # the key in `meta` that names the members' group role
 _MIGRATION_LOCK = 7236591
 _TABLES_IN = (
     "SELECT relname::text FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid"
@@ -27,8 +26,8 @@ _OTHER_TABLES = (
     " relnamespace WHERE relkind IN ('r', 'p', 'v', 'm') AND nspname NOT LIKE 'pg\\_%%' AND nspname"
     " <> 'information_schema' LIMIT 1"
 )
-# What a member may do with the tables at all; which rows, the policies say (core/store/owners.py).
-# Whose a row is and which session it belongs to is not to be changed.
+# The members' rights on tables; policies restrict the rows (core/store/owners.py). The owner and
+# the session of a row cannot be changed.
 _GRANTS = (
     "USAGE ON SCHEMA {schema}",
     "SELECT ON {schema}.meta, {schema}.accounts",
@@ -49,13 +48,14 @@ _SERVER_GRANTS = ("INSERT, UPDATE, DELETE ON {schema}.accounts",)
 
 
 def quoted(name: str) -> str:
-    """An identifier in a statement."""
+    """Quote an identifier for a statement."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def version_of(connection: Connection[Any], earlier: str = "") -> int:
-    """How many migrations it has; 0 without tables of ours. `earlier`: the schema of a version
-    before 5."""
+    """Return the number of applied migrations; 0 without our tables. `earlier` is the schema of a
+    version before 5.
+    """
     schema = earlier or SCHEMA
     if "meta" not in _tables(connection, schema):
         return 0
@@ -66,8 +66,9 @@ def version_of(connection: Connection[Any], earlier: str = "") -> int:
 
 
 def bring_up_to_date(connection: Connection[Any], place: str, *, share: bool) -> None:
-    """Make what is missing; of many programs that start at once, one does it. Raises StoreTooNew
-    and StoreForeign."""
+    """Create or migrate the schema; if several programs start at once, one does it. Raises
+    StoreTooNew and StoreForeign.
+    """
     run = connection.execute
     with connection.transaction():
         run(f"SET LOCAL lock_timeout = '{MIGRATION_SECONDS}s'")
@@ -81,7 +82,7 @@ def bring_up_to_date(connection: Connection[Any], place: str, *, share: bool) ->
             )
         if not applied and not share and run(_OTHER_TABLES).fetchone():
             raise StoreForeign(
-                f"{place} is the database of another program; nothing in it was changed.",
+                f"{place} is a database of another program; nothing in it was changed.",
                 f"To keep sessions in it too, in a schema {SCHEMA}, name it with --database-url.",
             )
         if applied < SCHEMA_VERSION:
@@ -89,7 +90,7 @@ def bring_up_to_date(connection: Connection[Any], place: str, *, share: bool) ->
 
 
 def make_schema(connection: Connection[Any], earlier: str = "", applied: int = 0) -> None:
-    """What is missing of it, after the first `applied` migrations. Within a transaction."""
+    """Apply the migrations after the first `applied` ones. The caller holds the transaction."""
     run = connection.execute
     if not run("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone():
         run(f"CREATE SCHEMA {SCHEMA}")
@@ -105,7 +106,7 @@ def make_schema(connection: Connection[Any], earlier: str = "", applied: int = 0
 
 
 def grant(connection: Connection[Any], members: str) -> None:
-    """Give the role of all members its rights, and those of page servers theirs."""
+    """Grant the rights of the members' group role and of the page servers."""
     for right in _GRANTS:
         connection.execute(f"GRANT {right.format(schema=SCHEMA)} TO {quoted(members)}".encode())
     for (server,) in connection.execute(f"SELECT role FROM {SCHEMA}.servers").fetchall():
@@ -114,8 +115,9 @@ def grant(connection: Connection[Any], members: str) -> None:
 
 
 def make_anew(connection: Connection[Any], aside: str) -> None:
-    """Give our schema the name `aside`, and make an empty one with the same rights. Within a
-    transaction."""
+    """Rename our schema to `aside` and create an empty one with the same rights. The caller holds
+    the transaction.
+    """
     members = get_meta(connection, MEMBERS_ROLE)
     servers = connection.execute(f"SELECT role FROM {SCHEMA}.servers").fetchall()
     connection.execute(f"ALTER SCHEMA {SCHEMA} RENAME TO {quoted(aside)}".encode())
@@ -145,7 +147,7 @@ def _tables(connection: Connection[Any], schema: str) -> set[str]:
 
 
 def _schema_of_an_earlier_version(connection: Connection[Any]) -> str:
-    """The schema in which a version before 5 made its tables; empty when there are none."""
+    """Return the schema with the tables of a version before 5; empty if there is none."""
     row = connection.execute("SELECT current_schema()").fetchone()
     schema = str(row[0]) if row and row[0] else ""
     if schema in ("", SCHEMA) or "meta" in _tables(connection, SCHEMA):

@@ -1,4 +1,4 @@
-"""Sessions in a PostgreSQL database, for several machines or people: in a schema of their own."""
+"""Sessions in a PostgreSQL database, in a schema of their own, for several machines or users."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ _USED = (
 
 
 class PostgresDatabase(Database):
-    """One user's view. `acting_for` gives that of another user, over the same connection."""
+    """One user's view of the database. `acting_for` returns another user's over the same
+    connection.
+    """
 
     place_of = "strpos"
     mine = "member = (SELECT current_member())"
@@ -69,7 +71,9 @@ class PostgresDatabase(Database):
             self._act_for(user)
 
     def acting_for(self, user: str) -> PostgresDatabase:
-        """The view of another user. Raises StoreForbidden where our role may not act for others."""
+        """Return the view of another user. Raises StoreForbidden if our role may not act for
+        others.
+        """
         view = copy.copy(self)
         view._act_for(user)
         return view
@@ -78,13 +82,13 @@ class PostgresDatabase(Database):
         with self._errors():
             self._link.check_user(user)
         self._user, self.url = user, url_for(self._link.address.url, user)
-        self.place = (  # what waits to be saved is for this user alone
+        self.place = (  # spooled data belongs to this user alone
             f"{self._link.address.place} ({user})"
         )
 
     @property
     def server_url(self) -> str:
-        """The address of the server, as our role connects to it."""
+        """The address with which our role connects to the server."""
         return self._link.address.url
 
     def may_act(self) -> bool:
@@ -148,13 +152,13 @@ class PostgresDatabase(Database):
             check()
 
     def replace(self, aside: str, batches: Batches) -> None:
-        """Give our schema the name `aside`, and fill a new one, in one transaction."""
+        """Rename our schema to `aside` and fill a new one, in one transaction."""
         with self._errors(), self._link.transaction(self._user) as connection:
             make_anew(connection, aside)
             self.load(batches)
 
     def maintain(self, sql: str) -> None:
-        """A statement that may wait for other programs, and that no transaction may hold."""
+        """Run a statement that must be outside a transaction and may wait for other programs."""
         with self._errors():
             self._link.connection.execute(f"SET lock_timeout = '{MIGRATION_SECONDS}s'")
             self._link.connection.execute(sql.encode())
@@ -166,7 +170,8 @@ class PostgresDatabase(Database):
         return int(key.int)
 
     def owner(self) -> str:
-        """Held as an advisory lock that ends with the connection."""
+        """Return the name of this process, held as an advisory lock that ends with the connection.
+        """
         with self._errors():
             return str(self._link.take_owner_key())
 
@@ -177,8 +182,9 @@ class PostgresDatabase(Database):
         return bool(self.read("SELECT pg_try_advisory_xact_lock(?)", (key,))[0][0])
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """The index knows which words a message has, not where: phrases, and words in one place,
-        are looked for in its text."""
+        """Search the index for words, then the text for phrases and for words in one place: the
+        index does not store positions.
+        """
         wanted = _ts_query(query.wanted)
         if self._link.guarded:
             conditions = ["messages.id IN (SELECT matching(?::tsquery, ?, ?))"]
@@ -211,12 +217,12 @@ class PostgresDatabase(Database):
 
 
 def _marked(sql: str) -> bytes:
-    """A statement with the driver's marks for values."""
+    """Replace `?` with the driver's placeholders."""
     return sql.replace("?", "%s").encode()
 
 
 def _ts_query(terms: Sequence[Term]) -> str:
-    """Words hold letters and digits only, so that quotes are enough."""
+    """Return a tsquery. Words contain only letters and digits, so quoting them is enough."""
     return " & ".join(
         f"'{word}'" + (":*" if term.begins and place == len(term.words) - 1 else "")
         for term in terms
@@ -225,8 +231,9 @@ def _ts_query(terms: Sequence[Term]) -> str:
 
 
 class PostgresStore(SqlStore):
-    """The store of a team. `user` is who its member is, where the role may act for others; `whole`
-    shows what all have, as far as the role may see it."""
+    """The store of a team. `user` is the member it is opened for, if the role may act for others;
+    `whole` shows all members' sessions, as far as the role may see them.
+    """
 
     def __init__(
         self, address: Address, *, share: bool = False, user: str = "", whole: bool = False
@@ -239,7 +246,7 @@ class PostgresStore(SqlStore):
         super().__init__(database)
 
     def for_user(self, user: str) -> PostgresStore:
-        """The store of another member, over the same connection; it is not to be closed."""
+        """Return the store of another member over the same connection; do not close it."""
         store = PostgresStore.__new__(PostgresStore)
         store._take(self.postgres.acting_for(user))
         return store

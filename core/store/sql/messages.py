@@ -24,13 +24,13 @@ _ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, o
         "model, finish, usage, parts, words, tools, parent, active) VALUES (?, ?, {position}, ?, "
         "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
 _COPIED = "role, state, created, model, finish, usage, parts, words, tools"
-# By these texts a message is known that stands for others, and one that results may follow.
+# These texts identify a message that replaces others, and one that tool results may follow.
 IN_OUTLINES = ('"compacted"', '"type":"tool_call"')
 _AT_THE_END = "(SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?)"
 
 
 class Messages:
-    """The messages of sessions, and the frames of those that stream."""
+    """The messages of sessions, and the frames of streaming ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,9 +41,8 @@ class Messages:
                  parent: int | None = None,
                  created: float | None = None, active: bool = True,
                  then: Statement | None = None) -> Statement:
-        """A new row.
-
-        The same one again changes nothing, a different one under its identity is an error.
+        """Insert a row. Inserting the same row again changes nothing; a different row with the same
+        identity raises StoreConflict.
         """
         from core.store.words import message_words
         key, columns = self._database.key(identity), _columns(message)
@@ -63,13 +62,13 @@ class Messages:
                          unchanged, then)
 
     def counted(self, session_id: str) -> Statement:
-        """One more message is shown."""
+        """Increment the count of shown messages."""
         return Statement("UPDATE sessions SET message_count = message_count + 1 WHERE id = ?",
                          (session_id,))
 
     def copied(self, session_id: str, pairs: Sequence[tuple[int, int]]) -> Statement:
-        """Copies of messages, one after the other, as (identity, new identity),
-        with their states and times.
+        """Copy messages in order, with their states and times. `pairs` are (identity, identity of
+        the copy).
         """
         from json import dumps
         key = self._database.key
@@ -82,7 +81,7 @@ class Messages:
             (session_id, rows))
 
     def chunk(self, message_id: int, seq: int, chunk: Chunk) -> Statement:
-        """One more frame of a message that streams."""
+        """Add a frame to a streaming message."""
         extra = None if chunk.extra is None else to_database(chunk.extra)
         key, text = self._database.key(message_id), to_database(chunk.text)
         return Statement(
@@ -104,14 +103,14 @@ class Messages:
                 *fold]
 
     def shown(self, message_ids: Sequence[int], *, active: bool) -> list[Statement]:
-        """Put messages into the conversation, or take them out of it."""
+        """Show messages in the conversation, or hide them."""
         return [Statement("UPDATE messages SET active = ? WHERE id = ?",
                           (int(active), self._database.key(identity)))
                 for identity in message_ids]
 
     def placed(self, session_id: str, hidden: Sequence[int],
                added: Sequence[tuple[int, Message]]) -> list[Statement]:
-        """New messages at the place of the last hidden one."""
+        """Insert messages at the position of the last hidden one."""
         marks = ", ".join("?" * len(hidden))
         position = f"(SELECT coalesce(max(position), 1) FROM messages WHERE id IN ({marks}))"
         keys = [self._database.key(identity) for identity in hidden]
@@ -132,7 +131,7 @@ class Messages:
         return [(row[0], self._database.identity(row[1])) for row in rows]
 
     def some(self, identities: Sequence[int]) -> list[StoredMessage]:
-        """Those with these identities, in any order."""
+        """Return the messages with these identities, in any order."""
         found: list[StoredMessage] = []
         for start in range(0, len(identities), MOST_MARKS):
             keys = [self._database.key(identity)
@@ -196,7 +195,7 @@ class Messages:
         return int(rows[0][0]), int(rows[0][1])
 
     def replies(self, session_id: str, before: int) -> list[Message]:
-        """Those of the model that are shown before a message, without their parts."""
+        """Return the model's shown messages before a message, without their parts."""
         from core.store.message_json import read_message
         earlier, values = self._earlier(before)
         rows = self._database.read(
@@ -216,9 +215,8 @@ class Messages:
         ]
 
     def _earlier(self, before: int) -> tuple[str, tuple[str, ...]]:
-        """The condition for messages before one; 0: for all.
-
-        The first half of it is what an index is used for.
+        """Return the condition for messages before `before` (0: for all). Its first half lets the
+        database use an index.
         """
         if not before:
             return "", ()
@@ -273,7 +271,7 @@ class Messages:
 
 
 def _columns(message: Message) -> tuple[str | None, ...]:
-    """model, finish, usage, parts"""
+    """Return the columns model, finish, usage and parts."""
     from core.store.message_json import dump, part_to_dict, usage_to_dict
     usage = usage_to_dict(message.usage)
     return (None if message.model is None else to_database(message.model), message.finish,
@@ -282,6 +280,6 @@ def _columns(message: Message) -> tuple[str | None, ...]:
 
 
 def _digest(*columns: str | None) -> int:
-    """Tells whether a row that is met is the one that is written."""
+    """Return a checksum that shows whether an existing row equals the one being written."""
     from zlib import crc32
     return crc32("\0".join(column or "" for column in columns).encode())

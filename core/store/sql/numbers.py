@@ -1,4 +1,4 @@
-"""The queries for the numbers of calls and for embeddings, written once for both databases."""
+"""The queries for call statistics and embeddings, written once for both databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CALL = (
 
 
 class Calls:
-    """The numbers of model calls."""
+    """The statistics of model calls."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -107,5 +107,5 @@ class Vectors:
 def conflict(what: str, identity: str) -> StoreConflict:
     return StoreConflict(
         f"Another {what} has the identity {identity} already; nothing was overwritten.",
-        "The data was copied or damaged; please report it.",
+        "The data may have been copied or damaged; please report it.",
     )

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from core.store.database import Run
     from core.store.query import Query
 
-OF_EACH = 50              # messages of a session that a short list of sessions looks at, on average
-MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
-LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
-_SESSION = ", ".join(SessionRow._fields)    # where `member` is worked out already
+OF_EACH = 50              # messages per session that a search for a short list reads, on average
+MOST_AMBIGUOUS = 9        # sessions that are listed when a name is ambiguous
+LEAST_IDENTITY = 6        # shortest part of an identity that is searched for
+_SESSION = ", ".join(SessionRow._fields)    # of a query that has computed `member` already
 
 
 class Sessions:
-    """Sessions: made, changed, listed, found, deleted; and which program's turn runs in one."""
+    """Creates, changes, lists, finds and deletes sessions, and records which program runs a turn.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,7 +36,7 @@ class Sessions:
     def inserted(self, session_id: str, name: str, title: str, model: str, created: float,
                  parent: str | None,
                  count: int = 0) -> Statement:
-        """A new row, unless the session was deleted. Repeated, it changes nothing."""
+        """Insert a row unless the session was deleted. Repeating it changes nothing."""
         def unchanged(run: Run) -> None:
             if run("SELECT 1 FROM deleted_sessions WHERE id = ?", (session_id,)):
                 raise self._database.session_gone()
@@ -52,7 +53,7 @@ class Sessions:
              session_id), unchanged)
 
     def touched(self, session_id: str) -> Statement:
-        """It was used last. The order is a sequence: a clock may go back."""
+        """Mark a session as the last used. The order is a sequence, since a clock may go back."""
         return Statement(f"UPDATE sessions SET updated = ?, used = {self._database.next_use} WHERE "
                          "id = ?",
                          (time.time(), session_id))
@@ -62,7 +63,7 @@ class Sessions:
                          "session_id = ? AND active = 1) WHERE id = ?", (session_id, session_id))
 
     def used_by(self, message_key: object) -> Statement:
-        """The same for the session of a message that changed."""
+        """Mark the session of a changed message as the last used."""
         return Statement(
             f"UPDATE sessions SET updated = ?, used = {self._database.next_use} "
             "WHERE id = (SELECT session_id FROM messages WHERE id = ?)", (time.time(), message_key))
@@ -81,7 +82,7 @@ class Sessions:
             for column, value in changes.items() if value is not None])
 
     def described(self, row: SessionRow, settings: str) -> list[Statement]:
-        """What an imported session had. One that was used here since keeps what it has."""
+        """Restore the properties of an imported session, unless it was used here since."""
         return [Statement(
             "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE "
             "id = ? AND updated = created",
@@ -89,20 +90,23 @@ class Sessions:
              row.id))]
 
     def settings(self, session_id: str) -> str:
-        """Empty for the value that a new row has."""
+        """Return the settings of a session; empty if none were saved."""
         rows = self._database.read("SELECT settings FROM sessions WHERE id = ?", (session_id,))
         text = from_database(rows[0][0] or "") if rows else ""
         return "" if text == "{}" else text
 
     def rows(self, limit: int, words: str, shelf: str) -> list[SessionRow]:
-        """With `words`, the newest that match: of common ones not all messages are looked at."""
+        """List the sessions on a shelf. With `words`, the newest matches: for common words not
+        every message is searched.
+        """
         where, order, values = "shelf = ?", "pinned DESC, used DESC", [shelf]
         if words.strip():
             from core.store.query import parse_query
             query = parse_query(words, complete_last=True)
             some, found = self._matching(query, limit * OF_EACH, trash=shelf == "trash")
             where, values = f"{where} AND {some}", [shelf, *found]
-            # the few that match are sorted; the index of the list would be read to its end
+            # keep the database from the list's index, which it would read to the end; the few
+            # matches are sorted instead
             if not query.empty:
                 where, order = (where.replace("shelf", "shelf || ''", 1),
                                 "pinned + 0 DESC, used DESC")
@@ -115,8 +119,8 @@ class Sessions:
         return int(found[0][0])
 
     def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:
-        """The condition for a session with these words in its title or in one message,
-        of at most so many messages.
+        """Return the condition for a session that has these words in its title or in one of the
+        newest `most` matching messages.
         """
         conditions, values = of_session(query)
         if not query.empty:
@@ -133,7 +137,7 @@ class Sessions:
         return " AND ".join(conditions) or "1 = 1", values
 
     def titled(self, query: Query, limit: int) -> list[SessionRow]:
-        """Those with these words in their titles, the last used first."""
+        """Return the sessions with these words in their titles, the last used first."""
         title, words = of_title(self._database, query, limit)
         conditions, values = of_session(query)
         return _sessions(self._database.read(
@@ -149,7 +153,8 @@ class Sessions:
                                              f"({marks})", session_ids))
 
     def last(self) -> SessionRow | None:
-        """Pinned or not, each is the last of a part of the index."""
+        """Return the last used open session. Pinned and other sessions are two ranges of the index.
+        """
         some = (f"SELECT * FROM (SELECT {self._columns}, used FROM sessions WHERE shelf = 'open' "
                 f"AND pinned = {pinned} AND {self._database.mine} ORDER BY used DESC LIMIT 1) AS "
                 f"p{pinned}" for pinned in (0, 1))
@@ -158,19 +163,20 @@ class Sessions:
         return _sessions(found)[0] if found else None
 
     def old_trash(self, before: float) -> list[str]:
-        """The identities of what has been in the trash since before then."""
+        """Return the identities of sessions put into the trash before `before`."""
         return [row[0] for row in self._database.read(
             "SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ? AND "
             f"{self._database.mine}", (before,))]
 
     def unused(self, before: float) -> list[SessionRow]:
-        """Those on no pin that were used last before then, the oldest first."""
+        """Return the sessions that are not pinned and were last used before `before`, oldest first.
+        """
         return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE shelf <> "
                                              "'trash' AND pinned = 0 AND updated < ? AND "
                                              f"{self._database.mine} ORDER BY used", (before,)))
 
     def find(self, name: str) -> SessionRow:
-        """By identity, by name, or by a part of either.
+        """Find a session by identity, by name, or by a part of either.
 
         Raises SessionNotFound and SessionAmbiguous.
         """
@@ -187,7 +193,7 @@ class Sessions:
             return found[0]
         if not found:
             raise SessionNotFound(f"There is no session {name!r}.",
-                                  "/sessions, or --list-sessions, lists them.")
+                                  "List the sessions with /sessions or --list-sessions.")
         raise _ambiguous(name, found)
 
     def _where(self, condition: str, *values: str) -> list[SessionRow]:
@@ -196,11 +202,11 @@ class Sessions:
             f"{MOST_AMBIGUOUS}", values))
 
     def delete(self, session_ids: Sequence[str]) -> None:
-        """For good: what another program still holds of it cannot bring it back."""
+        """Delete permanently: programs that still have a session open cannot restore it."""
         for row in self.of(session_ids):
             if row.member:
-                raise StoreForbidden(f"Session {row.short_name} belongs to {row.member}; only they "
-                                     "can delete it.", "")
+                raise StoreForbidden(f"Session {row.short_name} belongs to {row.member}, and only "
+                                     "its owner can delete it.", "")
         for session_id in session_ids:
             self._database.write([
                 Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? "
@@ -211,9 +217,9 @@ class Sessions:
 
 
 def read_only() -> StoreForbidden:
-    """What is shared for reading was to be written."""
+    """Return the error for a write to a session that is shared for reading."""
     return StoreForbidden("This session is shared with you for reading only; nothing was changed.",
-                          "/fork, or --fork, continues in a copy of your own.")
+                          "Use /fork or --fork to continue in a copy of your own.")
 
 
 def _title_words(title: str) -> str:
@@ -222,17 +228,19 @@ def _title_words(title: str) -> str:
 
 
 def _ambiguous(name: str, found: Sequence[SessionRow]) -> SessionAmbiguous:
-    """Where several have the same name, the end of the identity tells them apart."""
+    """Return the error for an ambiguous name. Sessions of the same name are listed with the end of
+    the identity.
+    """
     names = [row.name for row in found]
     listed = ", ".join(f"{row.name if names.count(row.name) == 1 else row.id[-8:]} "
                        f"({_short(row.title, 25)})" for row in found)
     return SessionAmbiguous(f"{name!r} could be several sessions: "
                             f"{listed}" + (" ..." if len(found) == MOST_AMBIGUOUS else "."),
-                            "Type more of the name, or what stands before the title.")
+                            "Type more of the name, or the text in front of the title.")
 
 
 def _sessions(rows: list[Any]) -> list[SessionRow]:
-    """Rows of the columns in _SESSION; only the few that need it are taken apart."""
+    """Convert rows of the columns in _SESSION. Only the few that need decoding are rebuilt."""
     return [row if ESCAPE not in row.title and ESCAPE not in row.model
             else row._replace(title=from_database(row.title), model=from_database(row.model))
             for row in map(SessionRow._make, rows)]

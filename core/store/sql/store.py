@@ -1,4 +1,4 @@
-"""A Store in any database that runs our queries: each method is one transaction made of them."""
+"""A Store over any database that runs our queries; each method is one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
                                  Unfinished)
     from core.store.sharing import Share
 
-_NOT_SHARED = UsageError("Sessions in a file are one user's; those in PostgreSQL can be shared.",
+_NOT_SHARED = UsageError("Only sessions in PostgreSQL can be shared.",
                          "--help teams describes a database for a team; --db-move copies the "
                          "sessions into it.")
 
@@ -60,7 +60,7 @@ class SqlStore:
 
     @property
     def database(self) -> Database:
-        """What it is in, for the care of a whole database (core/store/care.py)."""
+        """The database, for maintenance (core/store/care.py)."""
         return self._database
 
     def close(self) -> None:
@@ -266,7 +266,7 @@ class SqlStore:
     def unfinished(self) -> list[Unfinished]:
         return self._messages.unfinished()
 
-    # ---- numbers and embeddings
+    # ---- statistics and embeddings
 
     def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
         self._calls.add(calls)

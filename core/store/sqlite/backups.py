@@ -1,4 +1,4 @@
-"""Backups as SQLite files: how one is made and checked, and where they are kept."""
+"""Makes, checks and finds backups, which are SQLite files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import closing, suppress
 from core.store.sqlite.connection import connect
 from core.store.version import SCHEMA_VERSION
 
-KEPT = 7  # backups in their directory; the oldest go
+KEPT = 7  # backups to keep; older ones are deleted
 _STAMP = "%Y%m%d-%H%M%S"
 
 
 def save(connection: sqlite3.Connection, path: str) -> None:
-    """Write a database as one file, as it is at this moment, and check it: all of it or nothing.
+    """Write a checked snapshot of a database to one file, completely or not at all.
 
     Raises OSError and sqlite3.Error.
     """
@@ -34,14 +34,16 @@ def save(connection: sqlite3.Connection, path: str) -> None:
 
 
 def save_beside(connection: sqlite3.Connection, place: str) -> str:
-    """The same into the directory of backups beside a database; returns the name."""
+    """Save a snapshot in the backup directory beside a database; return its path."""
     path = new_backup(os.path.join(os.path.dirname(place), "backups"), backup_stem(place))
     save(connection, path)
     return path
 
 
 def verify(path: str) -> None:
-    """Check that it is ours and sound, and set the way of writing. Raises sqlite3.Error."""
+    """Check that a file is an intact database of ours, and switch it to WAL mode. Raises
+    sqlite3.Error.
+    """
     with closing(connect(path)) as connection:
         said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
@@ -64,19 +66,19 @@ def sync(path: str) -> None:
 
 
 def remove_database(path: str) -> None:
-    """A file of our own making, with what SQLite puts beside it."""
+    """Delete a database file that we made, with SQLite's side files."""
     for end in ("", "-wal", "-shm", "-journal", "-queue"):
         with suppress(FileNotFoundError):
             os.unlink(path + end)
 
 
 def backup_stem(place: str) -> str:
-    """What the names of its backups begin with: the name of the file or the PostgreSQL database."""
+    """Return the prefix of its backups' names: the name of the file or PostgreSQL database."""
     return os.path.splitext(re.sub(r"[^\w.-]+", "-", place.rpartition("/")[2]) or "sessions")[0]
 
 
 def backups_of(directory: str, stem: str) -> list[str]:
-    """The backups that are kept there, the newest last."""
+    """Return the paths of the backups in a directory, newest last."""
     named = re.compile(re.escape(stem) + r"-\d{8}-\d{6}(-\d+)?\.db")
     with suppress(OSError):
         return [
@@ -88,7 +90,7 @@ def backups_of(directory: str, stem: str) -> list[str]:
 
 
 def new_backup(directory: str, stem: str) -> str:
-    """The name of the next one; its directory is made."""
+    """Return an unused backup path, creating its directory if needed."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
     base = os.path.join(directory, f"{stem}-{time.strftime(_STAMP)}")
     number, path = 1, f"{base}.db"

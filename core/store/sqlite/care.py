@@ -1,4 +1,4 @@
-"""The care of sessions in a SQLite file."""
+"""Maintenance of sessions in a SQLite file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from urllib.request import pathname2url
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
 from core.store.care import Problem, Report, common_problems, no_room, repairable, summary
-from core.store.copying import RECOUNT, counts
+from core.store.copying import RECOUNT, copy_all, counts
 from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
+from core.store.sql.store import SqlStore
 from core.store.sqlite.backups import backup_stem, backups_of, remove_database, save, verify
 from core.store.sqlite.connection import connect
 from core.store.sqlite.errors import is_damage, reason, sqlite_error
@@ -23,7 +24,7 @@ from core.store.sqlite.recovering import recover_file
 from core.store.sqlite.store import SqliteStore
 from core.store.sqlite.swap import put_in_place
 
-MOST_SHOWN = 5  # problems that SQLite itself reports
+MOST_SHOWN = 5  # problems reported by SQLite itself
 
 
 class SqliteCare:
@@ -58,7 +59,9 @@ class SqliteCare:
             )
 
     def _structure(self) -> list[Problem]:
-        """What SQLite finds wrong. Raises StoreError for a database that is not ours."""
+        """Return what SQLite's integrity check finds. Raises StoreError for a database that is not
+        ours.
+        """
         try:
             with closing(self._connect()) as connection:
                 application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -70,7 +73,7 @@ class SqliteCare:
             if not is_damage(problem):
                 raise StoreError(
                     f"{self.place} cannot be checked: {reason(problem)}.",
-                    "End other programs that use it, then try again.",
+                    "Close other programs that use it, then try again.",
                 ) from None
             return [Problem("structure", f"SQLite cannot read it: {reason(problem)}.")]
         if said != ["ok"]:
@@ -98,7 +101,8 @@ class SqliteCare:
         )
 
     def _index(self) -> list[Problem]:
-        """The index is compared with the messages; that is a write, which is taken back."""
+        """Compare the search index with the messages, in a write transaction that is rolled back.
+        """
         with closing(self._connect()) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -108,15 +112,15 @@ class SqliteCare:
             except sqlite3.DatabaseError as problem:
                 if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
                     raise sqlite_error(problem, self.place) from None
-                return [Problem("index", "The index of the search does not fit the messages.")]
+                return [Problem("index", "The search index does not match the messages.")]
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
         return []
 
     def _drill(self) -> list[Problem]:
-        """Restore the newest backup into a scratch place:
-        all that it holds is here or was deleted.
+        """Restore the newest backup into a temporary directory: each of its messages must be in
+        the database or have been deleted.
         """
         kept = backups_of(self.backups, backup_stem(self.place))
         if not kept:
@@ -140,8 +144,8 @@ class SqliteCare:
                 Problem(
                     "backup",
                     f"{missing:,} messages of the newest backup {kept[-1]} are not "
-                    "in the database. --db-restore FILE brings a backup back; the "
-                    "database is set aside then.",
+                    "in the database. --db-restore FILE restores a backup; the "
+                    "current database is then renamed.",
                 )
             ]
         return []
@@ -170,14 +174,14 @@ class SqliteCare:
         return done
 
     def _rebuild(self) -> list[str]:
-        """Indexes and counts are made of what is sound."""
+        """Rebuild indexes and counts from the intact tables."""
         with self._alone(), closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("REINDEX")
             connection.execute("INSERT INTO messages_fts (messages_fts) VALUES ('rebuild')")
             connection.execute(RECOUNT)
             connection.execute("COMMIT")
-        return ["The indexes and counts were made anew; no message was changed."]
+        return ["The indexes and counts were rebuilt; no message was changed."]
 
     # ---- backup and restore
 
@@ -210,13 +214,13 @@ class SqliteCare:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other program writes."""
+        """Keep other programs from writing."""
         queue = Queue(f"{self.place}-queue", MIGRATION_SECONDS)
         try:
             with queue as ready:
                 if not ready:
                     raise StoreBusy(
-                        f"Other programs keep {self.place} busy.", "End them, then try again."
+                        f"Other programs keep {self.place} busy.", "Close them, then try again."
                     )
                 yield
         finally:
@@ -248,9 +252,24 @@ class SqliteCare:
         )
 
 
+def copy_into_file(source: SqlStore, path: str) -> None:
+    """Write everything in `source` to a new SQLite file, which appears only when it is complete.
+
+    Raises StoreError, OSError and sqlite3.Error.
+    """
+    partial = f"{path}.partial"
+    remove_database(partial)
+    try:
+        with closing(SqliteStore(partial)) as target:
+            copy_all(source.database, target.database)
+        os.replace(partial, path)
+    finally:
+        remove_database(partial)
+
+
 @contextmanager
 def prepared_backup(path: str) -> Iterator[str]:
-    """A checked copy of a backup in a scratch place, brought up to date. Raises StoreError."""
+    """Yield a checked and migrated copy of a backup in a temporary directory. Raises StoreError."""
     with tempfile.TemporaryDirectory(prefix="stream-chat-") as scratch:
         prepared = os.path.join(scratch, "sessions.db")
         try:
@@ -263,7 +282,7 @@ def prepared_backup(path: str) -> Iterator[str]:
 
 
 def prepare(path: str, prepared: str) -> None:
-    """A copy of a backup, checked and brought up to date. Raises StoreError and OSError."""
+    """Copy, check and migrate a backup. Raises StoreError and OSError."""
     remove_database(prepared)
     os.makedirs(os.path.dirname(prepared), mode=0o700, exist_ok=True)
     for end in ("", "-wal"):
@@ -279,7 +298,7 @@ def prepare(path: str, prepared: str) -> None:
             f"{path} is damaged or is not a session database: {reason(problem)}.",
             "Try an older backup, or repair this one: --db-repair --database-url FILE",
         ) from problem
-    with closing(SqliteStore(prepared)) as store:  # brings an earlier version up to date
+    with closing(SqliteStore(prepared)) as store:  # migrates an earlier version
         store.database.read("SELECT count(*) FROM messages")
 
 
@@ -300,7 +319,7 @@ def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
             "Free some space or name another file with --output.",
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(f"Another program keeps {place} busy.", "End it, then try again.")
+        return StoreBusy(f"Another program keeps {place} busy.", "Close it, then try again.")
     return StoreDamaged(
         f"{place} is damaged: {reason(problem)}.",
         "--db-repair saves what can be read; the damaged file is kept.",

@@ -1,4 +1,4 @@
-"""How the commits of a SQLite connection reach the disk: each waits for it, or a thread syncs."""
+"""Brings a SQLite connection's commits to the disk: each waits for it, or a thread syncs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from core.store.sqlite.log_sync import LogSync
 
 FULL, NORMAL, OFF = "FULL", "NORMAL", "OFF"
-CHECKPOINT = 1_000     # pages of the log after which SQLite moves them into the database
+CHECKPOINT = 1_000     # pages in the log after which SQLite moves them into the database
 
 
 class Commits:
     """Sets PRAGMA synchronous before each transaction.
 
-    FULL waits for the disk at each commit, NORMAL never does but for the first one in a log. That
-    one is made with OFF: a log that is not whole yet is ignored as a whole, and the thread syncs
-    it. Nothing is moved into the database meanwhile, since that would not be synced either.
+    FULL waits for the disk at each commit; NORMAL waits only at the first commit of a log, so that
+    commit uses OFF: an incomplete log is ignored completely after a crash, and the thread syncs it.
+    No checkpoint runs meanwhile, since that would not be synced either.
     """
 
     def __init__(self, log: str) -> None:
@@ -33,7 +33,8 @@ class Commits:
 
     @contextmanager
     def overlapping(self, *, soon: bool) -> Iterator[None]:
-        """Within it, writes do not wait for the disk; a thread syncs them now, or `soon`."""
+        """Keep writes within it from waiting for the disk; a thread syncs them at once or `soon`.
+        """
         before, self._soon = self._soon, soon
         try:
             yield
@@ -41,7 +42,7 @@ class Commits:
             self._soon = before
 
     def waits(self, durable: bool) -> bool:
-        """Whether a write of that kind waits for the disk."""
+        """Return whether a write of that kind waits for the disk."""
         return durable and self._soon is None
 
     def opened(self, connection: sqlite3.Connection) -> None:
@@ -49,7 +50,7 @@ class Commits:
         self._empty = self._log_is_empty()
 
     def before(self, connection: sqlite3.Connection, *, waits: bool) -> None:
-        """A transaction is about to begin."""
+        """Prepare for a transaction that is about to begin."""
         level = self._fitting(waits)
         if level != self._level:
             self._set(connection, level)
@@ -64,7 +65,7 @@ class Commits:
         return (self._level == FULL) == waits
 
     def done(self, connection: sqlite3.Connection, *, durable: bool, waits: bool) -> None:
-        """A transaction was committed."""
+        """Record a committed transaction."""
         first, self._empty = self._level == OFF, False
         if first:
             self._set(connection, NORMAL)
@@ -75,24 +76,24 @@ class Commits:
             self._log.note(soon=not durable or self._soon is not False, name_is_new=first)
 
     def undone(self, connection: sqlite3.Connection) -> None:
-        """A transaction was rolled back, or did not begin."""
+        """Record a transaction that was rolled back or did not begin."""
         if self._level == OFF:
             self._set(connection, NORMAL)
 
     def take_failure(self) -> OSError | None:
-        """Why the last sync failed, once."""
+        """Return why the last sync failed, only once."""
         return self._log.take_failure() if self._log is not None else None
 
     async def settle(self) -> None:
-        """Wait, while the event loop runs on, until all is on the disk. Raises OSError."""
+        """Wait, without blocking the event loop, until everything is on the disk. Raises OSError.
+        """
         if self._log is not None:
             await self._log.settle()
 
     def finish(self, connection: sqlite3.Connection) -> None:
-        """Bring all to the disk now. Raises OSError and sqlite3.Error.
+        """Bring everything to the disk now. Raises OSError and sqlite3.Error.
 
-        Where nobody else reads the log, moving it into the database does it: the end of a program
-        would do that anyway.
+        If nobody else reads the log, it is moved into the database, as closing it would do anyway.
         """
         if self._log is None or self._log.settled:
             return

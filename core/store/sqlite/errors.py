@@ -1,4 +1,4 @@
-"""What an error of SQLite means to the user, and what to do about it."""
+"""Translates SQLite's errors into errors that say what happened and what to do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
 from core.safe_text import safe_line
 from core.store.database import WAY_OUT
 
-LONGEST = 200       # characters of what SQLite says: it may quote half a schema, with its lines
+LONGEST = 200       # characters of SQLite's message, which may quote half a schema on several lines
 
 
 def reason(problem: Exception) -> str:
-    """What SQLite says, on one line."""
+    """Return SQLite's message on one line."""
     return safe_line(" ".join(str(problem).split()), LONGEST)
 
 
@@ -45,10 +45,10 @@ def is_damage(problem: sqlite3.Error) -> bool:
 def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
     code = _code(problem)
     if code in _BUSY:
-        return StoreBusy(f"Another program holds the session database {place}.",
-                         "Wait for it or end it, then try again.")
+        return StoreBusy(f"Another program is using the session database {place}.",
+                         "Wait for it or close it, then try again.")
     if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"There is no room left for the session database {place}.",
+        return StoreFull(f"The disk is full: the session database {place} cannot grow.",
                          "Free some space on that disk.")
     if code in _NOT_WRITABLE:
         return StoreFull(f"The session database {place} cannot be written: {reason(problem)}.",

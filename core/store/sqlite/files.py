@@ -1,4 +1,4 @@
-"""The files of a SQLite database: made for its owner alone, told apart from other programs'."""
+"""The files of a SQLite database: private to their owner, distinguished from other programs'."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from core.errors import StoreForeign, StoreTooNew
 from core.store.sqlite.connection import connect
 from core.store.version import SCHEMA_VERSION
 
-APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
+APPLICATION_ID = 0x53434854    # "SCHT": marks a SQLite file as ours
 
 
 def file_at(path: str) -> tuple[int, int] | None:
-    """Which file is at this path; None for none."""
+    """Return the device and inode of the file at this path; None if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:
@@ -22,11 +22,10 @@ def file_at(path: str) -> tuple[int, int] | None:
 
 
 def create_private(path: str) -> None:
-    """Make the file and its directory, for the owner's eyes only.
+    """Create the file and its directory with access for the owner only. Raises OSError.
 
-    SQLite gives its side files the same mode.
-
-    SQLite would delete the log of a file that was lost; it is set aside.
+    SQLite gives its side files the same mode. If the file was lost but its log remains, the log is
+    renamed first, because SQLite would delete it.
     """
     status = file_at(path)
     if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
@@ -38,11 +37,11 @@ def create_private(path: str) -> None:
 
 
 def connect_to_read(path: str) -> sqlite3.Connection | None:
-    """The database where nothing can be written (a full disk, a read-only one); None when
-    that does not work either.
+    """Open the database for reading where nothing can be written (a full or read-only disk); return
+    None if that fails too.
 
-    SQLite's side files cannot be made there. Without a log the file is read as it is; a log that a
-    killed program left is read in a copy elsewhere.
+    SQLite cannot create its side files there. Without a log the file is read directly; with a log
+    that a killed program left, a copy elsewhere is read.
     """
     import shutil
     import tempfile
@@ -61,15 +60,15 @@ def connect_to_read(path: str) -> sqlite3.Connection | None:
             return connection
         connection.close()
     except (OSError, sqlite3.Error):
-        pass   # why it cannot be written is what is reported
+        pass   # the caller reports why it cannot be written
     finally:
         if copy:
-            shutil.rmtree(copy, ignore_errors=True)   # the connection keeps the open files
+            shutil.rmtree(copy, ignore_errors=True)   # the connection keeps its open files
     return None
 
 
 def check_usable(connection: sqlite3.Connection, place: str) -> int:
-    """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
+    """Return the schema version. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
     version, application = (connection.execute(f"PRAGMA {name}").fetchone()[0]
                             for name in ("user_version", "application_id"))
     if application != APPLICATION_ID:
@@ -84,12 +83,12 @@ def check_usable(connection: sqlite3.Connection, place: str) -> int:
 def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:
     """Raise StoreForeign for another program's database.
 
-    Ours had no mark before version 5, and a new file has no tables.
+    Our databases had no mark before version 5, and a new file has no tables.
     """
     tables = {row[0]
               for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not application and (not tables or "_sqlite_migrations" in tables and connection.execute(
             "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'stream_chat'").fetchone()):
         return
-    raise StoreForeign(f"{place} is the database of another program; nothing in it was changed.",
+    raise StoreForeign(f"{place} is a database of another program; nothing in it was changed.",
                        "Name another file with --database-url.")

@@ -1,4 +1,4 @@
-"""Brings the log of a SQLite database to the disk in a thread, while the program continues."""
+"""Syncs the log of a SQLite database to the disk in a thread."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SOON = 0.15      # seconds that a frame of a reply may wait; with the sync itself below 250 ms
+SOON = 0.15      # seconds that a frame waits for its sync; below 250 ms with the sync
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
 class LogSync:
-    """Counts what was committed, and how much of it the disk has.
+    """Counts commits, and how many of them are on the disk.
 
-    The log is opened anew for each sync: SQLite takes no locks on that file, so that closing it
-    releases none.
+    The log is opened for each sync: SQLite takes no locks on that file, so closing it releases
+    none.
     """
 
     def __init__(self, log: str) -> None:
         self._log = log
         self._state = threading.Condition()
-        self._noted = self._safe = 0      # commits, and those of them that are on the disk
+        self._noted = self._safe = 0      # number of commits, and of those on the disk
         self._due: float | None = None    # when the next sync begins
         self._name_is_new = False
         self._failure: OSError | None = None
-        self._sleepers: list[tuple[int, Callable[[], object]]] = []    # (how many commits, wake)
+        self._sleepers: list[tuple[int, Callable[[], object]]] = []  # (commit, wake)
         self._thread: threading.Thread | None = None
 
     def note(self, *, soon: bool, name_is_new: bool = False) -> None:
-        """Something was committed: sync it now, or `soon`. `name_is_new`: the log was just made."""
+        """Record a commit, to be synced now or `soon`. `name_is_new`: the log was just created."""
         with self._state:
             self._noted += 1
             self._name_is_new |= name_is_new
@@ -51,21 +51,21 @@ class LogSync:
 
     @property
     def settled(self) -> bool:
-        """Whether all that was committed is on the disk, as far as is known."""
+        """Whether all commits are known to be on the disk."""
         return self._safe == self._noted and self._failure is None
 
     def checkpointed(self) -> None:
-        """All of it is in the database itself, and that was synced."""
+        """Record that a checkpoint moved all commits into the synced database."""
         with self._state:
             self._safe, self._due, self._failure = self._noted, None, None
 
     def take_failure(self) -> OSError | None:
-        """Why the last sync failed, once."""
+        """Return why the last sync failed, only once."""
         failure, self._failure = self._failure, None
         return failure
 
     async def settle(self) -> None:
-        """Wait, while the event loop runs on, until all that was committed is on the disk.
+        """Wait, without blocking the event loop, until all commits are on the disk.
 
         Raises OSError.
         """
@@ -82,7 +82,7 @@ class LogSync:
             raise failure
 
     def wait(self) -> None:
-        """The same for who has no event loop."""
+        """Block until all commits are on the disk. Raises OSError."""
         with self._state:
             goal = self._noted
             if self._safe < goal:
@@ -93,7 +93,7 @@ class LogSync:
             raise failure
 
     def close(self) -> None:
-        """End the thread, whatever still waits."""
+        """End the thread without waiting for pending syncs."""
         with self._state:
             self._due = -1.0
             self._state.notify_all()
@@ -113,7 +113,7 @@ class LogSync:
                     wake()
 
     def _next(self) -> int | None:
-        """Wait until a sync is due; returns how many commits it covers, None for the end."""
+        """Wait until a sync is due; return how many commits it covers, or None at the end."""
         with self._state:
             while self._due is None or self._due > time.monotonic():
                 self._state.wait(None if self._due is None else self._due - time.monotonic())
@@ -126,7 +126,7 @@ class LogSync:
             if name_is_new and os.name != "nt":
                 _sync_file(os.path.dirname(self._log), os.O_RDONLY)
         except FileNotFoundError:
-            pass      # all of it is in the database, or that was moved: the store reports it
+            pass      # the commits are in the database, or the store reports a moved file
         except OSError as failure:
             return failure
         return None

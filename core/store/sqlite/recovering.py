@@ -1,4 +1,4 @@
-"""Makes a new database of all that can be read of a damaged SQLite file."""
+"""Recovers all readable rows of a damaged SQLite file into a new database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _texts(row: Row, *names: str) -> bool:
     return all(isinstance(row[name], str) for name in names)
 
 
-# Each table and whether a row can be one of it: rows are known by their shape alone.
+# Each table with a test whether a row can belong to it: only its shape identifies a row.
 SHAPES: Mapping[str, Callable[[Row], bool]] = {
     "deleted_sessions": lambda row: _is(_NAME, row["id"]),
     "sessions": lambda row: (
@@ -73,18 +73,18 @@ SHAPES: Mapping[str, Callable[[Row], bool]] = {
 
 @dataclass(slots=True)
 class _Found:
-    """What the first look at the file found."""
+    """What the first pass over the file found."""
 
-    sessions: dict[str, int] = field(default_factory=dict)  # and how many messages each should show
+    # session -> number of messages it should show
+    sessions: dict[str, int] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     messages: set[str] = field(default_factory=set)
-    homeless: dict[str, float] = field(
-        default_factory=dict
-    )  # sessions that only their messages name, and since when
+    # sessions known only from their messages -> time of the first
+    homeless: dict[str, float] = field(default_factory=dict)
 
 
 def recover_file(place: str, path: str) -> list[str]:
-    """Write a new database to `path`; returns what was recovered and what was not, a line each.
+    """Write a new database to `path`; return what was recovered and what was lost, one line each.
 
     Raises StoreDamaged when there is nothing to recover, and OSError.
     """
@@ -96,13 +96,13 @@ def recover_file(place: str, path: str) -> list[str]:
         if lines:
             return lines
     raise StoreDamaged(
-        f"Nothing of a session database can be read in {place}; it is unchanged.",
-        "--db-restore FILE brings a backup back.",
+        f"No session data can be read from {place}; the file is unchanged.",
+        "Use --db-restore FILE to restore a backup.",
     )
 
 
 def _recover(damaged: DamagedFile, path: str) -> list[str]:
-    """The same for rows of today's shape; empty when there are none."""
+    """Recover rows of the current schema; return an empty list if there are none."""
     remove_database(path)
     with closing(SqliteStore(path)) as store:
         database = store.database
@@ -118,20 +118,20 @@ def _recover(damaged: DamagedFile, path: str) -> list[str]:
 
 
 def _finish(database: Database, found: _Found) -> list[str]:
-    """Count anew; returns what was recovered and what was not."""
+    """Recount the messages; return what was recovered and what was lost."""
     lost = _missing(database, found)
     database.load([(RECOUNT, [()])])
     return [f"Recovered: {summary(counts(database))}.", *lost]
 
 
 def _found_in(database: Database) -> _Found:
-    """What recover_earlier() has written."""
+    """Summarize what recover_earlier() has written."""
     rows = database.read("SELECT id, title, created, message_count FROM sessions")
     homeless = {row[0]: row[2] for row in rows if row[1] == RECOVERED}
     return _Found({row[0]: row[3] for row in rows if row[0] not in homeless}, homeless=homeless)
 
 
-# Columns that were added at the end: a row from before that ends earlier, and has the default.
+# Columns added at the end of a table: older rows are shorter and get the default.
 ADDED = {"sessions": "", "model_calls": ""}
 
 
@@ -169,7 +169,7 @@ def _look(damaged: DamagedFile, columns: Mapping[str, list[str]]) -> _Found:
 def _batches(
     damaged: DamagedFile, columns: Mapping[str, list[str]], found: _Found
 ) -> Iterator[Rows]:
-    """Sessions first, then messages, then what belongs to them."""
+    """Yield sessions first, then messages, then rows that belong to them."""
     yield insertion("sessions", ("id", "name", "title", "model", "created", "updated")), [
         (session, session, RECOVERED, "", created, created)
         for session, created in found.homeless.items()
@@ -186,7 +186,8 @@ def _batches(
 
 
 def _belongs(table: str, row: Row, found: _Found) -> bool:
-    """What was deleted stays deleted."""
+    """Return whether a row's session or message was recovered, so that deleted data stays deleted.
+    """
     if table == "sessions":
         return row["id"] not in found.deleted
     if table == "messages":
@@ -195,7 +196,7 @@ def _belongs(table: str, row: Row, found: _Found) -> bool:
 
 
 def _missing(database: Database, found: _Found) -> list[str]:
-    """What the sessions themselves say that they had."""
+    """Report messages that sessions count but that were not found."""
     has = dict(
         database.read(
             "SELECT session_id, count(*) FROM messages WHERE active = 1 GROUP BY session_id"
@@ -208,9 +209,9 @@ def _missing(database: Database, found: _Found) -> list[str]:
     }
     lines = []
     if short:
-        lines.append(f"Lost: {sum(short.values()):,} messages of {len(short):,} sessions.")
+        lines.append(f"Lost: {sum(short.values()):,} messages in {len(short):,} sessions.")
     if found.homeless:
         lines.append(
-            f"{len(found.homeless):,} sessions lost their titles; they are called (recovered) now."
+            f"{len(found.homeless):,} sessions lost their titles and are now called (recovered)."
         )
     return lines

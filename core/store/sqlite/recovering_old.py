@@ -1,4 +1,4 @@
-"""Recovers a damaged SQLite file that an earlier version of the program made."""
+"""Recovers a damaged SQLite file written by an earlier version of the program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.store.sqlite.connection import connect
 from core.store.sqlite.salvage import DamagedFile, Value
 from core.store.version import SCHEMA_VERSION
 
-SAME = 7  # from this version on, rows look as they do today (core/store/sqlite/recovering.py)
-RECOVERED = "(recovered)"  # the title of a session that only its messages name
+SAME = 7  # the first version whose rows have today's shape (core/store/sqlite/recovering.py)
+RECOVERED = "(recovered)"  # the title of a session known only from its messages
 ROLES = ("system", "user", "assistant", "tool")
 TABLES = ("deleted_sessions", "sessions", "messages", "chunks", "model_calls", "embeddings")
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -23,15 +23,15 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "double precision": (int, float),
     "blob": bytes,
 }
-# Name, type, whether a value is needed, and whether it is the number of the row.
+# Name, type, whether a value is required, and whether it is the row number.
 Column = tuple[str, str, bool, bool]
 
 
 def recover_earlier(damaged: DamagedFile, path: str, application: int) -> bool:
-    """Write what can be read to a new database at `path`, brought up to date.
+    """Write what can be read to a new database at `path`, migrated to the current schema.
 
-    The header says which version it was; where that is lost, the rows show it. False when nothing
-    of an earlier version can be read. Raises sqlite3.Error and OSError.
+    The version is read from the header, or guessed from the rows if that is lost. Returns False
+    when nothing of an earlier version can be read. Raises sqlite3.Error and OSError.
     """
     versions = [damaged.version] if damaged.version else range(SAME - 1, 0, -1)
     for version in versions:
@@ -49,7 +49,7 @@ def recover_earlier(damaged: DamagedFile, path: str, application: int) -> bool:
 
 
 def _fill(connection: sqlite3.Connection, damaged: DamagedFile) -> int:
-    """Add every row that can be one of the tables; returns how many messages that were."""
+    """Insert every row that matches a table; return the number of messages."""
     run = connection.execute
     columns = {table: _columns(connection, table) for table in TABLES}
     run("BEGIN")
@@ -73,7 +73,7 @@ def _fill(connection: sqlite3.Connection, damaged: DamagedFile) -> int:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[Column]:
-    """Empty for a table that the version did not have."""
+    """Return the columns of a table; empty if the version did not have it."""
     return [
         (name, kind.lower(), bool(needed), bool(key) and kind.lower() == "integer")
         for _, name, kind, needed, _, key in connection.execute(f"PRAGMA table_info({table})")
@@ -83,7 +83,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[Column]:
 def _rows(
     damaged: DamagedFile, columns: dict[str, list[Column]]
 ) -> Iterator[tuple[str, list[Value]]]:
-    """Each row that has the shape of a table's, with that table."""
+    """Yield each row that matches a table, with the name of that table."""
     for number, values in damaged.rows():
         for table, known in columns.items():
             if known and _fits(table, values, known):
@@ -94,7 +94,7 @@ def _rows(
 
 
 def _fits(table: str, values: list[Value], columns: list[Column]) -> bool:
-    """Whether a row can be one of the table; columns that were added at the end may be missing."""
+    """Return whether a row can belong to a table; columns added at the end may be missing."""
     missing = len(columns) - len(values)
     if missing < 0 or missing and table not in ("sessions", "messages"):
         return False

@@ -1,9 +1,8 @@
-"""Reads the rows of a damaged SQLite file without SQLite: every page that
-can be read gives its rows.
+"""Reads the rows of a damaged SQLite file without SQLite, from every readable page.
 
-The format is https://www.sqlite.org/fileformat2.html. No tree is followed, so that neither a
-damaged header nor a lost inner page hides the pages behind it. Pages in the log (WAL)
-replace those in the file.
+The format is https://www.sqlite.org/fileformat2.html. B-trees are not followed, so that neither a
+damaged header nor a lost interior page hides other pages. Pages in the log (WAL) replace those in
+the file.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _MOST_BYTES = 1 << 30
 
 
 class DamagedFile:
-    """The pages of a database file, with those of its log."""
+    """The pages of a database file and its log."""
 
     def __init__(self, path: str) -> None:
         self._file: BinaryIO = open(path, "rb")
@@ -37,11 +36,11 @@ class DamagedFile:
         )
         self._usable = self.page_size - reserved
         self._count = max(-(-os.path.getsize(path) // self.page_size), *self._in_log, 0)
-        self.lost = 0  # rows of which a part could not be read
+        self.lost = 0  # rows that could be read only partly
 
     @property
     def version(self) -> int:
-        """PRAGMA user_version; 0 where the header is lost."""
+        """PRAGMA user_version; 0 if the header is lost."""
         head = self._page(1)
         return int.from_bytes(head[60:64], "big") if head.startswith(_MAGIC) else 0
 
@@ -51,7 +50,7 @@ class DamagedFile:
             self._log.close()
 
     def rows(self) -> Iterator[tuple[int, list[Value]]]:
-        """The row number and the values of each row that can be read, in the order of the pages."""
+        """Yield the number and the values of each readable row, in page order."""
         for number in range(1, self._count + 1):
             page = self._page(number)
             start = 100 if number == 1 else 0
@@ -80,7 +79,7 @@ class DamagedFile:
                 self.lost += 1
 
     def _payload(self, page: bytes, at: int, size: int) -> bytes:
-        """What a cell holds, with the pages that it continues on."""
+        """Return the payload of a cell, including its overflow pages."""
         most, least = self._usable - 35, (self._usable - 12) * 32 // 255 - 23
         if size > _MOST_BYTES or at > self._usable:
             raise ValueError("not a size")
@@ -116,7 +115,7 @@ def _page_size(head: bytes) -> int:
 
 
 def _pages_of(log: BinaryIO, page_size: int) -> dict[int, int]:
-    """Where in the log the newest committed copy of each page begins."""
+    """Return the offset in the log of the newest committed copy of each page."""
     head = log.read(32)
     if (
         len(head) < 32
@@ -130,7 +129,7 @@ def _pages_of(log: BinaryIO, page_size: int) -> dict[int, int]:
         if len(log.read(page_size)) < page_size:
             break
         pending[int.from_bytes(frame[:4], "big")] = at
-        if frame[4:8] != b"\0\0\0\0":  # a commit
+        if frame[4:8] != b"\0\0\0\0":  # a commit frame
             found.update(pending)
             pending.clear()
     return found
@@ -143,7 +142,7 @@ def _exactly(piece: bytes, size: int) -> bytes:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of one to nine bytes, and the place after it. Raises IndexError."""
+    """Read a number of one to nine bytes; return it and the offset after it. Raises IndexError."""
     number = 0
     for place in range(9):
         byte = data[at + place]
@@ -156,19 +155,19 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _record(payload: bytes) -> list[Value]:
-    """The values of a row. Raises ValueError, IndexError or struct.error."""
+    """Decode the values of a row. Raises ValueError, IndexError or struct.error."""
     size, at = _varint(payload, 0)
     kinds: list[int] = []
     while at < size:
         kind, at = _varint(payload, at)
         kinds.append(kind)
     if at != size:
-        raise ValueError("not a head")
+        raise ValueError("not a record header")
     values: list[Value] = []
     for kind in kinds:
         length = _LENGTHS.get(kind, (kind - 12) // 2 if kind >= 12 else -1)
         if length < 0:
-            raise ValueError("not a kind of value")
+            raise ValueError("not a serial type")
         values.append(_value(kind, _exactly(payload[at:at + length], length)))
         at += length
     return values

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from core.store.database import Statement
     from core.store.query import Query, Term
 
-MOMENT = 0.2                   # how long a write waits that holds up somebody
-QUEUE_SECONDS = 10.0           # how long it stands in the queue of the programs that write
+MOMENT = 0.2                   # seconds that a write waits inside hurried()
+QUEUE_SECONDS = 10.0           # seconds that a write waits in the queue of programs
 
 
 class SqliteDatabase(Database):
@@ -42,11 +42,11 @@ class SqliteDatabase(Database):
         self._owner, self._queue = (Owner(self.place),
                                     Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds)))
         self._commits = Commits(f"{self.place}-wal")
-        self._reserved = self._begun = False  # whether ready() has the turn, and has begun a write
-        self._held_outside = False     # by a program that does not stand in the queue
-        self._patience: float | None = None  # seconds that a write waits; None for the usual ones
-        self._file: tuple[int, int] | None = None    # which file is open
-        self.unwritable = ""       # why it can only be read; each write tries again
+        self._reserved = self._begun = False  # ready() holds the queue; has begun to write
+        self._held_outside = False     # locked by a program that does not use the queue
+        self._patience: float | None = None  # seconds that a write waits; None: the default
+        self._file: tuple[int, int] | None = None    # device and inode of the open file
+        self.unwritable = ""       # why it is read-only; each write tries again
         try:
             self._connection = self._connect()
         except StoreFull as error:
@@ -82,12 +82,12 @@ class SqliteDatabase(Database):
             self._migrate(connection)
         run("PRAGMA foreign_keys = ON")
         run("PRAGMA secure_delete = ON")
-        run("PRAGMA busy_timeout = 0")       # _begin() waits
+        run("PRAGMA busy_timeout = 0")       # _begin() does the waiting
         self._commits.opened(connection)
         self._file = file_at(self.place)
 
     def _finish_swap(self) -> None:
-        """A program that put another file in this place was killed in the middle."""
+        """Complete a swap of the file during which a program was killed."""
         with Queue(f"{self.place}-queue", MIGRATION_SECONDS):
             if os.path.exists(f"{self.place}.new"):
                 from core.store.sqlite.swap import finish_swap
@@ -108,9 +108,8 @@ class SqliteDatabase(Database):
             queue.close()
 
     def _save_before_migration(self, connection: sqlite3.Connection) -> None:
-        """An earlier version's database is saved first.
-
-        Where there is no room for that, nothing is migrated.
+        """Back up a database of an earlier version before migrating it. Raises StoreFull, and
+        nothing is migrated, if there is no room for the backup.
         """
         if connection.execute("PRAGMA user_version").fetchone()[0]:
             from core.store.sqlite.backups import save_beside
@@ -123,7 +122,7 @@ class SqliteDatabase(Database):
 
     def _busy(self) -> StoreBusy:
         return StoreBusy(f"Other programs keep the session database {self.place} busy.",
-                         "Wait for them or end them, then try again.")
+                         "Wait for them or close them, then try again.")
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         try:
@@ -131,7 +130,7 @@ class SqliteDatabase(Database):
         except sqlite3.Error as problem:
             if str(problem).startswith("Could not decode"):
                 return self._read_damaged_text(sql, values)
-            if is_busy(problem):      # for a moment, while another program recovers the log
+            if is_busy(problem):      # happens briefly while another program recovers the log
                 return self._read_patiently(sql, values)
             raise sqlite_error(problem, self.place) from problem
 
@@ -146,7 +145,7 @@ class SqliteDatabase(Database):
                     raise sqlite_error(problem, self.place) from problem
 
     def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
-        """Finds flipped bits in texts, which SQLite does not notice; the rest can be read."""
+        """Read rows with invalid UTF-8, which SQLite does not detect; replace the invalid bytes."""
         self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             return self._connection.execute(sql, tuple(values)).fetchall()
@@ -179,9 +178,9 @@ class SqliteDatabase(Database):
         return Reservation(self, durable)
 
     def reserve(self, durable: bool) -> bool:
-        """Begin the transaction of the next write if nobody is in the way."""
+        """Begin the next transaction if no other program is writing; return whether it began."""
         if self.unwritable or self._reserved:
-            return True      # it is opened again first, or another task of this program is at it
+            return True      # it must be reopened first, or another task of this program is writing
         if not self._queue.try_enter():
             return False
         try:
@@ -189,12 +188,12 @@ class SqliteDatabase(Database):
         except sqlite3.Error as problem:
             self._queue.leave()
             self._held_outside = is_busy(problem)
-            return not self._held_outside    # what else is wrong is reported by the write
+            return not self._held_outside    # the write itself reports any other problem
         self._reserved = self._begun = True
         return True
 
     async def come(self, limit: float) -> None:
-        """Wait for the turn, or for a moment of a program that does not stand in the queue."""
+        """Wait for the queue, or for a moment if a program outside the queue is writing."""
         if self._held_outside:
             import asyncio
             self._held_outside = False
@@ -241,9 +240,8 @@ class SqliteDatabase(Database):
         self._patience = 0.0 if on else None
 
     def _begin(self, seconds: float, *, waits: bool) -> None:
-        """Begin to write, after the wait for a program that does not stand in the queue.
-
-        `waits`: the commit returns when the disk has it. Raises sqlite3.Error.
+        """Begin a transaction, waiting for programs outside the queue. `waits`: the commit returns
+        when it is on the disk. Raises sqlite3.Error.
         """
         run = self._connection.execute
         limit = time.monotonic() + seconds
@@ -313,9 +311,9 @@ class SqliteDatabase(Database):
                 raise
 
     def _check_still_there(self) -> None:
-        """SQLite writes on into a file that was deleted, and nobody would ever see it.
+        """Raise StoreGone if the file was deleted; the next write starts a new one.
 
-        The next write starts a new one.
+        SQLite would keep writing to the deleted file, where nobody would ever see it.
         """
         if self._file is not None and self._file != file_at(self.place):
             self._file = None
@@ -328,7 +326,7 @@ class SqliteDatabase(Database):
                 self._connection.execute("ROLLBACK")
             self._commits.undone(self._connection)
         except sqlite3.Error:
-            pass   # the first problem is the one to report; closing the connection rolls back too
+            pass   # report the first problem; closing the connection rolls back too
 
     def identity(self, key: str) -> int:
         return int(key, 16)
@@ -350,7 +348,7 @@ class SqliteDatabase(Database):
         self._owner.sweep()
 
     def scrub(self) -> None:
-        """The index keeps deleted words until it is merged, the log until it is truncated."""
+        """Remove deleted words from the index, which keeps them until merged, and from the log."""
         try:
             with self._queue:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
@@ -359,11 +357,13 @@ class SqliteDatabase(Database):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
-            # the rows are gone; what a busy database keeps of them goes with the next deletion
+            # the rows are deleted; traces in a busy database go with the next deletion
             pass
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """By row number, which grows with time: SQLite stops at the limit without sorting."""
+        """Search in the order of row numbers, which grow with time: SQLite stops at the limit
+        unsorted.
+        """
         wanted = " AND ".join(map(_fts_term, query.wanted))
         expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)
         column = {"tool": "{tools} : ", "answer": "{words} : ",
@@ -382,12 +382,12 @@ class SqliteDatabase(Database):
 
 
 def _fts_term(term: Term) -> str:
-    """Words hold letters and digits only."""
+    """Return an FTS5 phrase. Words contain only letters and digits, so nothing needs escaping."""
     return f'"{" ".join(term.words)}"' + (" *" if term.begins else "")
 
 
 class SqliteStore(SqlStore):
-    """The store of one person."""
+    """The store of a single user."""
 
     def __init__(self, path: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._sqlite = SqliteDatabase(path, busy_seconds)
@@ -395,5 +395,6 @@ class SqliteStore(SqlStore):
 
     @property
     def unwritable(self) -> str:
-        """Why it can only be read; empty when it can be written, as far as is known."""
+        """Why the database is read-only; empty if it is known to be writable or was not opened yet.
+        """
         return self._sqlite.unwritable

@@ -1,6 +1,7 @@
-"""Puts another file in the place of a SQLite database; the old one is set aside with its log.
+"""Replaces a SQLite database with another file; the old one is renamed with its log.
 
-A complete file called PLACE.new is the decision: whoever sees it finishes what is left to do.
+A complete file called PLACE.new commits the swap: any program that sees it finishes the remaining
+steps.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import time
 
 
 def put_in_place(place: str, prepared: str) -> str:
-    """Returns what the old file is called now. The caller keeps writers away. Raises OSError."""
+    """Replace `place` with `prepared` and return the old file's new name. The caller must keep
+    writers out. Raises OSError.
+    """
     descriptor = os.open(prepared, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -21,12 +24,12 @@ def put_in_place(place: str, prepared: str) -> str:
 
 
 def finish_swap(place: str) -> str:
-    """Do what put_in_place() began. Raises OSError."""
+    """Finish what put_in_place() began; return the old file's new name. Raises OSError."""
     aside = _aside(place)
     if os.path.exists(place):
         try:
             os.link(place, aside)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             os.rename(place, aside)
     _log_aside(place, aside)
     os.replace(f"{place}.new", place)
@@ -34,7 +37,7 @@ def finish_swap(place: str) -> str:
 
 
 def set_log_aside(place: str) -> None:
-    """Of a database whose file is gone. Raises OSError."""
+    """Rename the log of a database whose file is missing. Raises OSError."""
     _log_aside(place, _aside(place))
 
 
@@ -45,7 +48,7 @@ def _log_aside(place: str, aside: str) -> None:
 
 
 def _aside(place: str) -> str:
-    """A name that no file has."""
+    """Return an unused name for the old file."""
     name = f"{place}.set-aside-{time.strftime('%Y%m%d-%H%M%S')}"
     number, free = 1, name
     while os.path.exists(free) or os.path.exists(f"{free}-wal"):

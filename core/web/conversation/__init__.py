@@ -1,1 +1,1 @@
-"""One conversation on the page: its turn, its events, whoever follows it."""
+"""A conversation in the page server: its turn, events and listeners."""

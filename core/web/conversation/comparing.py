@@ -12,7 +12,7 @@ from core.web.conversation.events import PageEvent, error_event, user_event
 
 
 class Comparing:
-    """One comparison while it runs. `publish` shows an event on every page that listens."""
+    """A running comparison. `publish` sends an event to all listening pages."""
 
     def __init__(self, comparison: Comparison, providers: Providers,
                  publish: Callable[[PageEvent], None]) -> None:
@@ -21,7 +21,7 @@ class Comparing:
         self._shown = [0 for _ in comparison.sides]
 
     async def run(self) -> None:
-        """Ask both, and publish what each says as it comes."""
+        """Ask both models, and publish their answers as they arrive."""
         comparison = self.comparison
         question = user_event(comparison.question, -1) if comparison.new else None
         self._publish({"type": "compare", "question": question,

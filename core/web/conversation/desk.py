@@ -1,5 +1,4 @@
-"""Remembers on disk what the store does not hold of a session on the page:
-its running turn and what waits to be sent.
+"""Saves on disk a session's state that is not in the store: its running turn and queued messages.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from core.dataclass import dataclass, field, replace
 from core.errors import StoreError
 from core.regex import regex
 
-MOST_KEYS = 64      # of accepted messages; a page repeats a request for seconds, not for days
+MOST_KEYS = 64      # remembered keys of accepted messages; pages repeat requests for seconds
 ANSWERS = "/v1/"    # begins the names of replies that programs resume; no session has such a name
 _NAME = regex(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A message that waits until the running reply ends. `key` is the page's own name for it."""
+    """A message that waits for the running reply to end. `key` is the page's identifier of it."""
 
     key: str
     text: str
     images: tuple[tuple[str, str, str], ...] = ()     # media type, base64, file name
-    files: tuple[str, ...] = ()                       # uploaded files that are attached with it
+    files: tuple[str, ...] = ()                       # uploaded files attached to it
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What is kept beside a session. `running`: a turn was begun and has not ended."""
+    """The state of a session in the page server. `running`: a turn has begun and not ended."""
 
     running: bool = False
     queue: tuple[Queued, ...] = ()
     keys: tuple[str, ...] = ()
-    held: bool = False      # the queue waits for the user, since the last reply did not end well
-    # identity of a message, and what was uploaded with it
+    held: bool = False      # the queue waits for the user, since the last reply failed
+    # identity of a message -> files uploaded with it
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     here: bool = False      # something waits in the memory of the process that answers
 
@@ -48,26 +47,26 @@ class Desk:
 
 @dataclass(slots=True)
 class Desks:
-    """The desks of all sessions, one file each in `folder`; `folder` "" keeps them in memory."""
+    """The desks of all sessions, one file each in `folder`; in memory if `folder` is ""."""
 
     folder: str
     _kept: dict[str, Desk] = field(default_factory=dict)
 
     def read(self, session: str) -> Desk:
-        """The desk of a session, an empty one where there is none or where it cannot be read."""
+        """Return the desk of a session; an empty one if it is missing or cannot be read."""
         if session not in self._kept:
             self._kept[session] = self._load(session)
         return self._kept[session]
 
     def begin(self, session: str) -> None:
-        """A session was made in which nothing was said yet."""
+        """Record a new session without messages."""
 
     def is_begun(self, session: str) -> bool:
-        """Whether another process made this session."""
+        """Return whether another process created this session."""
         return False
 
     def knows(self, session: str, key: str) -> bool:
-        """Whether a message with this key was accepted, here or by another process."""
+        """Return whether a message with this key was accepted, by this or another process."""
         return key in self.read(session).keys
 
     def hold(self, session: str, *, on: bool) -> None:
@@ -78,23 +77,23 @@ class Desks:
         return ""
 
     def ask_to_stop(self, session: str) -> bool:
-        """Let the server process that answers in a session stop;
-        False when there is no other one.
+        """Ask the other server process that answers in a session to stop; return False if there is
+        none.
         """
         return False
 
     def to_stop(self) -> list[str]:
-        """The sessions in which another process asked this one to stop."""
+        """Return the sessions in which another process asked this one to stop."""
         return []
 
     def write(self, session: str, desk: Desk) -> None:
-        """Replace a desk, on disk before this returns. Raises StoreError."""
+        """Save a desk to the disk before returning. Raises StoreError."""
         if self.folder and _NAME.fullmatch(session):
             self._save(session, desk)
         self._kept[session] = desk
 
     def forget(self, session: str) -> None:
-        """Drop the desk of a session that was deleted."""
+        """Delete the desk of a deleted session."""
         self._kept.pop(session, None)
         if self.folder and _NAME.fullmatch(session):
             try:
@@ -103,11 +102,11 @@ class Desks:
                 pass        # it was never written
 
     def interrupted(self) -> Iterator[str]:
-        """The sessions whose turn was running when the server ended."""
+        """Yield the sessions whose turn was running when the server ended."""
         yield from (session for session, desk in self.all() if desk.running)
 
     def all(self) -> Iterator[tuple[str, Desk]]:
-        """Every session that has a desk on disk, with it."""
+        """Yield every session with a desk on disk, and the desk."""
         with suppress(OSError):
             for entry in (sorted(os.scandir(self.folder), key=lambda each: each.name) if self.folder
                           else ()):
@@ -140,7 +139,7 @@ class Desks:
 
 
 def desk_of(found: Any) -> Desk:
-    """What a file holds; what makes no sense in it is left out."""
+    """Read a desk, ignoring invalid values."""
     queue = tuple(Queued(str(row["key"]), str(row["text"]),
                          tuple((str(kind), str(data), str(name))
                                for kind, data, name in row["images"]),

@@ -1,6 +1,4 @@
-"""Numbers the events of a conversation, so that a page that was disconnected asks for
-those after its last one.
-"""
+"""Numbers the events of a conversation, so that a reconnecting page can request those it missed."""
 
 from __future__ import annotations
 
@@ -12,16 +10,14 @@ from contextlib import suppress
 from core.web.conversation.events import PageEvent
 
 Numbered = tuple[int, PageEvent]
-ALIVE_SECONDS = 15.0     # after which a listener hears that nothing happened
-KEPT = 1000              # events that trim() leaves for pages that are behind
+ALIVE_SECONDS = 15.0     # seconds after which an idle listener gets an empty batch
+KEPT = 1000              # events that trim() keeps for slow pages
 
 
 class EventLog:
-    """The newest events, each with a number.
+    """The newest events, numbered.
 
-    `epoch` tells the numbers of this log from those of another.
-
-    A place is "epoch:number".
+    `epoch` distinguishes the numbers of this log from another's. A place is "epoch:number".
     """
 
     def __init__(self) -> None:
@@ -50,19 +46,18 @@ class EventLog:
             listener.set()
 
     def since(self, first: int) -> list[PageEvent]:
-        """The events from this number on."""
+        """Return the events from this number on."""
         return [event for number, event in self._log if number >= first]
 
     def trim(self) -> None:
-        """Forget all but the newest events; a page that is a little behind need not draw anew."""
+        """Drop all but the newest events, which are enough for a page that is slightly behind."""
         self._log = self._log[-KEPT:]
 
     async def events(self, after: str) -> AsyncIterator[list[Numbered]]:
-        """What happens after that place, in batches; an empty one now and
-        then, while nothing happens.
+        """Yield the events after that place in batches, and empty batches while nothing happens.
 
-        The iterator ends when the place is not of this object, or when its events are no longer
-        kept: the page then draws a new snapshot.
+        Ends if the place is of another log, or its events were dropped; the page then draws a new
+        snapshot.
         """
         epoch, _, written = after.partition(":")
         seen = int(written) if written.isascii() and written.isdigit() else -1

@@ -1,6 +1,4 @@
-"""Turns what happens in a conversation, live or stored,
-into the numbered events that the page draws.
-"""
+"""Converts live and stored events of a conversation into page events."""
 
 from __future__ import annotations
 
@@ -28,9 +26,9 @@ FINISHES = {
 
 
 class TurnEvents:
-    """The page events of one turn, in order.
+    """Converts the events of one turn into page events.
 
-    `show` gives those of one event, `end` closes what is open.
+    `show` converts one event, `end` closes open elements.
     """
 
     def __init__(self) -> None:
@@ -111,10 +109,10 @@ class TurnEvents:
 def stored_events(messages: Sequence[Message], first: int = 0,
                   files: Mapping[int, Sequence[str]] = MappingProxyType({}),
                   versions: Mapping[int, PageEvent] = MappingProxyType({})) -> Iterator[PageEvent]:
-    """The page events of stored messages; `first` is the place of the first of them in the session.
+    """Yield the page events of stored messages; `first` is the place of the first one in the
+    session.
 
-    By place: `files` are the names of what was uploaded with a message, `versions` those of a
-    message that has several.
+    `files` and `versions` map places to uploaded file names and to alternative versions.
     """
     before: Message | None = None
     for place, message in enumerate(messages, first):

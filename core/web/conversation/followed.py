@@ -1,4 +1,4 @@
-"""A conversation in which another program may answer: what it writes is shown as it comes."""
+"""A conversation in which other programs may answer: what they write is shown live."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Followed(Shown):
         super().__init__(chat, desks)
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._mirror: Mirror | None = None      # the turn of another program, while one runs
+        self._mirror: Mirror | None = None      # the running turn of another program
 
     @property
     def running(self) -> bool:
-        """Whether a turn runs, here or in another program."""
+        """Whether a turn is running, here or in another program."""
         return self._runs_here or self._mirror is not None
 
     @property
     def is_followed(self) -> bool:
-        """Whether somebody looks at it, and others may write to it."""
+        """Whether a page is listening and other programs may write to it."""
         return self.listened and not self._runs_here and self.chat.session.store is not None
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether it has to be asked if the program still lives whose turn is shown."""
+        """Whether to check that the program whose turn is shown still runs."""
         return self._mirror is not None and self._mirror.is_quiet
 
     @property
@@ -44,7 +44,7 @@ class Followed(Shown):
         return self._task is not None and not self._task.done()
 
     def look(self) -> None:
-        """Show what another program wrote to the session since the last look. Raises StoreError."""
+        """Show what another program wrote to the session since the last call. Raises StoreError."""
         session = self.chat.session
         if self._runs_here or session.store is None or not session.count:
             return
@@ -78,7 +78,9 @@ class Followed(Shown):
             self._begin_mirror(messages)
 
     def _begin_mirror(self, messages: Sequence[Message]) -> None:
-        """Another program asked `messages`, or (for none) answers what is shown."""
+        """Begin to show another program's turn, which starts with `messages`, or answers the shown
+        ones.
+        """
         session = self.chat.session
         place = session.count - len(messages)
         self._before = session.moment().beginning(place)
@@ -103,5 +105,5 @@ class Followed(Shown):
             self.publish(event)
 
     def _finish(self, end: PageEvent) -> None:
-        """Say how the turn ended."""
+        """Publish how the turn ended."""
         raise NotImplementedError

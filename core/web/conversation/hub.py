@@ -1,6 +1,4 @@
-"""Holds the conversations that are open in the server, opens others from the store,
-and finishes what a dead server left.
-"""
+"""Manages the open conversations of the server, and finishes turns that another process left."""
 
 from __future__ import annotations
 
@@ -20,18 +18,18 @@ from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
 from core.web.conversation.watching import Watch
 
-IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
-LOOK_SECONDS = 0.2          # between two looks at what other programs wrote
-TAKE_OVER_LOOKS = 50        # at a turn that a dead process ran
+IDLE_SECONDS = 600.0        # seconds after which an unused conversation is closed
+LOOK_SECONDS = 0.2          # seconds between checks for other programs' writes
+TAKE_OVER_LOOKS = 50        # seconds between checks of a dead process's turn
 MOST_OPEN = 500
 log = logging.getLogger(__name__)
 OpenChat = Callable[[str | None, Front], Awaitable[Chat]]
 
 
 class Hub:
-    """One Live for each session, however many pages look at it.
+    """One Live per session, shared by all its pages.
 
-    `open_chat` gives the chat of a stored session, or a new one for None; it may raise a ChatError.
+    `open_chat` returns the chat of a stored session, or a new one for None; it may raise ChatError.
     """
 
     def __init__(self, open_chat: OpenChat, desks: Desks, pace: Pace, watch: Watch) -> None:
@@ -41,36 +39,36 @@ class Hub:
         self._opening = asyncio.Lock()
 
     async def new(self) -> Live:
-        """A conversation that is saved with its first message."""
+        """Return a new conversation, which is saved with its first message."""
         live = await self._open(None)
         self.desks.begin(live.chat.session.id)
         return live
 
     async def get(self, session: str) -> Live:
-        """The conversation of this ID. Raises SessionNotFound and StoreError."""
+        """Return the conversation with this ID. Raises SessionNotFound and StoreError."""
         live = self._lives.get(session)
         if live is not None and live.is_begun_elsewhere():
             await self._lives.pop(session).close()
             live = None
         if live is None:
-            async with self._opening:       # two requests at once get the same conversation
+            async with self._opening:       # concurrent requests get the same conversation
                 live = self._lives.get(session) or await self._open(session)
         live.used = time.monotonic()
         return live
 
     @property
     def count(self) -> int:
-        """How many conversations are open."""
+        """The number of open conversations."""
         return len(self._lives)
 
     @property
     def running(self) -> int:
-        """In how many a turn runs."""
+        """The number of conversations with a running turn."""
         return sum(live.running for live in self._lives.values())
 
     @property
     def is_busy(self) -> bool:
-        """Whether a turn runs, or somebody looks at a conversation."""
+        """Whether a turn is running or a page is listening."""
         return any(live.running or live.listened for live in self._lives.values())
 
     def is_running(self, session: str) -> bool:
@@ -85,13 +83,13 @@ class Hub:
             if session is None or not self.desks.is_begun(session):
                 raise
             chat = await self._open_chat(None, questions.front())
-            chat.session.id = session  # another process made it, and nothing was said in it yet
+            chat.session.id = session  # created by another process, still without messages
         live = self._lives[chat.session.id] = Live(chat, questions, self.desks, self._pace)
         live.used = time.monotonic()
         return live
 
     async def resume(self) -> list[str]:
-        """Go on with every turn that ran when the last server ended; returns the sessions."""
+        """Continue every turn that was running when the last server ended; return the sessions."""
         resumed: list[str] = []
         for session in list(self.desks.interrupted()):
             try:
@@ -102,43 +100,41 @@ class Hub:
             except SessionNotFound:
                 self.desks.forget(session)
             except ChatError as error:
-                log.info("session %s is not resumed: %s", session, error.message)
+                log.info("session %s was not resumed: %s", session, error.message)
                 self.desks.write(session, replace(self.desks.read(session), running=False))
         return resumed
 
     async def take_over(self, session: str) -> None:
-        """Continue what another server process left when it died; the desk has it already.
+        """Continue a turn left by another server process; its desk is adopted already.
 
         Raises ChatError.
         """
         live = await self.get(session)
-        for _ in range(TAKE_OVER_LOOKS):        # until its turn counts as ended here too
+        for _ in range(TAKE_OVER_LOOKS):        # wait until its turn counts as ended here too
             live.look()
             if not live.running:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         try:
             live.resume()
-        except UsageError:      # it ended well, or another process continues it
+        except UsageError:      # it ended normally, or another process continues it
             self.desks.write(session, replace(self.desks.read(session), running=False))
 
     async def renew(self) -> None:
-        """Close the conversations in which nothing runs:
-        they are opened anew, with the settings of now.
-        """
+        """Close the idle conversations, so that they are opened again with the current settings."""
         for session, live in list(self._lives.items()):
             if (not live.running and live.chat.session.count
                 and live.chat.session.store is not None):
                 await self._close_for_redraw(session, live)
 
     async def stop(self, session: str) -> None:
-        """Stop the turn that runs in a session, if one does."""
+        """Stop the running turn of a session, if any."""
         live = self._lives.get(session)
         if live is not None:
             await live.stop()
 
     async def drop(self, session: str) -> None:
-        """Close a conversation that is deleted, and forget what waited in it."""
+        """Close a deleted conversation and drop its queue."""
         live = self._lives.pop(session, None)
         if live is not None:
             await live.stop()
@@ -147,7 +143,7 @@ class Hub:
         self.desks.forget(session)
 
     async def tend(self) -> None:
-        """Close what nobody uses, for as long as the server runs."""
+        """Close unused conversations, as long as the server runs."""
         while True:
             await asyncio.sleep(30)
             late = time.monotonic() - IDLE_SECONDS
@@ -159,18 +155,16 @@ class Hub:
                     await self._lives.pop(session).close()
 
     async def watch(self) -> None:
-        """Show what other programs write to sessions that somebody looks at,
-        for as long as the server runs.
-        """
+        """Show what other programs write to sessions open on a page, as long as the server runs."""
         while True:
             followed = {session: live for session, live in self._lives.items() if live.is_followed}
             changed = await self._watch.changed(followed)
             if self._watch.asked and self.running:
-                with suppress(ChatError):       # it is asked again
+                with suppress(ChatError):       # tried again later
                     for session in self.desks.to_stop():
                         await self.stop(session)
             for session, live in followed.items():
-                # a store that fails is reported when something is to be saved
+                # a failing store is reported when something is saved
                 if session in changed or live.may_have_ended:
                     with suppress(ChatError):
                         await self._look(session, live)
@@ -184,14 +178,14 @@ class Hub:
             live.look()
 
     async def _close_for_redraw(self, session: str, live: Live) -> None:
-        """Close a conversation that pages draw anew: it is opened again when they ask."""
+        """Close a conversation that pages must redraw; it is opened again at their next request."""
         self._lives.pop(session, None)
         live.publish({"type": "redraw"})
         await live.close()
 
     async def close(self) -> None:
-        """Close all; turns that run stay marked as running,
-        so that the next server finishes them.
+        """Close all conversations; running turns stay marked, so that the next server finishes
+        them.
         """
         lives, self._lives = list(self._lives.values()), {}
         self._watch.close()

@@ -1,4 +1,4 @@
-"""One conversation in the server: its turn, its numbered events, and what waits."""
+"""A conversation in the server: its turn, numbered events and message queue."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ from core.web.conversation.followed import Followed
 from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
 
-STOP_SECONDS = 5.0      # that another process has to stop a reply
+STOP_SECONDS = 5.0      # seconds for another process to stop a reply
 Accepted = Literal["started", "queued", "known"]
 
 
 class Live(Followed):
-    """A chat with its listeners, and its turns.
+    """A chat with its listeners and turns.
 
-    The turn runs in a task of the server, whoever listens.
+    The turn runs in a server task, independent of any listeners.
     """
 
     def __init__(self, chat: Chat, questions: Questions, desks: Desks, pace: Pace) -> None:
         super().__init__(chat, desks)
         self._pace = pace
         self.used = 0.0
-        self._branched = False  # whether the newest turn asked again what was asked before
+        self._branched = False  # whether the newest turn repeated an earlier question
         self.questions = questions
         questions.publish = self._publish_question
         self._comparing = False     # whether replies are shown of which one can be kept
         self._held = False      # whether other processes were told that something waits here
 
     def is_begun_elsewhere(self) -> bool:
-        """Whether another process began this conversation, which this one knows nothing of."""
+        """Whether another process created this conversation, which this one does not have yet."""
         session = self.chat.session
         if self._runs_here or session.count or session.store is None or self._desk().queue:
             return False
         return bool(session.store.some_sessions([session.id]))
 
-    # ---- what a page does
+    # ---- requests of a page
 
     def post(self, message: Queued) -> Accepted:
-        """Ask, or queue while a reply runs.
+        """Send a message, or queue it while a reply is running.
 
-        What was held, because the last reply did not end well, follows after this one.
-        The same key twice is the same message. Raises StoreError.
+        Messages held because the last reply failed follow after this one. A repeated key is the
+        same message. Raises StoreError.
         """
         desk = self._desk()
         if self._desks.knows(self.chat.session.id, message.key):
@@ -73,7 +73,7 @@ class Live(Followed):
         return "started" if started else "queued"
 
     def change_queue(self, keys: Sequence[str]) -> None:
-        """Keep the queued messages of these keys, in this order."""
+        """Keep only the queued messages with these keys, in this order."""
         queued = {entry.key: entry for entry in self._desk().queue}
         kept = tuple(queued[key] for key in keys if key in queued)
         saying = tuple(entry for entry in self._desk().queue if entry.key == self._saying)
@@ -82,14 +82,14 @@ class Live(Followed):
         self.publish(self._queue_event())
 
     def send_queued(self) -> None:
-        """Send the first queued message now, after a reply that did not end well."""
+        """Send the first queued message now, after a failed reply."""
         self._set_desk(replace(self._desk(), held=False))
         self._next_waiting()
 
     async def stop(self) -> None:
         """Stop the reply and keep its text.
 
-        Returns when it has stopped. Raises UsageError for another program's.
+        Returns when it has stopped. Raises UsageError for another program's reply.
         """
         if self._mirror is not None:
             await self._stop_elsewhere()
@@ -99,9 +99,9 @@ class Live(Followed):
             await asyncio.wait([self._task], timeout=10)
 
     async def _stop_elsewhere(self) -> None:
-        """Let the process stop that answers.
+        """Ask the answering process to stop.
 
-        Raises UsageError for a program that is not a process of the page.
+        Raises UsageError for a program that is not a page server.
         """
         end = time.monotonic() + STOP_SECONDS
         while self._desks.ask_to_stop(self.chat.session.id) and time.monotonic() < end:
@@ -109,14 +109,13 @@ class Live(Followed):
             self.look()
             if self._mirror is None:
                 return
-        raise UsageError("The reply runs in another program.", "Stop it there.")
+        raise UsageError("The reply is running in another program.", "Stop it there.")
 
     def edit(self, place: int, message: Queued) -> Accepted:
-        """Ask something else in the place of a message of the user.
+        """Replace a message of the user and answer it again.
 
-        What was there stays in the store.
-
-        The pictures that were sent with it are sent again. Raises UsageError and StoreError.
+        The old messages stay in the store. Its images are sent again. Raises UsageError and
+        StoreError.
         """
         if self._desks.knows(self.chat.session.id, message.key):
             return "known"
@@ -132,8 +131,8 @@ class Live(Followed):
         return "started"
 
     def _place_when_loaded(self, place: int) -> int:
-        """The place in the session, once all of it is loaded, of what the pages have at this one:
-        what cannot be read has a place there, and none here. Raises UsageError.
+        """Load the complete session, and convert a place on the page to one in the session:
+        unreadable messages have a place only on the page. Raises UsageError.
         """
         session = self.chat.session
         seen = self._before if place < self._before.count else self._shown or session.moment()
@@ -144,7 +143,7 @@ class Live(Followed):
         return session.ids.index(found[0][0])
 
     def show_version(self, identity: int) -> None:
-        """Show another version of a message on every page. Raises UsageError for an unknown one."""
+        """Show another version of a message on all pages. Raises UsageError for an unknown one."""
         self._refuse_if_running()
         self.chat.session.show_version(identity)
         self.catch_up()
@@ -152,7 +151,7 @@ class Live(Followed):
     def answer_again(self) -> None:
         """Let the model answer the last message again.
 
-        Raises UsageError when nothing can be answered.
+        Raises UsageError if there is no message to answer.
         """
         self._refuse_if_running()
         if self.chat.session.retry() is None:
@@ -161,7 +160,7 @@ class Live(Followed):
         self._start(self.chat.answer)
 
     def go_on(self) -> None:
-        """Finish what broke off: the reply where it stopped, or the turn that never got one.
+        """Continue a partial reply where it stopped, or answer a turn without a reply.
 
         Calls that nobody finished are answered with that.
         """
@@ -175,26 +174,26 @@ class Live(Followed):
         self._start(self.chat.continue_reply if last.role == "assistant" else self.chat.answer)
 
     def resume(self) -> None:
-        """Go on where the last server ended. Raises UsageError when nothing is open."""
+        """Continue where the last server ended. Raises UsageError if nothing is unfinished."""
         desk, now = self._desk(), self.chat.session.moment()
         asked = [(identity, message.text) for identity, message in zip(now.ids, now.messages)
                  if message.role == "user"]
         if desk.queue and asked and asked[-1][1] == desk.queue[0].text:
-            self._take(desk.queue[0], asked[-1][0])     # it was saved before the end
+            self._take(desk.queue[0], asked[-1][0])     # saved before the server ended
         elif desk.queue:
             self._next_waiting()
             return
         self.go_on()
 
     def run(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
-        """Run a turn that a command asks for. Raises UsageError while another runs."""
+        """Run a turn requested by a command. Raises UsageError while another one is running."""
         self._refuse_if_running()
         self._start(events)
 
     def compare(self, comparison: Comparison) -> None:
-        """Ask two models the same.
+        """Ask two models the same question.
 
-        What they say is saved in branches; nothing of it is in the conversation yet.
+        Their answers are saved in branches, not yet in the conversation.
         """
         self._refuse_if_running()
         self.chat.compared = comparison
@@ -212,13 +211,13 @@ class Live(Followed):
         try:
             await comparing.run()
         except asyncio.CancelledError:
-            pass        # each answer says itself that it was stopped
+            pass        # each answer reports itself as stopped
         except Exception as problem:
             end |= {"state": "failed", "error": error_event(unexpected(problem))}
         self._finish(end)
 
     def compared(self) -> Comparison:
-        """What was compared last. Raises UsageError."""
+        """The last comparison. Raises UsageError if there is none."""
         if not isinstance(self.chat.compared, Comparison):
             raise UsageError("No comparison is open here.",
                              "Replies that were compared earlier, or at another process of the "
@@ -245,7 +244,7 @@ class Live(Followed):
                 self._held = on
 
     async def close(self) -> None:
-        """Stop without calling the turn ended: the next server finishes it."""
+        """Stop without marking the turn as ended, so that the next server finishes it."""
         self._comparing = False
         task = self._task
         if task is not None and not task.done():
@@ -287,7 +286,7 @@ class Live(Followed):
         self._task = asyncio.create_task(self._turn(events))
 
     def _next(self) -> None:
-        """Ask the first message of the queue. It leaves the queue when the session has it."""
+        """Send the first message of the queue. It leaves the queue once the session has it."""
         desk = self._desk()
         if self.running or not desk.queue:
             return
@@ -295,14 +294,14 @@ class Live(Followed):
         self._ask(desk.queue[0])
 
     def _next_waiting(self) -> None:
-        """Ask the first message that the pages show as waiting; they show it there no longer."""
+        """Send the first message that pages show as queued; they then show it as sent."""
         self._next()
         self.publish(self._queue_event())
 
     def _ask(self, message: Queued) -> None:
-        """Begin the turn that asks this.
+        """Begin the turn for a message.
 
-        In the queue until the session has it, so that a kill loses nothing.
+        It stays in the queue until the session has it, so that a kill loses nothing.
         """
         desk = self._desk()
         if message not in desk.queue:
@@ -335,7 +334,7 @@ class Live(Followed):
                 self._said(queued, known)
 
     def _said(self, queued: Queued, known: Sequence[int]) -> None:
-        """Take a message out of the queue when the session has it behind the `known` ones."""
+        """Remove a message from the queue once the session has it after the `known` ones."""
         if queued in self._desk().queue:
             now = self.chat.session.moment()
             last = now.ids.index(known[-1]) + 1 if known and known[-1] in now.ids else 0
@@ -348,7 +347,7 @@ class Live(Followed):
         self._saying = ""
 
     def _take(self, queued: Queued, identity: int) -> None:
-        """It left the queue; its files are known by its identity from now on."""
+        """Remove a message from the queue, and record its files by its identity."""
         desk = self._desk()
         files = ((f"{identity:032x}", queued.files),) if queued.files else ()
         rest = tuple(each for each in desk.queue if each is not queued)
@@ -370,12 +369,12 @@ class Live(Followed):
             end |= {"state": "failed", "error": error_event(unexpected(problem))}
         self._publish_all(shown.end())
         self._finish(end)
-        if others:      # what they wrote stands before this turn
+        if others:      # other programs' messages come before this turn
             self._shown = None
             asyncio.get_running_loop().call_soon(self.catch_up)
 
     def _finish(self, end: PageEvent) -> None:
-        """Say how the turn ended, and send what waits if it ended well."""
+        """Publish how the turn ended, and send the next queued message if it ended normally."""
         closing = end["state"] == "stopped" and not self._stopping
         self._shown, self._saying = self.chat.session.moment(), ""
         self.publish({**end, **self.about()})
@@ -383,7 +382,7 @@ class Live(Followed):
             self._branched = False
             self.publish({"type": "versions", "places": self._loaded_versions()})
         if closing:
-            return      # the server ends; the turn stays marked as running
+            return      # the server is ending; the turn stays marked as running
         well = end["state"] in ("complete", "compared")
         desk = self._desk()
         try:

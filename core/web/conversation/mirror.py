@@ -1,4 +1,4 @@
-"""A turn that runs in another program, shown on the page while it is written there."""
+"""Shows a turn of another program on the page while it is being written."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from core.store.rows import OpenReply
 from core.web.conversation.events import (PageEvent, TurnEvents, message_end, result_event,
                                           tool_event)
 
-QUIET_SECONDS = 1.5  # without news, after which it is asked whether the other program still answers
+QUIET_SECONDS = 1.5  # seconds without news after which the other program is checked
 
 
 class Mirror:
-    """What of the other program's turn the page has:
-    which reply streams, and how many of its frames were shown.
+    """The part of another program's turn that was shown: the streaming reply and the number of its
+    frames.
     """
 
     def __init__(self) -> None:
         self.reply, self.seen = 0, 0
         self._shown = TurnEvents()
-        self._text = self._thinking = ""    # what of the reply that streams was shown
+        self._text = self._thinking = ""    # the shown part of the streaming reply
         self._news = time.monotonic()
 
     @property
@@ -30,7 +30,7 @@ class Mirror:
         return time.monotonic() - self._news > QUIET_SECONDS
 
     def follow(self, reply: OpenReply) -> Iterator[PageEvent]:
-        """The events of the frames that are new."""
+        """Yield the events of new frames."""
         if reply.id != self.reply:
             self._begin(reply.id)
         for chunk in reply.chunks:
@@ -40,9 +40,7 @@ class Mirror:
                         else self._show_thinking(chunk.text))
 
     def add(self, messages: Sequence[Message]) -> Iterator[PageEvent]:
-        """The events of messages that are complete now;
-        what of them was shown already is left out.
-        """
+        """Yield the events of messages that are now complete, without the parts already shown."""
         self._news = time.monotonic()
         for message in messages:
             if message.role == "assistant":
@@ -71,5 +69,5 @@ class Mirror:
 
 
 def is_over(message: Message) -> bool:
-    """Whether a turn ends with this message."""
+    """Return whether a turn ends with this message."""
     return message.role == "assistant" and not message.tool_calls

@@ -1,4 +1,4 @@
-"""Bounds how many frames of replies the turns of a server handle in a second."""
+"""Limits the rate of reply frames that a server processes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import aclosing
 
 from core.events import Event, TextDelta, ThinkingDelta
 
-FRAMES = 4_000      # in a second: each is parsed, committed and sent by itself, for about 0.1 ms
-LEAST = 0.002       # seconds below which nothing waits
-LONGEST = 0.06      # seconds that a frame waits at most
-PROBE = 0.05        # seconds between two measurements of how late the event loop is
+FRAMES = 4_000      # frames per second: each is parsed, committed and sent, in about 0.1 ms
+LEAST = 0.002       # shorter waits (in seconds) are skipped
+LONGEST = 0.06      # longest wait of a frame in seconds
+PROBE = 0.05        # seconds between measurements of the event loop's delay
 SMOOTHING = 0.2     # the weight of the newest measurement
 
 
 class Pace:
-    """Shared by all turns of a process.
+    """The rate limit shared by all turns of a process.
 
-    Where few turns run, no frame waits. Where many run, or the processor is busy, each turn waits
-    between two frames, and the tokens that arrive meanwhile become one frame, which costs little
-    more than a single token.
+    With few turns, no frame waits. With many, or a busy processor, each turn waits between frames,
+    and the tokens that arrive meanwhile form one frame, which costs little more than a single
+    token.
     """
 
     def __init__(self, frames: float = FRAMES) -> None:
@@ -31,7 +31,7 @@ class Pace:
         self._probing: asyncio.Task[None] | None = None
 
     async def paced(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """Pass a turn's events on, with a wait after a frame where one is due."""
+        """Yield a turn's events, waiting after a frame if necessary."""
         self._turns += 1
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe())
@@ -50,13 +50,13 @@ class Pace:
 
     @property
     def between(self) -> float:
-        """Seconds between two frames of one turn; 0 where only one runs."""
+        """Return the seconds between frames of one turn; 0 if only one turn is running."""
         if self._turns < 2:
             return 0.0
         return min(self._turns / self._frames + 3 * self._late, LONGEST)
 
     async def _probe(self) -> None:
-        """Measure how late the event loop is, as long as a turn runs."""
+        """Measure the event loop's delay while turns are running."""
         while self._turns:
             planned = time.monotonic() + PROBE
             await asyncio.sleep(PROBE)

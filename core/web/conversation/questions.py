@@ -1,6 +1,6 @@
-"""Asks the user on the page: whether a tool or a command may run.
+"""Asks the user on the page whether a tool or command may run.
 
-A question waits until somebody answers it.
+A question waits until it is answered.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ DECISIONS: dict[str, Decision] = {"once": "once", "session": "session", "always"
 
 
 class Questions:
-    """The open questions of one conversation.
-
-    `publish` shows an event on every page that listens.
-    """
+    """The open questions of one conversation. `publish` sends an event to all listening pages."""
 
     def __init__(self) -> None:
         self.publish: Callable[[PageEvent], None] = lambda event: None
         self._open: dict[str, asyncio.Future[str]] = {}
 
     def front(self) -> Front:
-        """What a chat on the page is opened with."""
+        """The Front of a chat on the page."""
         return Front(approve=self.approve, agree=self.agree)
 
     async def approve(self, request: ApprovalRequest) -> Decision:
@@ -46,7 +43,7 @@ class Questions:
         return bool(self._open)
 
     def decide(self, ask: str, choice: str) -> bool:
-        """Answer a question; False when it does not wait any more."""
+        """Answer a question; return False if it is no longer open."""
         future = self._open.get(ask)
         if future is None or future.done():
             return False

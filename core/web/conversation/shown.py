@@ -1,5 +1,5 @@
-"""What the pages have of a conversation: the messages that are drawn at once,
-and the events of the newest turn after them.
+"""What pages show of a conversation: a snapshot of messages, and the events of the newest turn
+after it.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.sessions.tree import Tree
 
-SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
-ABOVE = 10      # of those around a place, how many are before it
+SHOWN = 40      # messages in the first snapshot; earlier ones on request
+ABOVE = 10      # messages before the place in a snapshot around it
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a page draws at once, and the place from which it listens on."""
+    """The messages that a page draws, and the place after which it listens for events."""
 
     events: list[PageEvent]
-    place: str              # "epoch:number" of the last event that is in it
-    first: int              # the place of the first message that is in it; 0: nothing is left out
-    end: int                # the place after the last stored message that is in it
-    newest: bool            # whether nothing follows
+    place: str              # "epoch:number" of the last included event
+    first: int              # place of the first included message; 0: nothing before it
+    end: int                # place after the last included stored message
+    newest: bool            # whether it includes the newest messages
 
 
 class Shown(EventLog):
-    """A chat as its pages show it. Everything that happens in it is an event with a number."""
+    """A chat as shown on pages. Everything that happens in it is a numbered event."""
 
     def __init__(self, chat: Chat, desks: Desks) -> None:
         super().__init__()
         self.chat = chat
         self._desks = desks
-        self._turn_first = 1                # the number of the first event of the newest turn
-        self._before = chat.session.moment()    # the conversation before it
-        # what the pages have of the conversation; None: they are to draw it anew
+        self._turn_first = 1                # number of the newest turn's first event
+        self._before = chat.session.moment()    # the conversation before that turn
+        # the conversation as pages have it; None: they must redraw
         self._shown: Moment | None = self._before
         self._first_words = ""      # the title until the session has one: of what is asked first
-        self._saying = ""                   # the key of the queued message that is being asked
-        self._tree: tuple[Moment, Tree | None] | None = None    # as it was at that moment
+        self._saying = ""                   # key of the queued message being sent
+        self._tree: tuple[Moment, Tree | None] | None = None    # a snapshot of that moment
 
     @property
     def running(self) -> bool:
-        """Whether a turn runs, here or in another program."""
+        """Whether a turn is running, here or in another program."""
         return False
 
     def about(self) -> PageEvent:
-        """What the page shows beside the messages."""
+        """The event with what the page shows beside the messages."""
         session, replies = self.chat.session, replies_of(self.chat)
         return {"id": session.id, "title": session.title or self._first_words,
                 "model": str(self.chat.target),
@@ -65,20 +65,20 @@ class Shown(EventLog):
                 "cost": price_so_far(self.chat, replies)}
 
     def snapshot(self) -> Snapshot:
-        """The newest messages and the turn that runs."""
+        """Return a snapshot of the newest messages and the running turn."""
         try:
             return self._newest(self._before.turn_start(max(0, self._before.count - SHOWN)))
-        except StoreError:      # it is reported where something is to be saved
+        except StoreError:      # reported when something is saved
             return self._newest(self._before.waiting)
 
     def earlier(self, before: int) -> Snapshot:
-        """The messages in front of that place. Raises StoreError."""
+        """Return a snapshot of the messages before that place. Raises StoreError."""
         end = max(0, min(before, self._before.count))
         return self._stretch(self._before.turn_start(max(0, end - SHOWN)), end)
 
     def later(self, start: int) -> Snapshot | None:
-        """The messages from that place on, as far as a turn ends;
-        None when only the newest are left. Raises StoreError.
+        """Return a snapshot of the messages from that place up to the end of a turn; None if only
+        the newest are left. Raises StoreError.
         """
         if start + SHOWN // 2 >= self._before.count:
             return None
@@ -86,7 +86,7 @@ class Shown(EventLog):
         return self._stretch(start, end if end > start else self._before.turn_end(start))
 
     def around(self, place: int) -> Snapshot:
-        """The messages around that place, and what waits to be sent. Raises StoreError."""
+        """Return a snapshot of the messages around that place, and the queue. Raises StoreError."""
         if place >= self._before.count - SHOWN:
             return self.snapshot()
         start = self._before.turn_start(max(0, place - ABOVE))
@@ -98,12 +98,12 @@ class Shown(EventLog):
         return found
 
     def place_of(self, identity: int) -> int:
-        """Where a message is; an unknown one counts as the newest. Raises StoreError."""
+        """Return the place of a message; an unknown one counts as the newest. Raises StoreError."""
         place = self._before.place_of(identity)
         return self._before.count if place is None else place
 
     def _newest(self, first: int) -> Snapshot:
-        """From that place to the end."""
+        """Return a snapshot from that place to the end."""
         end = self._before.count
         events = [*self._events_of(first, end), *self.since(self._turn_first), self._queue_event()]
         return Snapshot(events, self.place, first, end, True)
@@ -117,14 +117,14 @@ class Shown(EventLog):
                                   self._files(first, entries), self._versions(first, entries)))
 
     def _files(self, first: int, entries: Iterable[Entry]) -> dict[int, list[str]]:
-        """The names of the files that were sent with each of these messages, by its place."""
+        """Return the names of files sent with these messages, by place."""
         sent = {message: list(map(os.path.basename, paths))
                 for message, paths in self._desk().files}
         keys = ((place, f"{identity:032x}") for place, (identity, _) in enumerate(entries, first))
         return {place: sent[key] for place, key in keys if key in sent}
 
     def _versions(self, first: int, entries: Iterable[Entry]) -> dict[int, PageEvent]:
-        """The versions of each of these messages that has several, by its place."""
+        """Return the versions of these messages, by place, for those that have several."""
         tree = self._tree_now()
         if tree is None:
             return {}
@@ -134,12 +134,12 @@ class Shown(EventLog):
                 for place, each in found if len(each.ids) > 1}
 
     def _loaded_versions(self) -> dict[int, PageEvent]:
-        """Those of the messages that are loaded: all others are as they were."""
+        """Return the versions of the loaded messages; others have not changed."""
         moment = self.chat.session.moment()
         return self._versions(moment.waiting, zip(moment.ids, moment.messages))
 
     def _tree_now(self) -> Tree | None:
-        """What was ever said in the session; None when nothing of it is hidden, or can be read."""
+        """Return the session's tree; None if it has no hidden messages or cannot be read."""
         session = self.chat.session
         now = session.moment()
         if self._tree is None or not self._tree[0].is_same(now):
@@ -151,8 +151,8 @@ class Shown(EventLog):
         return self._tree[1]
 
     def catch_up(self) -> bool:
-        """Let every page draw anew what a command, or another program,
-        changed in the conversation, if anything.
+        """Make all pages redraw if a command or another program changed the conversation; return
+        whether it did.
         """
         now = self.chat.session.moment()
         if self.running or self._shown is not None and self._shown.is_same(now):

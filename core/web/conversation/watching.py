@@ -1,4 +1,4 @@
-"""Notices that other programs write to the sessions that somebody looks at on the page."""
+"""Detects writes of other programs to sessions that are open on a page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ LOOK_SECONDS = 0.2
 
 
 class Watch(Protocol):
-    """`asked`: other server processes may have asked this one for something."""
+    """Watches sessions. `asked`: another server process may have sent this one a request."""
 
     asked: bool
 
     async def changed(self, sessions: Collection[str]) -> Collection[str]:
-        """Wait for a moment; those of these sessions to which something may have been written
-        since the last call."""
+        """Wait for a moment; return those of these sessions that may have changed since the last
+        call.
+        """
 
     def close(self) -> None: ...
 
 
 class Polling:
-    """Asks the store again and again."""
+    """Watches by polling the store."""
 
     def __init__(self, store: Store | None) -> None:
         self._store, self._beat, self.asked = store, -1, False
@@ -36,7 +37,7 @@ class Polling:
         await asyncio.sleep(LOOK_SECONDS)
         beat, new = self._beat, frozenset(sessions) - self._before
         self._before = frozenset(sessions)
-        with suppress(StoreError):  # a store that fails is reported when something is to be saved
+        with suppress(StoreError):  # a failing store is reported when something is saved
             if self._store is not None and sessions:
                 self._beat = self._store.pulse()
         return sessions if self._beat != beat else new

@@ -1,1 +1,1 @@
-"""What the page shows and changes of providers and their models."""
+"""The page's views and settings of providers and their models."""

@@ -1,4 +1,4 @@
-"""What the page asks about providers: which there are, how they are, their models and downloads."""
+"""The page's API for providers: list, state, models and downloads."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from core.web.shared import Shared
 from core.web.team.member_limits import may_use
 from db import Store
 
-FRESH_SECONDS = 60.0    # for which a list of models is not asked for again
-USED_DAYS = 90          # days after which a model counts as not used
+FRESH_SECONDS = 60.0    # seconds for which a model list is cached
+USED_DAYS = 90          # days after which a model counts as unused
 
 
 class ProviderApi:
@@ -78,7 +78,7 @@ class ProviderApi:
     # ---- models
 
     async def models(self, request: Request) -> Response:
-        """The models of all providers that are set up; the others that are offered have none."""
+        """Return the models of all configured providers; other offered providers have none."""
         at, listed = self._listed
         if time.monotonic() - at > FRESH_SECONDS or request.query_params.get("again"):
             names = set_up(self._shared.providers)
@@ -116,7 +116,7 @@ class ProviderApi:
         return JSONResponse(self._rows.row(name))
 
     async def one(self, request: Request) -> Response:
-        """A provider with its models and what can be set for it; it is asked for its models."""
+        """Return a provider with its settings and its models, which are requested from it."""
         name = known_name(self._shared, request)
         [listed] = await list_models(self._shared.providers, [name])
         self._rows.note_error(name, listed.error)
@@ -129,7 +129,7 @@ class ProviderApi:
             "pulls": self._can_pull(name), "first_model": host.first_model if host else ""})
 
     def _fields(self, name: str) -> list[dict[str, str]]:
-        """What can be set for a provider, with what the user has set."""
+        """Return the settings of a provider with the user's values."""
         providers = self._shared.providers
         entry, host = providers.entry(name), providers.host(name)
         lacks = {*lacks_of(host.dialect), *(() if host.server else ("base_url",))}
@@ -137,7 +137,7 @@ class ProviderApi:
                 for field in FIELDS if field not in lacks]
 
     def _used(self, name: str) -> dict[str, int]:
-        """How many days ago each model of a provider was last asked."""
+        """Return how many days ago each model of a provider was last used."""
         now = time.time()
         since = now - USED_DAYS * 86_400
         calls = self._store.calls(since) if self._store is not None else []
@@ -158,7 +158,7 @@ class ProviderApi:
     async def pull(self, request: Request) -> Response:
         model = text_of(await body_of(request), "model").strip()
         if not model:
-            raise UsageError("The model has no name.", "For example llama3.2:3b.")
+            raise UsageError("The model name is missing.", "For example llama3.2:3b.")
         self._pulls.start(find_target(model, self._shared.settings))
         return JSONResponse({"pulls": self._pulls.rows()}, 202)
 

@@ -1,6 +1,4 @@
-"""Where answers are to come from when nothing is set up:
-what the first page offers, and the demo as a choice.
-"""
+"""The first page, when nothing is configured: possible sources of answers, and the demo."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ class FirstRun:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        # whether it was chosen in this run: with --no-save nothing else remembers it
+        # whether the demo was chosen in this run; with --no-save this is not saved
         self._demo = False
 
     def routes(self) -> list[Route]:
@@ -33,7 +31,9 @@ class FirstRun:
                 Route("/api/first", guarded(self.choose_demo), methods=["POST"])]
 
     async def look(self, request: Request) -> Response:
-        """The model that a new session begins with, or (`set_up` false) what can be chosen."""
+        """Return the model for a new session, or the choices if none is configured (`set_up`
+        false).
+        """
         try:
             target = await self._first()
         except ProviderError:
@@ -52,14 +52,14 @@ class FirstRun:
                                    self.choose_model))[0]
 
     async def _default_of(self, named: Target) -> Target:
-        """The model that a named provider begins with; without one when it does not say."""
+        """Return a provider's default model; a target without a model if it has none."""
         try:
             return await resolve_target(named, self._shared.providers)
         except ChatError:
             return named
 
     async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
-        """What a chat on the page begins with when nothing is set up.
+        """Return the model for a chat if nothing is configured.
 
         Raises ProviderError before anything is chosen.
         """
@@ -68,7 +68,7 @@ class FirstRun:
         return DEMO_TARGET
 
     async def _server(self) -> dict[str, Any]:
-        """How the server is that is asked when nothing else is named."""
+        """Return the state of the default server."""
         health = await check(self._shared.providers, DEFAULT_PROVIDER)
         return {"ok": health.ok, "address": health.address, "advice": " ".join(health.advice)}
 
@@ -83,7 +83,8 @@ class FirstRun:
 
     async def choose_demo(self, request: Request) -> Response:
         if text_of(await body_of(request), "choice") != DEMO:
-            raise UsageError("Only the demo is chosen here.", "A model is chosen by setting it up.")
+            raise UsageError("Only the demo can be chosen here.",
+                             "Set up a provider to use a model.")
         self._demo = True
         remember(self._shared.settings, DEMO_TARGET)
         return JSONResponse({"model": str(DEMO_TARGET)})

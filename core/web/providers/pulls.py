@@ -1,4 +1,4 @@
-"""Downloads of models that run in the server, so that a reload of the page finds them again."""
+"""Downloads of models, which run in the server so that they survive a reload of the page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.events import PullProgress
 from core.model_manager import Providers, Target, ensure_model_available
 from core.web.shared import Shared
 
-WINDOW = 10.0       # seconds over which the speed is taken
+WINDOW = 10.0       # seconds over which the speed is measured
 
 
 @dataclass(slots=True)
 class Pull:
-    """One download. `percent` is None while the size is not known."""
+    """One download. `percent` is None while the size is unknown."""
 
     target: Target
     state: Literal["running", "done", "failed", "stopped"] = "running"
@@ -26,10 +26,10 @@ class Pull:
     percent: float | None = None
     task: asyncio.Task[None] | None = None
     layers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    marks: list[tuple[float, int]] = field(default_factory=list)    # when how many bytes were here
+    marks: list[tuple[float, int]] = field(default_factory=list)    # (time, bytes received)
 
     def count(self, step: PullProgress) -> None:
-        """Note how far the download is: bytes, speed and the time that is left."""
+        """Update the progress: bytes, speed and remaining time."""
         if step.total:
             self.layers[step.layer] = (step.completed or 0, step.total)
         done = sum(part for part, _ in self.layers.values())
@@ -50,14 +50,14 @@ class Pull:
 
 
 class Pulls:
-    """All downloads of this server, the newest of each model."""
+    """All downloads of this server, the newest per model."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._pulls: dict[str, Pull] = {}
 
     def start(self, target: Target) -> None:
-        """Begin, unless it runs already."""
+        """Start a download unless it is running."""
         held = self._pulls.get(str(target))
         if held is None or held.state != "running":
             pull = self._pulls[str(target)] = Pull(target)
@@ -68,7 +68,7 @@ class Pulls:
                 for name, pull in self._pulls.items()]
 
     async def stop(self, name: str) -> None:
-        """Stop a download; the part that is here is kept for the next time."""
+        """Stop a download; the downloaded part is kept."""
         pull = self._pulls.get(name)
         if pull is not None and pull.task is not None and not pull.task.done():
             pull.task.cancel()
@@ -79,7 +79,7 @@ class Pulls:
             await self.stop(name)
 
     async def _run(self, pull: Pull) -> None:
-        """Download with connections of its own, which a change of the settings leaves open."""
+        """Download over separate connections, which stay open when settings change."""
         providers = Providers(self._shared.settings)
         try:
             async with aclosing(ensure_model_available(pull.target, providers)) as steps:
@@ -98,7 +98,7 @@ class Pulls:
 
 
 def _of(done: int, total: int) -> str:
-    """As in "5.1 of 14.3 GB"."""
+    """Format sizes, as in "5.1 of 14.3 GB"."""
     unit, factor = ("GB", 1e9) if total >= 1e9 else ("MB", 1e6) if total >= 1e6 else ("kB", 1e3)
     return f"{done / factor:.1f} of {total / factor:.1f} {unit}"
 

@@ -1,4 +1,4 @@
-"""What the page shows of a provider without asking it: its name, kind, state and key."""
+"""The rows of the providers page, without network requests: name, kind, state and key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.models.health import Health, all_names, set_up, stored_names
 from core.providers.hosts import Host, title_of
 from core.web.shared import Shared
 
-KINDS = ("cloud", "local")      # of a hybrid provider: at another computer's address, at this one's
+KINDS = ("cloud", "local")      # titles of a hybrid provider elsewhere and on this computer
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the last look at a provider found. `at` is on the monotonic clock."""
+    """The result of the last check of a provider. `at` is a time of the monotonic clock."""
 
     state: str = "ok"
     why: str = ""
@@ -28,7 +28,7 @@ class Looked:
 
 
 class ProviderRows:
-    """The providers as rows, with the state that was found last."""
+    """The providers as rows, with the last known state."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -38,7 +38,7 @@ class ProviderRows:
         return all_names(self._shared.providers)
 
     def listed(self) -> list[str]:
-        """Those that are set up, and those that the page offers to set up."""
+        """Return the configured providers and those that the page offers."""
         mine = set_up(self._shared.providers)
         return list(dict.fromkeys([*mine, *filter(self._always_listed, self.names())]))
 
@@ -69,7 +69,7 @@ class ProviderRows:
                 "ms": None if looked.seconds is None else round(looked.seconds * 1000)}
 
     def _missing(self, name: str) -> dict[str, Any]:
-        """What has to be given before this provider can be asked; empty when nothing has."""
+        """Return what is missing before this provider can be used; empty if nothing is."""
         providers = self._shared.providers
         try:
             if providers.lacks_address(name):
@@ -98,7 +98,8 @@ class ProviderRows:
         return ""
 
     def _key(self, name: str, host: Host) -> str:
-        """Where a key of this provider is: a variable, the configuration file, `stored`, or ""."""
+        """Return where this provider's key is: a variable, the configuration file, `stored`, or "".
+        """
         providers = self._shared.providers
         environment = providers.settings.environment
         if providers.entry(name).get("api_key"):
@@ -107,14 +108,14 @@ class ProviderRows:
         return next(iter(named), "stored" if name in stored_names(environment) else "")
 
     def kind(self, name: str) -> str:
-        """Under which heading a provider is listed: a hybrid one by its address."""
+        """Return the heading for a provider; for a hybrid one it depends on the address."""
         host = self._host(name)
         if host is None:
             return "cloud"
         return host.kind if host.kind != "hybrid" else KINDS[self.runs_here(name)]
 
     def runs_here(self, name: str) -> bool:
-        """Whether nothing leaves this computer, as far as the address shows."""
+        """Return whether the provider's address is on this computer."""
         host = self._host(name)
         if host is None or host.kind == "cloud":
             return False
@@ -126,15 +127,15 @@ class ProviderRows:
         return host is not None and (host.offered or host.looked_for)
 
     def _removable(self, name: str) -> bool:
-        """Whether it is listed only because it was set up on the page or with --set-key."""
+        """Return whether it is listed only because it was set up on the page or with --set-key."""
         environment = self._shared.settings.environment
         own = added_providers(environment) | stored_names(environment)
         return name in own and not self._always_listed(name)
 
-    # ---- what was found
+    # ---- results of checks
 
     def note_error(self, name: str, error: ChatError | None) -> None:
-        """Note how a request to this provider ended."""
+        """Record how a request to this provider ended."""
         before = self._looked.get(name, Looked())
         if error is not None:
             why = sentences(error.message, error.hint)
@@ -144,7 +145,7 @@ class ProviderRows:
             self._looked[name] = replace(same, at=time.monotonic())
 
     def note(self, name: str, health: Health) -> None:
-        """Note the result of a test."""
+        """Record the result of a test."""
         if health.error is None:
             why, state = sentences(*health.advice), "ok"
         else:
@@ -153,7 +154,8 @@ class ProviderRows:
         self._looked[name] = Looked(state, why, health.said, health.seconds)
 
     def _state_of(self, name: str, error: ChatError) -> str:
-        """The state after an error; one who is refused without a key has none."""
+        """Return the state after an error; a refusal without a key means that the key is missing.
+        """
         host = self._host(name)
         without = isinstance(error, AuthFailed) and host is not None and not self._key(name, host)
         return "no_key" if without else state_of(error)
@@ -163,7 +165,7 @@ class ProviderRows:
 
 
 def state_of(error: ChatError) -> str:
-    """The state that an error shows a provider in."""
+    """Return the state for an error."""
     match error:
         case ConnectFailed():
             return "unreachable"
@@ -179,5 +181,5 @@ def _failed(error: ChatError) -> dict[str, Any]:
 
 
 def sentences(*parts: str) -> str:
-    """The parts as sentences, one after the other."""
+    """Join the parts as sentences."""
     return " ".join(part if part[-1] in ".!?" else f"{part}." for part in parts if part)

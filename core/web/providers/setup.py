@@ -1,4 +1,4 @@
-"""Sets providers up from the page: adds and removes them, stores their keys and settings."""
+"""Sets up providers from the page: adds and removes them, stores keys and settings."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _NAME = regex(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
 class ProviderSetup:
-    """The routes that change providers. Sessions that are open use the new settings from their
-    next message on."""
+    """The routes that change providers. Open sessions use the new settings from their next message
+    on.
+    """
 
     def __init__(self, shared: Shared, rows: ProviderRows) -> None:
         self._shared, self._rows = shared, rows
@@ -41,7 +42,7 @@ class ProviderSetup:
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
     async def add(self, request: Request) -> Response:
-        """Set up a known provider, or a server of the user's own by its address."""
+        """Set up a known provider, or the user's own server by its address."""
         body = await body_of(request)
         name, base_url = text_of(body, "name").strip(), text_of(body, "base_url").strip()
         key = valid_key(text_of(body, "key")) if body.get("key") else ""
@@ -61,7 +62,7 @@ class ProviderSetup:
         return JSONResponse(self._rows.row(name), 201)
 
     def _set_up(self, host: Host, base_url: str) -> None:
-        """Store the address; where none is given, that of a server on this computer."""
+        """Store the address; by default that of a server on this computer."""
         address = base_url or ("" if host.kind == "cloud" else host.base_url)
         if address:
             set_provider(self._environment, host.name, {"base_url": address})
@@ -69,19 +70,19 @@ class ProviderSetup:
     def _new_name(self, written: str) -> str:
         name = re.sub(r"\s+", "-", written.lower())
         if not _NAME.fullmatch(name):
-            raise UsageError("Not a valid name for a provider.",
-                             "It has up to 40 letters, digits and - . _ and begins with a letter "
-                             "or digit.")
+            raise UsageError("Not a valid provider name.",
+                             "Use up to 40 letters, digits and - . _ and begin with a letter or "
+                             "digit.")
         if name in (POOL, *self._rows.names(), *installed_names()):
-            raise UsageError(f"There is a provider {name} already.", "Choose another name.")
+            raise UsageError(f"The provider {name} exists already.", "Choose another name.")
         return name
 
     async def remove(self, request: Request) -> Response:
-        """Take back what the page or --set-key stored for a provider."""
+        """Remove what the page or --set-key stored for a provider."""
         name = self._named(request)
         if not self._rows.row(name)["removable"]:
             raise UsageError(f"{name} was not added here.",
-                             "It is known to the program or named in the configuration file.")
+                             "It is built in or defined in the configuration file.")
         remove_key(self._environment, name)
         remove_provider(self._environment, name)
         await self._reload(name)
@@ -94,7 +95,7 @@ class ProviderSetup:
         return JSONResponse(self._rows.row(name))
 
     def _keep(self, name: str, key: str) -> None:
-        """Store a key for the address that the provider has now."""
+        """Store a key for the provider's current address."""
         providers = self._shared.providers
         keep_key(self._environment, name, key, providers.base_url(name, providers.host(name)))
 
@@ -105,7 +106,7 @@ class ProviderSetup:
         return JSONResponse(self._rows.row(name))
 
     async def change(self, request: Request) -> Response:
-        """Set the address, the default model and parameters, for all sessions from now on."""
+        """Set address, default model and parameters for all sessions from now on."""
         name, body = self._named(request), await body_of(request)
         changes = {field: text_of(body, field).strip() for field in body}
         if changes.get("base_url"):
@@ -115,7 +116,7 @@ class ProviderSetup:
         return JSONResponse(self._rows.row(name))
 
     async def _reload(self, name: str) -> None:
-        """Ask with the settings and keys as they are stored now."""
+        """Use the stored settings and keys from now on."""
         self._rows.forget(name)
         settings = self._shared.settings
         await self._shared.change(settings.replace(providers=load_providers(settings)))
@@ -129,7 +130,7 @@ class ProviderSetup:
 
 
 def known_name(shared: Shared, request: Request) -> str:
-    """The provider that a path names. Raises UsageError for an unknown one."""
+    """Return the provider in a path. Raises UsageError for an unknown one."""
     name = provider_name(str(request.path_params["name"]))
     shared.providers.host(name)
     return name
@@ -138,6 +139,6 @@ def known_name(shared: Shared, request: Request) -> str:
 def _dialect(written: str) -> str:
     known = sorted({host.dialect for host in hosts() if host.server})
     if written not in known:
-        raise UsageError(f"{written or 'Nothing'} is not an API that is set here.",
-                         f"Those that are: {', '.join(known)}.")
+        raise UsageError(f"{written or 'Nothing'} is not a known API.",
+                         f"Known: {', '.join(known)}.")
     return written

@@ -1,4 +1,4 @@
-// What the user does, done on the server one after the other; what fails is said.
+// Sends the user's actions to the server one after the other, and reports failures.
 
 import { insist, request, upload } from "./api.js";
 import { writeDraft } from "./composer.js";
@@ -59,8 +59,8 @@ export class Acts {
   }
 
   /**
-   * Use another model from now on. Its name beside the message box says so; what else follows
-   * from the change is said in the thread.
+   * Use another model from now on. The message box shows its name; other effects of the change are
+   * shown in the thread.
    * @param {string} model
    */
   choose(model) {
@@ -109,11 +109,11 @@ export class Acts {
   }
 
   /**
-   * Do something on the server, after what was begun before it; what fails is said, and typed text
-   * comes back.
+   * Run an action on the server after all earlier ones. A failure is reported, and typed text is
+   * restored.
    * @param {() => Promise<any>} does
    * @param {string} [said]
-   * @returns {Promise<any>} what it returns; nothing when it failed
+   * @returns {Promise<any>} its result; undefined if it failed
    */
   act(does, said = "") {
     const acting = this.last.then(() => this.acting(does, said));
@@ -132,7 +132,7 @@ export class Acts {
   }
 
   /**
-   * Ask something else in the place of a message.
+   * Replace a message and answer it again.
    * @param {number} place
    * @param {string} said
    * @returns {Promise<boolean>} whether it was sent
@@ -150,7 +150,7 @@ export class Acts {
   }
 
   /**
-   * Show another version of a message; the focus stays at its switcher.
+   * Show another version of a message, keeping the focus on its switcher.
    * @param {number} place
    * @param {string} version
    */

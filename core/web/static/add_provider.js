@@ -1,4 +1,4 @@
-// The dialog that sets up one more provider: a known one, or a server by its address.
+// The dialog that adds a provider: a known one, or a server by its address.
 
 import { ApiError, request } from "./api.js";
 import { button, h, icon } from "./dom.js";
@@ -9,7 +9,7 @@ import { text } from "./text.js";
 const OTHER = ""; // what the list of providers holds for a server of the user's own
 
 /**
- * @param {ProviderRow[]} others those that are known and not set up
+ * @param {ProviderRow[]} others known providers that are not set up
  * @param {(added: ProviderRow) => void} done
  */
 export function addProvider(others, done) {

@@ -35,7 +35,7 @@ export async function request(method, path, body) {
 }
 
 /**
- * Send a file as it is; returns what the server says of it.
+ * Send a file unchanged; return the server's response.
  * @param {string} path
  * @param {File} file
  * @returns {Promise<any>}
@@ -55,7 +55,7 @@ export async function sendFile(path, file) {
 }
 
 /**
- * Send a file that is to be attached; returns its name for a message.
+ * Upload an attachment; return its name for a message.
  * @param {File} file
  * @returns {Promise<string>}
  */
@@ -64,8 +64,8 @@ export async function upload(file) {
 }
 
 /**
- * Repeat a request until the server has answered it: a message with a key counts once, however
- * often it is sent.
+ * Repeat a request until the server responds. A message has a key, so that repeating it has no
+ * effect.
  * @param {string} method
  * @param {string} path
  * @param {unknown} body
@@ -78,7 +78,7 @@ export async function insist(method, path, body, onLost) {
       onLost(false);
       return found;
     } catch (problem) {
-      // not the server's own word
+      // not from our server
       if (problem instanceof ApiError && (problem.kind || problem.status < 502)) throw problem;
       onLost(true);
       await new Promise((resolve) => setTimeout(resolve, wait));
@@ -87,12 +87,13 @@ export async function insist(method, path, body, onLost) {
 }
 
 /**
- * Listen to a session after a place. Reconnects by itself; the server sends what was missed.
+ * Listen to a session's events after a place. Reconnects automatically; the server sends missed
+ * events.
  * @param {string} session
  * @param {string} after
  * @param {{events: (events: any[]) => void, reset: () => void, state: (connected: boolean) =>
  *   void}} handlers
- * @returns {() => void} ends it
+ * @returns {() => void} a function that stops listening
  */
 export function listen(session, after, handlers) {
   let place = after;

@@ -1,4 +1,4 @@
-// The bar at the top: the title, whether what is shown is saved, and what can be done with it.
+// The bar at the top: title, saved state and actions.
 
 import { h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
@@ -39,14 +39,14 @@ export class Bar {
     this.showCompared(false);
   }
 
-  /** Show what belongs to a conversation, or hide it. @param {boolean} shown */
+  /** Show or hide the parts that belong to a conversation. @param {boolean} shown */
   showTools(shown) {
     this.element.classList.toggle("bar-page", !shown);
     const tools = [this.heading, this.state, this.compare, this.menu];
     for (const tool of tools) tool.hidden = !shown;
   }
 
-  /** @param {boolean} compared whether two models are asked */
+  /** @param {boolean} compared whether two models are compared */
   showCompared(compared) {
     const label = compared ? text.stopComparing : text.compare;
     this.compare.setAttribute("aria-pressed", String(compared));

@@ -7,7 +7,7 @@ import { text } from "./text.js";
 
 /** @import { Operation } from "./wire.d.ts" */
 
-/** The message itself has an h2. @type {Record<string, string>} */
+/** The message itself has an h2, so headings start at h3. @type {Record<string, string>} */
 const HEADINGS = { h1: "h3", h2: "h3", h3: "h4", h4: "h5", h5: "h6", h6: "h6" };
 /** @type {Record<string, string>} */
 const MARKS = { strong: "strong", em: "em", del: "del", code: "code" };
@@ -21,7 +21,7 @@ const ALIGNED = { left: "start", center: "center", right: "end" };
  *   tag: string,
  *   element: HTMLElement,
  *   lines?: CodeLines
- * }} Open `element` is where its text and blocks go; `lines` are those of a block of code
+ * }} Open `element` receives its text and blocks; `lines` are the lines of a code block
  */
 
 export class Blocks {
@@ -187,7 +187,7 @@ function lines(words) {
 }
 
 /**
- * A link that says where it leads; anything but the web and mail stays text.
+ * Make a link that shows its target; only web and mail addresses become links.
  * @param {string} href
  * @param {string|Node} label
  */

@@ -1,4 +1,4 @@
-// How full the model's window is, as a ring and in words, and what the session cost so far.
+// How full the context window is, as a ring and as text, and the session's cost so far.
 
 import { h } from "./dom.js";
 import { text } from "./text.js";

@@ -1,5 +1,5 @@
-// The lines of a block of code, in parts: a browser lays out one part anew when a line is added,
-// and not the whole block.
+// The lines of a code block, in parts: when a line is added, the browser lays out only one part
+// again.
 
 import { h } from "./dom.js";
 
@@ -14,7 +14,7 @@ export class CodeLines {
     code.append(this.part);
   }
 
-  /** @param {string} words @param {string|undefined} role their colour */
+  /** @param {string} words @param {string|undefined} role the role that sets their colour */
   add(words, role) {
     for (const piece of words.split(/(?<=\n)/)) {
       if (this.count >= MOST) this.begin();

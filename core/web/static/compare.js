@@ -1,4 +1,4 @@
-// Two models that answer one question side by side.
+// The answers of two models to one question, side by side.
 
 import { Blocks } from "./blocks.js";
 import { button, copy, h, icon, iconButton } from "./dom.js";

@@ -100,7 +100,7 @@ export class Composer {
     this.showState();
   }
 
-  /** Change to another session and its draft. @param {string} session */
+  /** Switch to another session's draft. @param {string} session */
   open(session) {
     if (session && session === this.session) return;
     this.session = session;
@@ -165,7 +165,7 @@ export class Composer {
     else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images, others);
   }
 
-  /** Offer again what could not be sent. @param {Picture[]} images @param {File[]} others */
+  /** Restore unsent attachments. @param {Picture[]} images @param {File[]} others */
   giveBack(images, others) {
     this.images.unshift(...images);
     this.others.unshift(...others);
@@ -189,7 +189,7 @@ export class Composer {
   /**
    * @param {string} model
    * @param {boolean} local
-   * @param {string} [other] the model that it is compared with
+   * @param {string} [other] the model to compare with
    */
   setModel(model, local, other = "") {
     const name = model.slice(model.indexOf("/") + 1) || text.chooseModel;

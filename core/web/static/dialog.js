@@ -1,12 +1,12 @@
-// Small dialogs: a question with one answer that acts, and something to read.
+// Small dialogs: a confirmation, and text to read.
 
 import { button, h } from "./dom.js";
 import { text } from "./text.js";
 
 /**
- * Ask; `act` runs after a yes.
+ * Ask for confirmation; `act` runs if the user agrees.
  * @param {string} question
- * @param {HTMLElement|null} field what is to be filled in
+ * @param {HTMLElement|null} field a field to fill in
  * @param {string} yes
  * @param {() => void} act
  */
@@ -28,7 +28,7 @@ export function ask(question, field, yes, act) {
   if (input?.type === "text") input.select();
 }
 
-/** Show what is to be read, each part under its title. @param {[string, string[]][]} parts */
+/** Show text to read, each part under its title. @param {[string, string[]][]} parts */
 export function tell(parts) {
   open(
     parts[0][0],

@@ -1,9 +1,9 @@
-// Makes elements. Text only ever enters the page as text nodes.
+// Creates elements. Text enters the page only as text nodes.
 
 /**
  * @param {string} tag
- * @param {Record<string, unknown>} [properties] attributes; `on…` are listeners, undefined and
- *   false are left out
+ * @param {Record<string, unknown>} [properties] attributes; `on…` are listeners; undefined and
+ *   false are skipped
  * @param {...(Node|string|null|undefined|false)} children
  * @returns {HTMLElement}
  */
@@ -26,7 +26,7 @@ export function append(element, children) {
 
 const sprite = document.querySelector('meta[name="icons"]')?.getAttribute("content") ?? "";
 
-/** @param {string} name @param {string} [extra] a further class */
+/** @param {string} name @param {string} [extra] an additional class */
 export function icon(name, extra = "") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", extra ? `icon ${extra}` : "icon");
@@ -74,7 +74,7 @@ export function button(label, act, kind = "", mark = "") {
 }
 
 /**
- * Copy text, and say so on the button for a moment.
+ * Copy text, and confirm it on the button for a moment.
  * @param {HTMLElement} place
  * @param {string} value
  * @param {string} said

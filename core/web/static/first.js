@@ -1,4 +1,4 @@
-// The first page, when nothing is set up: where answers are to come from.
+// The first page, when no provider is set up: choose where answers come from.
 
 import { request } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -13,7 +13,7 @@ export class FirstRun {
    * @param {{
    *   ready: (model: string) => void,
    *   go: (path: string) => void
-   * }} actions `ready`: there is a model now
+   * }} actions `ready` is called once there is a model
    */
   constructor(actions) {
     this.actions = actions;
@@ -35,7 +35,7 @@ export class FirstRun {
   }
 
   /**
-   * What a new session begins with; where nothing is set up, the choices are drawn.
+   * Return the model for a new session; if none is set up, draw the choices.
    * @returns {Promise<string>} the model, or ""
    */
   async look() {
@@ -46,7 +46,7 @@ export class FirstRun {
     return "";
   }
 
-  /** Look once more, and begin when there is a model. */
+  /** Check again, and continue if there is a model. */
   async again() {
     this.say(OLLAMA, text.testing);
     const model = await this.look();
@@ -80,7 +80,7 @@ export class FirstRun {
   }
 
   /**
-   * Say something under a choice, where it is seen.
+   * Show a message under a choice.
    * @param {number} which @param {...(string|Node)} parts
    */
   say(which, ...parts) {
@@ -102,7 +102,7 @@ export class FirstRun {
   }
 
   /**
-   * Show the download of the small model while it runs, also one that an earlier visit began.
+   * Show the progress of the small model's download, even if an earlier visit started it.
    * @param {{ name: string }} small
    */
   async watch(small) {

@@ -1,4 +1,4 @@
-// What the keys do.
+// Keyboard shortcuts.
 
 import { turnVersion } from "./versions.js";
 
@@ -38,7 +38,7 @@ export class Keyboard {
       this.page.acts.post("stop");
   }
 
-  /** A question has the keyboard unless something is being typed. @param {HTMLElement} question */
+  /** Focus a question unless the user is typing. @param {HTMLElement} question */
   asked(question) {
     const at = document.activeElement;
     if (at === document.body || (at === this.page.composer.box && !this.page.composer.box.value))
@@ -69,8 +69,8 @@ export class Keyboard {
   }
 
   /**
-   * Whether a key was meant for something else: the question appeared a moment ago, or the key
-   * belongs to what is being typed.
+   * Whether a key was meant for something else: the question has just appeared, or the user is
+   * typing.
    * @param {HTMLElement} question
    */
   isTyped(question) {
@@ -80,13 +80,13 @@ export class Keyboard {
     return now - Math.max(Number(question.dataset.since), before) < READING;
   }
 
-  /** What is typed when a question appears goes on in the message box. @returns {boolean} */
+  /** Keep typing in the message box when a question appears. @returns {boolean} */
   typeOn() {
     this.page.composer.box.focus({ preventScroll: true });
     return false;
   }
 
-  /** To the next message, or the one before. @param {number} by */
+  /** Move to the next or previous message. @param {number} by */
   step(by) {
     const messages = /** @type {HTMLElement[]} */ ([
       ...this.page.thread.element.querySelectorAll(".message"),

@@ -1,4 +1,4 @@
-// The sheet of keys that `?` opens.
+// The list of keyboard shortcuts that `?` opens.
 
 import { h, icon } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// Puts the page together: which session is shown, and where each event goes.
+// Assembles the page: shows sessions and dispatches events.
 
 import { Acts } from "./acts.js";
 import { ApiError, insist, listen, request } from "./api.js";
@@ -34,7 +34,7 @@ export class Page {
     this.connected = true;
     this.opening = 0; // counts what is opened: only the newest is drawn
     /** @type {Set<string>} */ this.local = new Set();
-    /** @type {string|null} */ this.member = null; // who is signed in on the page of a team
+    /** @type {string|null} */ this.member = null; // the signed-in member on a team page
     this.acts = new Acts(this);
     /** @type {() => void} */ this.unlisten = () => {};
     this.scroller = h("div", {
@@ -141,7 +141,7 @@ export class Page {
     return `/api/sessions/${encodeURIComponent(this.session)}`;
   }
 
-  // ---- where we are
+  // ---- navigation
 
   /** @param {string} path */
   go(path) {
@@ -150,7 +150,7 @@ export class Page {
     this.route();
   }
 
-  /** Show a page, or (null) the conversation. @param {Node|null} other */
+  /** Show another page, or the conversation (null). @param {Node|null} other */
   showPage(other) {
     this.page.hidden = !other;
     this.setFresh(false);
@@ -177,7 +177,7 @@ export class Page {
     this.sessions.list();
   }
 
-  /** An empty page; the session is made with its first message. */
+  /** Show an empty session; it is created with its first message. */
   fresh() {
     this.unlisten();
     this.opening += 1;
@@ -195,8 +195,7 @@ export class Page {
   }
 
   /**
-   * Name the model that a new session begins with; where there is none, ask where answers are to
-   * come from.
+   * Show the model for a new session; if there is none, ask the user to choose one.
    */
   async welcome() {
     await this.start();
@@ -206,7 +205,7 @@ export class Page {
     else this.showPage(this.first.element);
   }
 
-  /** What a new session begins with, and which providers are on this computer. */
+  /** Load the model for new sessions and the local providers. */
   async start() {
     const found = await request("GET", "/api/start");
     this.local = new Set(found.local);
@@ -215,7 +214,7 @@ export class Page {
     return found;
   }
 
-  /** Whether the message box is in the middle, for the first message. @param {boolean} fresh */
+  /** Centre the message box for the first message. @param {boolean} fresh */
   setFresh(fresh) {
     this.main.toggleAttribute("data-fresh", fresh);
     this.recent.element.hidden = !fresh;
@@ -276,7 +275,7 @@ export class Page {
     else this.thread.append(found.events, found.end);
   }
 
-  // ---- what happens
+  // ---- events
 
   /** @param {PageEvent[]} events */
   take(events) {
@@ -284,7 +283,7 @@ export class Page {
   }
 
   /**
-   * Handle what concerns the page and not the thread.
+   * Handle events of the page outside the thread.
    * @param {PageEvent} event
    * @returns {event is Exclude<PageEvent, ThreadEvent>}
    */
@@ -329,7 +328,7 @@ export class Page {
     return this.local.has(model.slice(0, model.indexOf("/")));
   }
 
-  // ---- what the bar says
+  // ---- the bar
 
   editLast() {
     const last = [...this.thread.element.querySelectorAll(".from-user [data-key=edit]")].pop();
@@ -358,13 +357,13 @@ export class Page {
     this.composer.setModel(model, local, this.other);
   }
 
-  /** Choose a second model to ask, or ask one again. */
+  /** Choose a second model to compare with, or stop comparing. */
   chooseOther() {
     if (this.other) this.compareWith("");
     else this.models.open((model) => this.compareWith(model), text.compareWith);
   }
 
-  /** Ask two models from now on, or (with "") one again. @param {string} other */
+  /** Compare with another model from now on, or stop comparing (""). @param {string} other */
   compareWith(other) {
     this.other = other;
     this.bar.showCompared(Boolean(other));
@@ -390,7 +389,7 @@ export class Page {
     this.bar.showState(this.connected, this.session ? this.saved : null);
   }
 
-  /** Show the list of sessions where it is a drawer. @param {boolean} open */
+  /** Open or close the session list as a drawer. @param {boolean} open */
   setDrawer(open) {
     root.dataset.sidebar = open ? "open" : "closed";
   }

@@ -1,4 +1,4 @@
-// The models of a provider: what they can use, their size, their price and when they were used.
+// The table of a provider's models: capabilities, size, price and last use.
 
 import { h } from "./dom.js";
 import { text } from "./text.js";
@@ -6,7 +6,7 @@ import { text } from "./text.js";
 /** @import { ModelRow } from "./wire.d.ts" */
 
 /**
- * A column: its heading, what a model has in it, and whether it is shown at all.
+ * A column: its heading, its cell for a model, and whether it is shown.
  * @typedef {{ title: string, cell: (model: ModelRow) => string, shown: boolean }} Column
  */
 
@@ -65,7 +65,7 @@ function line(model, columns) {
   );
 }
 
-/** What a model can use. @param {ModelRow} model */
+/** The capabilities of a model. @param {ModelRow} model */
 export function badges(model) {
   const able = [
     model.vision && text.images,
@@ -76,7 +76,7 @@ export function badges(model) {
   return able.filter(Boolean).map((word) => h("span", { class: "badge" }, String(word)));
 }
 
-/** As in “128k”. @param {ModelRow} model */
+/** The window, as in “128k”. @param {ModelRow} model */
 export function windowOf(model) {
   if (!model.window) return "";
   const kilo = model.window % 1024 === 0 ? 1024 : 1000;
@@ -85,7 +85,7 @@ export function windowOf(model) {
     : `${Number((model.window / kilo ** 2).toFixed(2))}M`;
 }
 
-/** In dollars for a million tokens read and written. @param {ModelRow} model */
+/** The price in dollars per million tokens of input and output. @param {ModelRow} model */
 export function priceOf(model) {
   if (model.input_price === null) return "";
   return model.output_price === null

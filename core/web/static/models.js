@@ -1,4 +1,4 @@
-// The list of models: local and cloud, how each provider is, and a place to pull one.
+// The model menu: local and cloud models, provider states, and downloads.
 
 import { request } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -63,9 +63,8 @@ export class Models {
   }
 
   /**
-   * @param {(model: string) => void} [choose] what to do with the chosen one instead of using it
-   *   from now on
-   * @param {string} [label] what it is chosen for
+   * @param {(model: string) => void} [choose] called instead of switching to the model
+   * @param {string} [label] the purpose of the choice
    */
   async open(choose, label = text.chooseModel) {
     this.chosen = choose ?? this.choose;
@@ -78,7 +77,7 @@ export class Models {
     await Promise.all([this.load(), this.pulls.watch()]);
   }
 
-  /** Open above the button that it belongs to, or below it where there is more room. */
+  /** Open above its button, or below if there is more room. */
   place() {
     const at = document.querySelector(".model-button")?.getBoundingClientRect();
     if (!at) return;
@@ -87,7 +86,7 @@ export class Models {
     this.element.style.setProperty("--room", `${Math.floor(Math.max(above, under)) - 16}px`);
   }
 
-  /** @param {boolean} [again] whether to ask the providers even if they were asked a moment ago */
+  /** @param {boolean} [again] whether to ignore cached lists */
   async load(again = false) {
     try {
       this.providers = (

@@ -1,5 +1,4 @@
-// The page of numbers: tokens, cost, latency and errors by model and day, from the figures of
-// --stats.
+// The statistics page: tokens, cost, latency and errors by model and day, as in --stats.
 
 import { request } from "./api.js";
 import { h } from "./dom.js";

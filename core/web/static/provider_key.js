@@ -1,4 +1,4 @@
-// The key of a provider: it goes in, and never out again.
+// The form for a provider's key, which is never shown again.
 
 import { ApiError, request } from "./api.js";
 import { ask } from "./dialog.js";
@@ -7,7 +7,7 @@ import { text } from "./text.js";
 
 /** @import { ProviderRow } from "./wire.d.ts" */
 
-/** Whether a provider asks for a key that it did not get. @param {ProviderRow} provider */
+/** Whether a provider needs a key that is missing. @param {ProviderRow} provider */
 export function isAsked({ state }) {
   return state === "no_key" || state === "key_refused";
 }
@@ -16,8 +16,7 @@ export class KeyForm {
   /**
    * @param {ProviderRow} provider
    * @param {string} path of the provider
-   * @param {(found: ProviderRow) => Promise<void>} changed what to do when the key was stored or
-   *   removed
+   * @param {(found: ProviderRow) => Promise<void>} changed called after a change of the key
    */
   constructor(provider, path, changed) {
     this.provider = provider;
@@ -35,7 +34,7 @@ export class KeyForm {
     this.draw();
   }
 
-  /** Show where the key is, or a field for it. @param {boolean} [replacing] */
+  /** Show where the key is stored, or a field for it. @param {boolean} [replacing] */
   draw(replacing = false) {
     const { key } = this.provider;
     if (key === "stored" && !replacing) this.drawStored();
@@ -90,7 +89,7 @@ export class KeyForm {
     if (replacing) this.field.focus();
   }
 
-  /** Whether a server of one's own asks for a key: few do. */
+  /** Add a checkbox for whether the user's own server needs a key; few do. */
   note() {
     const said = isAsked(this.provider) ? text.keyAsked : text.keySeldom;
     this.noted = this.noted ?? h("small");
@@ -98,7 +97,7 @@ export class KeyForm {
     this.element.append(this.noted);
   }
 
-  /** What was found of the provider meanwhile. @param {ProviderRow} provider */
+  /** Update the form with the provider's new state. @param {ProviderRow} provider */
   update(provider) {
     this.provider = { ...provider, key: this.provider.key };
     if (this.noted?.isConnected) this.note();
@@ -112,7 +111,7 @@ export class KeyForm {
     this.field?.focus();
   }
 
-  /** Whether the server did it. @param {string} method @param {{ key: string }} [body] */
+  /** Send a change; return its success. @param {string} method @param {{ key: string }} [body] */
   async act(method, body) {
     try {
       this.provider = await request(method, this.path, body);

@@ -1,4 +1,4 @@
-// One provider on its page: how it is, a test of the connection, and a form that opens.
+// A provider on the providers page: its state, a connection test, and its settings form.
 
 import { request } from "./api.js";
 import { append, button, h, icon } from "./dom.js";
@@ -15,8 +15,8 @@ import { text } from "./text.js";
 export class Row {
   /**
    * @param {ProviderRow} provider
-   * @param {{ moved: (row: Row) => void, removed: () => void }} page what it does when the
-   *   provider's kind changed, and when the provider is gone
+   * @param {{ moved: (row: Row) => void, removed: () => void }} page called when the
+   *   provider's kind changed or it was removed
    */
   constructor(provider, page) {
     this.provider = provider;
@@ -42,7 +42,7 @@ export class Row {
     this.page.moved(this);
   }
 
-  /** Draw how the provider is; what is written in its form stays. */
+  /** Draw the provider's state without changing its form. */
   draw() {
     const held = this.summary.querySelector(":focus");
     const again = held?.matches("[aria-expanded]") ? "[aria-expanded]" : ".test";
@@ -96,7 +96,7 @@ export class Row {
     if (provider.why) this.summary.append(h("p", { class: "row-why" }, provider.why));
   }
 
-  /** What there is to do next. */
+  /** Return the button for the next step. */
   act() {
     const { state } = this.provider;
     if (state === "no_key") return button(text.addKey, () => this.openForm(), "test");
@@ -125,7 +125,7 @@ export class Row {
         })
       : undefined;
     this.load();
-    // on this computer a key is seldom needed
+    // local servers rarely need a key
     const first = provider.kind === "cloud" || isAsked(provider);
     const parts = first ? [this.key?.element, this.more] : [this.more, this.key?.element];
     const body = h("div", { class: "row-body" });
@@ -133,7 +133,7 @@ export class Row {
     return body;
   }
 
-  /** Put the key, which is asked for, above the settings, unless something is written there. */
+  /** Move a required key above the settings, unless it has unsaved text. */
   putKeyFirst() {
     const key = this.key?.element;
     if (!key?.isConnected || key.nextElementSibling === this.more) return;
@@ -150,7 +150,7 @@ export class Row {
     return h("div", { class: "remover" }, button(text.removeProvider, sure, "quiet", "trash"));
   }
 
-  /** The provider's settings and models. What is typed and not saved stays. */
+  /** Load the provider's settings and models, keeping unsaved text. */
   async load() {
     try {
       const found = await request("GET", this.path());

@@ -1,4 +1,4 @@
-// What can be set for a provider: its address, its default model and parameters.
+// The settings form of a provider: address, default model and parameters.
 
 import { ApiError } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -12,7 +12,7 @@ import { text } from "./text.js";
  *   models: ModelRow[],
  *   default_model: string,
  *   address: string
- * }} Found what the server says of the fields, and of what goes into them
+ * }} Found the fields and their possible values, from the server
  */
 
 export class SettingsForm {
@@ -103,7 +103,7 @@ export class SettingsForm {
     );
   }
 
-  /** The fields that hold something else than what is stored. */
+  /** Return the fields that differ from the stored settings. */
   changed() {
     const inputs = /** @type {HTMLInputElement[]} */ ([
       ...this.element.querySelectorAll("input, select"),
@@ -129,7 +129,7 @@ export class SettingsForm {
   }
 }
 
-/** Whether a field holds words, which need room, and not a number. @param {{ name: string }} field */
+/** Whether a field is for text, not a number. @param {{ name: string }} field */
 function isWide({ name }) {
   return name === "base_url" || name === "model";
 }

@@ -1,4 +1,4 @@
-// The page of providers: those that are set up or offered, in two groups, and a way to add others.
+// The providers page: configured and offered providers in two groups, and a form to add others.
 
 import { addProvider } from "./add_provider.js";
 import { request } from "./api.js";
@@ -62,7 +62,7 @@ class ProviderPage {
     if (row.element.parentElement !== list) list.append(row.element);
   }
 
-  /** Draw the page anew, after a provider was removed. */
+  /** Redraw the page after a provider was removed. */
   async again() {
     this.rows = [];
     this.lists.local.replaceChildren();
@@ -88,7 +88,7 @@ class ProviderPage {
     for (const row of this.rows) if (canAsk(row.provider)) row.test();
   }
 
-  /** Show the heading or the provider that an address names; a provider's row is opened. @param {string} name */
+  /** Scroll to the named heading or provider, and open its row. @param {string} name */
   find(name) {
     const row = this.rows.find((each) => `provider-${each.provider.name}` === name);
     if (row) row.openForm();

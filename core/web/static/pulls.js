@@ -1,4 +1,4 @@
-// Pulling models: a field for the name, and the downloads with their progress.
+// Downloads of models: a field for the name, and the progress of each download.
 
 import { ApiError, request } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -15,8 +15,8 @@ const BETWEEN = 700; // milliseconds between two looks at the downloads
  *   example: string,
  *   isShown: () => boolean,
  *   onDone: () => Promise<void>
- * }} Place where this is; `provider` is the one whose models are pulled, ""
- *   what the name says; `example` is the name of a model
+ * }} Place where it is shown; `provider` is the provider to pull from ("": taken from
+ *   the name); `example` is a model name
  */
 
 export class Pulls {
@@ -65,7 +65,7 @@ export class Pulls {
     await this.watch();
   }
 
-  /** Show what is being pulled while something is, and this is shown. A reload finds it again. */
+  /** Show running downloads, also after a reload. */
   async watch() {
     this.begun = true; // also while an earlier look is under way, which may miss it
     if (this.watching) return;
@@ -90,7 +90,7 @@ export class Pulls {
     return pulls.filter((/** @type {PullRow} */ job) => job.model.startsWith(start));
   }
 
-  /** The model's name; its provider's too where there are several. @param {PullRow} job */
+  /** Return the model's name, with its provider if there are several. @param {PullRow} job */
   nameOf(job) {
     const start = `${this.place.provider}/`;
     return job.model.startsWith(start) ? job.model.slice(start.length) : job.model;

@@ -1,4 +1,4 @@
-// A message of the user: what was written, with its pictures and files, and how it is edited.
+// A message of the user: text, images and files, and its editor.
 
 import { button, copy, h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
@@ -92,7 +92,7 @@ export function unsent(key, said) {
 }
 
 /**
- * Write a message anew in its place; nothing changes before it is sent.
+ * Edit a message in place; nothing changes until it is sent.
  * @param {HTMLElement} article
  * @param {number} place
  * @param {string} said

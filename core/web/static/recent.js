@@ -1,4 +1,4 @@
-// The sessions to continue, under the message box of a new one.
+// Recent sessions under the message box of a new session.
 
 import { readDraft } from "./composer.js";
 import { h } from "./dom.js";
@@ -16,7 +16,7 @@ export class Recent {
     this.element = h("nav", { class: "recent", "aria-label": text.recent, hidden: true });
   }
 
-  /** Those that answer now, those with a draft, and the newest. @param {SessionRow[]} sessions */
+  /** Show answering ones, drafts and the newest. @param {SessionRow[]} sessions */
   show(sessions) {
     const weight = (/** @type {SessionRow} */ each) =>
       each.running ? 0 : readDraft(each.id) ? 1 : 2;

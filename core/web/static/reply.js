@@ -1,4 +1,4 @@
-// One reply as it grows: its text, notices, breaks, and the line of facts under it.
+// A reply while it streams: text, notices, interruptions, and the line of facts under it.
 
 import { Blocks } from "./blocks.js";
 import { append, button, copy, h, icon, iconButton } from "./dom.js";
@@ -68,7 +68,7 @@ export class Reply {
     part[name]?.(event);
   }
 
-  // ---- what the model writes
+  // ---- the model's text
 
   on_text_start() {
     this.steps.close();
@@ -94,7 +94,7 @@ export class Reply {
     this.prose = null;
   }
 
-  // ---- what the program has to say
+  // ---- notices of the program
 
   /** @param {Omit<WaitingEvent, "type">} event */
   on_waiting(event) {
@@ -173,14 +173,14 @@ export class Reply {
     this.place(notice(level, lines, mark, [act, more]));
   }
 
-  /** Show an unfinished reply of an earlier visit as what it is. */
+  /** Mark a reply of an earlier visit as unfinished. */
   markBroken() {
     this.element.dataset.complete = "";
     if (["interrupted", "truncated", "error"].includes(this.finish ?? ""))
       this.offer("plain", [text.broken], "pause");
   }
 
-  /** Go on below a seam; the offer to continue is taken. @param {Continued} event */
+  /** Continue below the break, and remove the offer to continue. @param {Continued} event */
   resume(event) {
     for (const old of this.element.querySelectorAll(".notice"))
       if (old.querySelector(".notice-actions")) old.remove();

@@ -1,4 +1,4 @@
-// What can be done with saved sessions: the list, search, and the menu of each; import and export.
+// Saved sessions: list, search, menus, import and export.
 
 import { ApiError, request, sendFile } from "./api.js";
 import { readDraft, writeDraft } from "./composer.js";
@@ -45,7 +45,7 @@ export class Sessions {
     });
   }
 
-  /** Draw the list as it is now. */
+  /** Redraw the list. */
   async list() {
     const asked = ++this.asked;
     const words = this.sidebar.words();
@@ -117,7 +117,7 @@ export class Sessions {
     show(menu, at);
   }
 
-  /** The menu of the session that is open. @param {string} id @param {HTMLElement} at */
+  /** Open the menu of the open session. @param {string} id @param {HTMLElement} at */
   async menuOf(id, at) {
     if (!id) return;
     await this.page.act(async () =>
@@ -209,7 +209,7 @@ export class Sessions {
     });
   }
 
-  /** Add the sessions of files. @param {File[]} files */
+  /** Import sessions from files. @param {File[]} files */
   async import(files) {
     /** @type {[string, string[]][]} */ const results = [];
     for (const file of files) {
@@ -229,7 +229,7 @@ export class Sessions {
   }
 }
 
-/** Open a menu beside an element; it is gone when it closes, and the element has the focus again.
+/** Open a menu beside an element; closing it removes it and returns the focus to the element.
  * @param {HTMLElement} menu @param {HTMLElement} at */
 function show(menu, at) {
   document.body.append(menu);

@@ -1,5 +1,5 @@
-// The list of sessions: pinned, then by day, searched and filtered by tag, with what is answering
-// now and what has a draft.
+// The session list: pinned, then by day, with search, tag filter, and marks for answering sessions
+// and drafts.
 
 import { button, h, icon, iconButton } from "./dom.js";
 import { shortModel } from "./reply.js";
@@ -160,13 +160,13 @@ export class Sidebar {
     });
   }
 
-  /** What is searched for: the words, and the chosen tag. */
+  /** The search words and the chosen tag. */
   words() {
     return [this.tag && `tag:${this.tag}`, this.find.value.trim()].filter(Boolean).join(" ");
   }
 
   /**
-   * Show who is signed in on the page of a team.
+   * Show the signed-in member on a team page.
    * @param {string} name
    * @param {boolean} signsOut
    */
@@ -180,7 +180,7 @@ export class Sidebar {
     );
   }
 
-  /** Mark the page that is shown at the foot of the list. */
+  /** Mark the current page at the bottom of the list. */
   showPlace() {
     for (const link of this.element.querySelectorAll(".sidebar-foot a"))
       if (link.getAttribute("href") === location.pathname)
@@ -256,7 +256,7 @@ export class Sidebar {
     );
   }
 
-  /** What else there is: the other shelves, and how sessions come in. @param {any} found */
+  /** Draw the links to other shelves and to import. @param {any} found */
   others(found) {
     return h(
       "div",
@@ -370,7 +370,7 @@ export class Sidebar {
 }
 
 /**
- * A line with the parts marked that were searched for.
+ * Make a line with the matching parts marked.
  * @param {string} line
  * @param {[number, number][]} marks
  */
@@ -389,7 +389,7 @@ function marked(line, marks) {
   return [...nodes, characters.slice(at).join("")];
 }
 
-/** A link that stays on the page unless a new tab is wanted. @param {() => void} act */
+/** A link handler that stays on the page unless a new tab is requested. @param {() => void} act */
 function go(act) {
   return (/** @type {MouseEvent} */ event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;

@@ -1,5 +1,4 @@
-// The list that opens above the message box after a slash: commands, prompts, and what may follow
-// a command.
+// The completion list above the message box after a slash: commands, prompts and their arguments.
 
 import { request } from "./api.js";
 import { h } from "./dom.js";
@@ -17,14 +16,14 @@ const MOST = 8;
  *   help: string,
  *   usage: string,
  *   more: boolean
- * }} Entry `line` is what the box holds then; `more`: something follows
+ * }} Entry `line` is the resulting text of the box; `more`: an argument follows
  */
 
 export class Slash {
   /** @param {Composer} composer */
   constructor(composer) {
     this.composer = composer;
-    // The lists by address; they change with the session.
+    // Lists by URL, which depends on the session.
     /** @type {Map<string, Promise<any>>} */ this.known = new Map();
     /** @type {Entry[]} */ this.shown = [];
     this.chosen = 0;

@@ -1,4 +1,4 @@
-// How a provider is, as a word with an icon, and when that was found.
+// The state of a provider: a word with an icon, and the time of the check.
 
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
@@ -30,14 +30,14 @@ export function stateBadge(provider, more = {}) {
   );
 }
 
-/** As in “2 min ago, 4 ms”; "" for one that was not asked. @param {ProviderRow} provider */
+/** The last check, as in “2 min ago, 4 ms”, or "". @param {ProviderRow} provider */
 export function lookedAt(provider) {
   if (provider.checked === null || provider.state === "testing") return "";
   const ago = text.ago(provider.checked);
   return provider.ms === null ? ago : `${ago}, ${text.milliseconds(provider.ms)}`;
 }
 
-/** Whether a provider can be asked as it is set up. @param {ProviderRow} provider */
+/** Whether a provider can be used with its settings. @param {ProviderRow} provider */
 export function canAsk(provider) {
   return provider.state !== "no_key" && provider.state !== "no_address";
 }

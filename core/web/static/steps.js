@@ -1,4 +1,4 @@
-// The steps of a reply: thinking, and the tools with their questions and results.
+// The steps of a reply: thinking, tool calls with their questions and results.
 
 import { append, button, h, icon } from "./dom.js";
 import { text } from "./text.js";
@@ -193,7 +193,7 @@ export class Steps {
     return this.list;
   }
 
-  /** What follows is text; the next step begins a new list. */
+  /** End the list; text follows, and the next step begins a new list. */
   close() {
     this.list = null;
   }

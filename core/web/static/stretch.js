@@ -1,5 +1,5 @@
-// The part of a long conversation that is on the page: it grows where an end comes near, and lets
-// go of what is far, so that ten thousand messages cost no more than the newest hundred.
+// The part of a long conversation that is on the page: it grows when an end comes near and drops
+// messages far away, so that ten thousand messages cost no more than a hundred.
 
 import { button, h } from "./dom.js";
 import { text } from "./text.js";
@@ -54,14 +54,14 @@ export class Stretch {
     }
   }
 
-  /** Ask for more, once at a time. @param {() => Promise<void>} act */
+  /** Request more messages, one request at a time. @param {() => Promise<void>} act */
   async load(act) {
     if (this.loading) return;
     this.loading = true;
     try {
       await act();
     } catch {
-      // the server is away, or the session is gone: what is here stays, and the button too
+      // the server is unreachable or the session was deleted: keep the messages and the button
     } finally {
       this.loading = false;
     }
@@ -87,7 +87,7 @@ export class Stretch {
     ]);
   }
 
-  /** Let go of the last messages when there are too many. @returns {number|null} the new end */
+  /** Drop the last messages when there are too many. @returns {number|null} the new end */
   dropLast() {
     const from = this.messages().slice(MOST).find(isQuestion);
     if (!from || this.element.querySelector(".edit")) return null;
@@ -96,7 +96,7 @@ export class Stretch {
     return Number(from.dataset.place);
   }
 
-  /** Let go of the first messages when there are too many. */
+  /** Drop the first messages when there are too many. */
   dropFirst() {
     const all = this.messages();
     const from = all.slice(Math.max(0, all.length - MOST)).find(isQuestion);
@@ -107,7 +107,7 @@ export class Stretch {
     this.set(Number(from.dataset.place), this.end);
   }
 
-  /** The message that is read: the first one on the screen. @returns {Reading|null} */
+  /** Return the message being read: the first one on the screen. @returns {Reading|null} */
   reading() {
     const edge = this.scroller.getBoundingClientRect().top;
     const read = this.messages().find((one) => one.getBoundingClientRect().bottom > edge);
@@ -116,7 +116,7 @@ export class Stretch {
   }
 
   /**
-   * Bring a message, or the first one after it, to where it was.
+   * Scroll a message, or the first one after it, to its earlier position.
    * @param {Reading} at
    * @returns {boolean} whether it is here
    */
@@ -127,7 +127,7 @@ export class Stretch {
     return Boolean(found);
   }
 
-  /** Change something while what is read stays in its place. @param {() => void} change */
+  /** Make a change without moving the text being read. @param {() => void} change */
   keep(change) {
     const at = this.reading();
     change();

@@ -1,4 +1,4 @@
-// A table of the program, drawn as a table.
+// Draws a table of the program's output.
 
 import { h } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// Every sentence of the page, in one table. A function takes what changes and returns the sentence.
+// All texts of the page in one table. Functions insert values.
 
 /** @import { Imported } from "./wire.d.ts" */
 
@@ -78,7 +78,7 @@ export const text = {
   pin: "Pin",
   unpin: "Unpin",
   tags: "Tags",
-  tagsHint: "Words, with spaces between them",
+  tagsHint: "Words separated by spaces",
   allTags: "All",
   moreTags: (/** @type {number} */ count) => `${count} more tags`,
   filterByTag: "Filter by tag",
@@ -149,7 +149,7 @@ export const text = {
     `$${value < 0.01 ? value.toFixed(4) : value.toFixed(2)} so far`,
   usedOf: (/** @type {number} */ used, /** @type {number} */ window) =>
     `${figure(used)} of ${figure(window)} tokens`,
-  budgetHint: "What the model read and wrote last, of its window. /context shows the parts.",
+  budgetHint: "Tokens of the last exchange, out of the model's window. Details: /context.",
   versions: "Versions",
   versionBefore: "Previous version",
   versionAfter: "Next version",
@@ -218,7 +218,7 @@ export const text = {
   key: "Key",
   keyStored: "Stored",
   keyFrom: (/** @type {string} */ place) => `From ${place}`,
-  keyFixed: "It is set where the program is started, and goes before a key that is stored here.",
+  keyFixed: "It is set where the program is started, and takes precedence over a key stored here.",
   keyAsked: "This server asks for a key.",
   keySeldom: "Only if this server asks for one.",
   keyIfNeeded: "If the server asks for one",
@@ -257,8 +257,8 @@ export const text = {
     `${named.join(", ")} and ${others} others. ` +
     "Paste a key; it is stored here and never shown again.",
   tryDemo: "Try the demo",
-  demoFacts: "Scripted replies, no model. Good for a look around.",
-  serverGone: "The server does not respond. It is asked again every few seconds; nothing is lost.",
+  demoFacts: "Scripted replies without a model, to try the program.",
+  serverGone: "The server does not respond. Retrying every few seconds; nothing is lost.",
   signIn: "Sign in with the link that the program printed when it started.",
   deleted: "This session was deleted.",
   more: "More",
@@ -278,12 +278,12 @@ function capital(words) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** Words with the full stop that a server's own may lack. @param {string} words */
+/** Return text that ends with a full stop. @param {string} words */
 function sentence(words) {
   return !words || /[.!?]$/.test(words) ? words : `${words}.`;
 }
 
-/** A number as it is read. @param {number} value */
+/** Format a number for reading. @param {number} value */
 function figure(value) {
   return value.toLocaleString("en");
 }

@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, until the user chooses.
+// The theme: the system's, until the user chooses light or dark.
 
 const root = document.documentElement;
 
@@ -8,7 +8,7 @@ function theme() {
   );
 }
 
-/** Change between light and dark, and remember it. */
+/** Switch between light and dark, and save the choice. */
 export function switchTheme() {
   const name = theme() === "dark" ? "light" : "dark";
   root.dataset.theme = name;

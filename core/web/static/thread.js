@@ -1,4 +1,4 @@
-// The conversation: draws events as messages, and follows the end while the reader is there.
+// The conversation: draws events as messages, and follows the end while it is in view.
 
 import { Compare } from "./compare.js";
 import { h } from "./dom.js";
@@ -86,7 +86,7 @@ export class Thread {
     new IntersectionObserver(watch, { root: this.scroller, rootMargin: margin }).observe(this.end);
   }
 
-  /** Offer to jump to the newest text while it is out of sight. */
+  /** Offer to jump to the newest text while it is out of view. */
   showJump() {
     this.jump.toggleAttribute("data-shown", !this.atEnd || !this.stretch.isNewest);
   }
@@ -101,13 +101,13 @@ export class Thread {
     this.stretch.set(0, null);
   }
 
-  /** What is read by somebody who left the end; null at the end. */
+  /** The message being read, if the user has scrolled away from the end; else null. */
   reading() {
     return this.following ? null : this.stretch.reading();
   }
 
   /**
-   * Draw a part of a stored conversation at once.
+   * Draw a part of a stored conversation.
    * @param {ThreadEvent[]} events
    * @param {number} first the place of the first message in it
    * @param {number|null} end the place after the last one; null: the newest
@@ -124,13 +124,13 @@ export class Thread {
     else if (end === null) this.toEnd();
   }
 
-  /** What is drawn next does not belong to the last reply here. */
+  /** End the last reply: what is drawn next does not belong to it. */
   endReply() {
     this.reply?.markBroken();
     this.reply = null;
   }
 
-  /** Bring a message to the top of the screen, and mark it. @param {number} place */
+  /** Scroll a message to the top of the screen, and mark it. @param {number} place */
   goTo(place) {
     const before = this.stretch.messages().filter((one) => Number(one.dataset.place) <= place);
     const message = before[before.length - 1];
@@ -140,7 +140,7 @@ export class Thread {
     this.stayAt({ place: Number(message.dataset.place), top });
   }
 
-  /** Keep a message where it is read. @param {Reading} read */
+  /** Keep a message at its position on the screen. @param {Reading} read */
   stayAt(read) {
     this.following = false;
     this.goal = read;
@@ -148,7 +148,7 @@ export class Thread {
   }
 
   /**
-   * The same while the messages around it get their heights, or until the reader scrolls.
+   * Keep it while the messages around it are laid out, or until the user scrolls.
    * @param {Reading} read
    * @param {number} frames
    */
@@ -159,7 +159,7 @@ export class Thread {
   }
 
   /**
-   * Put earlier messages in front, without moving what is read.
+   * Insert earlier messages without moving the text being read.
    * @param {ThreadEvent[]} events
    * @param {number} first
    */
@@ -170,7 +170,7 @@ export class Thread {
   }
 
   /**
-   * Put later messages behind, without moving what is read.
+   * Append later messages without moving the text being read.
    * @param {ThreadEvent[]} events
    * @param {number} end the place after the last of them
    */
@@ -191,7 +191,7 @@ export class Thread {
     return made;
   }
 
-  /** Draw what just happened, once a frame. @param {ThreadEvent[]} events */
+  /** Draw new events, once per frame. @param {ThreadEvent[]} events */
   add(events) {
     if (!this.stretch.isNewest) return; // it is drawn when the reader returns to the end
     for (const event of events) this.waiting.push(...pieces(event));
@@ -199,7 +199,7 @@ export class Thread {
     else if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
-  /** Draw what waits, as far as a frame has time; the rest is drawn in the next one. */
+  /** Draw pending events for as long as a frame allows; the rest in the next frame. */
   flush() {
     this.frame = 0;
     const until = performance.now() + SLICE;
@@ -239,7 +239,7 @@ export class Thread {
     this.pending = true;
   }
 
-  /** Take away what is not part of the conversation any more. @param {number} place */
+  /** Remove messages that are no longer part of the conversation. @param {number} place */
   cut(place) {
     const messages = [...this.element.querySelectorAll(":scope > .message[data-place]")];
     let node =
@@ -278,7 +278,7 @@ export class Thread {
     }
   }
 
-  /** The last reply is finished from where it was cut off. @param {Continued} event */
+  /** Continue the last reply where it was cut off. @param {Continued} event */
   continueReply(event) {
     if (!this.reply) this.addReply(0);
     this.pending = false;
@@ -302,7 +302,7 @@ export class Thread {
     if (this.following) this.stretch.dropFirst();
   }
 
-  /** After a stored conversation is drawn: an unfinished last reply offers to continue. */
+  /** Offer to continue an unfinished last reply, after drawing a stored conversation. */
   settle() {
     if (!this.reply || this.reply.state.dataset.state) return;
     this.reply.element.dataset.complete = "";
@@ -333,14 +333,13 @@ export class Thread {
     this.toEnd();
   }
 
-  /** Take such a message away again: the server did not accept it. @param {string} key */
+  /** Remove such a message: the server did not accept it. @param {string} key */
   dropUnsent(key) {
     this.element.querySelector(`[data-message="${CSS.escape(key)}"][data-state=sending]`)?.remove();
   }
 
   /**
-   * Go to the end, and stay there while messages that were not on the screen yet get their
-   * heights.
+   * Scroll to the end, and stay there while messages are laid out.
    * @param {number} [frames]
    */
   toEnd(frames = SETTLING) {
@@ -355,7 +354,7 @@ export class Thread {
   }
 }
 
-/** An event that draws much, as several that draw little. @param {ThreadEvent} event */
+/** Split a large event into several smaller ones. @param {ThreadEvent} event */
 function pieces(event) {
   if (event.type !== "text" || event.ops.length <= PIECE) return [event];
   /** @type {ThreadEvent[]} */ const found = [];

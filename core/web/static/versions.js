@@ -1,4 +1,4 @@
-// The switcher under a message that was said, or answered, more than once.
+// The switcher under a message that has several versions.
 
 import { h, iconButton } from "./dom.js";
 import { text } from "./text.js";
@@ -41,8 +41,8 @@ export function showVersions(message, versions, onShow) {
 }
 
 /**
- * Turn to the version before or after: of the message that has the focus, or of the last one that
- * has several.
+ * Switch to the previous or next version of the focused message, or of the last one that has
+ * several.
  * @param {HTMLElement} thread
  * @param {number} by
  */

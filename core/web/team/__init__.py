@@ -1,1 +1,1 @@
-"""The page for many: accounts, signing in, and what a member may do."""
+"""The team page: accounts, signing in, and members' permissions."""

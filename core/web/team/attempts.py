@@ -1,4 +1,4 @@
-"""Checks passwords of the page for many, slowly for who does not know one."""
+"""Checks passwords of the team page, and slows down guessing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 
 from core.setup.passwords import fits, hashed
 
-FREE_TRIES = 5  # wrong passwords before the next one has to wait
+FREE_TRIES = 5  # wrong passwords before attempts are delayed
 LONGEST_WAIT = 300.0
-MOST_NAMES = 10_000  # that are remembered
-AT_ONCE = 2  # passwords that are checked at the same time: each takes 64 MB
+MOST_NAMES = 10_000  # most entries remembered
+AT_ONCE = 2  # passwords checked at the same time: each takes 64 MB
 
 
 class Attempts:
-    """Counts wrong passwords by name and by address: after a few, each further try waits twice as
-    long."""
+    """Counts wrong passwords by name and address: after a few, the delay doubles with each attempt.
+    """
 
     def __init__(self) -> None:
-        self._wrong: dict[str, tuple[int, float]] = {}  # how many, and when the last was
+        self._wrong: dict[str, tuple[int, float]] = {}  # (number, time of the last)
 
     def wait(self, *keys: str) -> float:
-        """Seconds until the next try counts."""
+        """Return the seconds until the next attempt is allowed."""
         now = time.monotonic()
         return max((self._until(key) - now for key in keys), default=0.0)
 
@@ -41,8 +41,7 @@ class Attempts:
 
 
 class Checker:
-    """Checks passwords in threads, a few at once; a name without an account takes as long as one
-    with."""
+    """Checks passwords in threads, a few at once. Unknown names take as long as known ones."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(AT_ONCE)

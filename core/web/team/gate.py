@@ -1,4 +1,5 @@
-"""Decides who sends a request to the page for many, and which requests a member may send at all."""
+"""Identifies the sender of a request to the team page, and decides which requests members may send.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +15,24 @@ from core.web.team.openid import BACK
 from core.web.team.tickets import is_genuine, name_in
 
 COOKIE = "stream_chat"
-# What a browser says of a link that it followed: from where, how and what for.
+# headers of a browser that followed a link: origin, mode and purpose
 LINKS = tuple([[site], ["navigate"], ["document"]] for site in ("cross-site", "same-site"))
 PAGES = ("/", "/providers", "/numbers")
-KNOWN_SECONDS = 5.0  # for which the store is not asked again whether an account is still there
-# What a member changes here, the team would have: keys, addresses, downloads. All else is a
-# member's own.
+KNOWN_SECONDS = 5.0  # seconds for which an account's existence is cached
+# Changes here would affect the whole team: keys, addresses, downloads. Everything else belongs to
+# the member.
 KEPT_FROM_MEMBERS = ("/api/providers", "/api/pulls", "/api/first")
 COUNTED = ("/messages", "/edits", "/retry", "/continue", "/compare", "/commands", "/v1/")
-_TEST = regex(r"/api/providers/[^/]+/test")  # asks whether a provider answers
+_TEST = regex(r"/api/providers/[^/]+/test")  # checks whether a provider responds
 Refusal = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the page is reached. `scheme` and `hosts` are what browsers send; requests from
-    `proxies` alone may name a user in `user_header` ("": none may). `only_proxies`: others are
-    refused."""
+    """The address of the page. `scheme` and `hosts` are what browsers send; only requests from
+    `proxies` may name a user in `user_header` ("": none may). `only_proxies`: other requests are
+    rejected.
+    """
 
     scheme: str
     hosts: frozenset[str]
@@ -41,8 +43,9 @@ class Address:
 
 @dataclass(slots=True)
 class Gate:
-    """`key_of` gives the key of an account, "" for none; `rate` is how many questions a
-    user may ask in a minute, 0 for any number."""
+    """`key_of` returns the key of an account, "" if unknown; `rate` is the number of questions
+    allowed per user and minute, 0 for no limit.
+    """
 
     address: Address
     key_of: Callable[[str], str]
@@ -51,7 +54,7 @@ class Gate:
     _asked: dict[str, list[float]] = field(default_factory=dict)
 
     def foreign(self, scope: Scope) -> Refusal | None:
-        """Why a request does not come from this page; None when it may."""
+        """Return why a request cannot come from this page; None if it can."""
         headers = list(scope["headers"])
         hosts = values_of(headers, b"host")
         if self.address.only_proxies and self._peer(scope) not in self.address.proxies:
@@ -70,8 +73,9 @@ class Gate:
 
     @staticmethod
     def is_link(scope: Scope) -> bool:
-        """Whether a link on another site was followed to one of the pages. Such a request has no
-        cookie of ours with it."""
+        """Return whether a link on another site was followed to a page. Such a request carries no
+        cookie of ours.
+        """
         headers, path = list(scope["headers"]), str(scope["path"])
         fetched = [values_of(headers, b"sec-fetch-" + name) for name in (b"site", b"mode", b"dest")]
         return (
@@ -82,7 +86,7 @@ class Gate:
         )
 
     def user(self, scope: Scope) -> str:
-        """Who sends it; empty for nobody who is signed in. Raises StoreError."""
+        """Return the signed-in user who sends the request; empty if none. Raises StoreError."""
         headers = list(scope["headers"])
         if self.address.user_header:
             named = values_of(headers, self.address.user_header.lower().encode())
@@ -98,20 +102,20 @@ class Gate:
         self._known.pop(name, None)
 
     def refusal(self, scope: Scope, user: str) -> Refusal | None:
-        """Why this user may not send it."""
+        """Return why this user may not send the request, or None."""
         method, path = scope["method"], str(scope["path"])
         if method in SAFE_METHODS:
             return None
         if not path.startswith("/v1/") and not values_of(list(scope["headers"]), PAGE_HEADER):
             return 403, "The page's own header is missing."
         if path.startswith(KEPT_FROM_MEMBERS) and not _TEST.fullmatch(path):
-            return 403, "Keys, addresses and models are set up by who runs this server."
+            return 403, "Keys, addresses and models are set up by the administrator of this server."
         if self.rate and path.endswith(COUNTED[:-1]) or self.rate and path.startswith(COUNTED[-1]):
             return self._too_fast(user)
         return None
 
     def from_address(self, scope: Scope) -> str:
-        """The address of who asks: what a trusted proxy says of it, or else the peer's."""
+        """Return the sender's address: as reported by a trusted proxy, otherwise the peer's."""
         forwarded = values_of(list(scope["headers"]), b"x-forwarded-for")
         peer = self._peer(scope)
         if peer in self.address.proxies and forwarded:
@@ -123,7 +127,7 @@ class Gate:
         recent = [moment for moment in self._asked.get(user, ()) if moment > now - 60]
         self._asked[user] = recent
         if len(recent) >= self.rate:
-            return 429, f"At most {self.rate} questions a minute. Try again in a moment."
+            return 429, f"At most {self.rate} questions per minute. Try again in a moment."
         recent.append(now)
         return None
 
@@ -145,7 +149,7 @@ class Gate:
 
 
 def _tickets(headers: list[tuple[bytes, bytes]]) -> list[str]:
-    """What a browser or a program shows, genuine or not."""
+    """Return the tickets in a request, not yet verified."""
     found = []
     for value in values_of(headers, b"cookie"):
         try:

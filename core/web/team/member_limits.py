@@ -1,5 +1,5 @@
-"""What a chat on the page for many may do: the server's files, tools and settings are not its
-members'."""
+"""Limits chats on the team page: members have no access to the server's files, tools and settings.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from core.regex import regex
 from core.session_manager import Session
 from core.sessions.sharing import kept_of_others
 
-# Commands that stay within a conversation and a member's own sessions.
+# Commands limited to the conversation and the member's own sessions.
 ALLOWED = frozenset(
     "aside retry drop undo redo edit fork branches new session resume continue system compare"
     " compact uncompact pin unpin cost help model models think usage sent sessions search history"
     " delete keep share unshare rename tag pin-session archive unarchive undelete stats"
     " last".split()
 )
-# Of these, what begins so reads or changes what belongs to the server.
+# Arguments of these commands that would access the server.
 REFUSED = {"models": regex(r"(pull|rm)\b", re.IGNORECASE), "sent": regex(r"\S+\s+(?!-$)")}
 _UPLOADED = regex(r"[0-9a-f]{16}/[^/,*?\[\]|:]+")
 
 
 def may_use(name: str) -> bool:
-    """Whether a command is offered to members. Those that are no commands of ours (core/commands)
-    are prompts of the server's configuration, which say something, or an MCP server's ("__")."""
+    """Return whether a command is offered to members. Names that are not built-in commands
+    (core/commands) are prompts of the server's configuration, which are harmless, or of an MCP
+    server ("__").
+    """
     found = all_commands().get(name)
     return found.name in ALLOWED if found is not None else "__" not in name
 
 
 def require_allowed(line: str) -> None:
-    """Raises UsageError for a command that reads or changes what belongs to the server."""
+    """Raise UsageError for a command that reads or changes data of the server."""
     word, argument = split_command(line)
     found = find_command(word.lower())
     name = found.name if found is not None else word
     refused = REFUSED.get(name)
     if not may_use(name) or "__" in word or refused is not None and refused.match(argument):
         raise UsageError(
-            f"/{line.strip().removeprefix('/')[:80]} is not offered on the page of a team: it would"
-            " read or change what the server has.",
-            "It works in a terminal of your own.",
+            f"/{line.strip().removeprefix('/')[:80]} is not available on the team page: it would"
+            " read or change data of the server.",
+            "Use it in a terminal on your own computer.",
         )
 
 
 def settle(session: Session, uploads: str) -> None:
-    """Leave out of what is kept with a session what would read files of the server or switch on its
-    tools: it may come from an import, or from another member. Files that were uploaded stay."""
+    """Remove settings of a session that would read the server's files or enable its tools, since
+    they may come from an import or another member. Uploaded files stay.
+    """
     kept = kept_of_others(session.settings)
     attached = [
         entry.to_json()
@@ -63,7 +66,7 @@ def settle(session: Session, uploads: str) -> None:
 
 
 def _is_uploaded(row: Any, uploads: str) -> bool:
-    """Whether this names one file in the folder of this member's uploads."""
+    """Return whether this names a file in the folder of this member's uploads."""
     if not isinstance(row, dict) or row.get("kind") != "file" or not uploads:
         return False
     name, root = row.get("name"), row.get("root")

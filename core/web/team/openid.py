@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect provider: the code flow with PKCE, over Authlib."""
+"""Sign-in with an OpenID Connect provider: authorization code flow with PKCE, using Authlib."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from core.dataclass import dataclass, field
 from core.errors import ChatError, UsageError
 
 SECRET_VARIABLE = "STREAM_CHAT_OIDC_SECRET"
-BACK = "/signin/back"  # where the provider sends the browser back to
-LIFETIME = 600  # seconds in which a sign-in has to come back
-PATIENCE = 10.0  # for each answer of the provider
-FRESH_SECONDS = 3600.0  # for which its addresses and keys are kept
-LEEWAY = 60  # seconds by which the clocks may differ
-# Signatures that the provider alone can make. Not "none", and not HS256, for which our own secret
-# or the provider's public key would do.
+BACK = "/signin/back"  # the redirect path
+LIFETIME = 600  # seconds to complete a sign-in
+PATIENCE = 10.0  # timeout of each request to the provider, in seconds
+FRESH_SECONDS = 3600.0  # seconds for which its addresses and keys are cached
+LEEWAY = 60  # tolerated clock difference in seconds
+# Signatures that only the provider can make: not "none", and not HS256, which could be forged with
+# our secret or the provider's public key.
 ALGORITHMS = tuple(f"{kind}{size}" for kind in ("RS", "PS", "ES") for size in (256, 384, 512)) + (
     "EdDSA",
 )
@@ -30,13 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class OpenIdError(UsageError):
-    """Why nobody is signed in, for the page."""
+    """A failed sign-in; the message is shown on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What is set up about it. `back` is the address that browsers come back to; `claim` is what
-    names a member."""
+    """The configuration of the provider. `back` is the redirect address; `claim` is the claim with
+    the member's name.
+    """
 
     issuer: str
     client: str
@@ -49,7 +50,7 @@ class Provider:
 
     @property
     def claims(self) -> frozenset[str]:
-        """What has to be known of a user."""
+        """The claims needed about a user."""
         return frozenset({self.claim, "email", *(("groups",) if self.groups else ())})
 
     @property
@@ -59,7 +60,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who signed in: `subject` never changes, `name` is for people."""
+    """A signed-in user: `subject` never changes, `name` is shown to users."""
 
     subject: str
     name: str
@@ -67,16 +68,18 @@ class Identity:
 
 @dataclass(slots=True)
 class OpenId:
-    """Asks one provider. Blocking: its methods are called in threads."""
+    """A client of one provider. Its methods block and are called in threads."""
 
     provider: Provider
     _metadata: dict[str, Any] = field(default_factory=dict)
     _keys: Any = None
     _at: float = -FRESH_SECONDS
-    _used: dict[str, float] = field(default_factory=dict)  # states that came back
+    _used: dict[str, float] = field(default_factory=dict)  # states already used
 
     def begin(self) -> tuple[str, str]:
-        """The address to send the browser to, and what it has to bring back. Raises OpenIdError."""
+        """Return the address to send the browser to, and the cookie value to bring back. Raises
+        OpenIdError.
+        """
         kept = {key: secrets.token_urlsafe(32) for key in ("state", "nonce", "verifier")}
         with _plain_errors(), self._session() as session:
             url, _ = session.create_authorization_url(
@@ -89,11 +92,11 @@ class OpenId:
         return str(url), urlsafe_b64encode(text.encode()).decode()
 
     def finish(self, query: Mapping[str, str], brought: str) -> Identity:
-        """Who came back. Raises OpenIdError."""
+        """Return the user who came back. Raises OpenIdError."""
         kept = _kept(brought)
         self._take_state(kept, query.get("state", ""))
         if query.get("iss", self.provider.issuer).rstrip("/") != self.provider.issuer.rstrip("/"):
-            raise OpenIdError("The answer is of another provider.")
+            raise OpenIdError("The response is from another provider.")
         if "code" not in query:
             reason = query.get("error", "no code")[:80]
             raise OpenIdError(f"The provider did not sign you in ({reason}).")
@@ -102,17 +105,17 @@ class OpenId:
         return self._identity(claims)
 
     def _take_state(self, kept: Mapping[str, Any], state: str) -> None:
-        """A state counts once, in the browser that began with it."""
+        """Accept a state only once, and only in the browser that began with it."""
         now = time.time()
         self._used = {each: until for each, until in self._used.items() if until > now}
         wanted = str(kept.get("state", ""))
         if not wanted or not hmac.compare_digest(wanted.encode(), state.encode()):
-            raise OpenIdError("This sign-in was not begun here.", "Begin again.")
+            raise OpenIdError("This sign-in was not started here.", "Begin again.")
         if float(kept["until"]) < now or wanted in self._used:
-            raise OpenIdError("This sign-in has ended.", "Begin again.")
+            raise OpenIdError("This sign-in has expired or was already used.", "Begin again.")
         self._used[wanted] = float(kept["until"])
 
-    # ---- what the provider says
+    # ---- requests to the provider
 
     def _session(self) -> Any:
         from authlib.integrations.requests_client import OAuth2Session
@@ -126,7 +129,7 @@ class OpenId:
             code_challenge_method="S256",
             token_endpoint_auth_method=_auth_method(self._known(), provider.secret),
             default_timeout=PATIENCE,
-            leeway=0,  # the access token is used at once, or not at all
+            leeway=0,  # the access token is used at once or never
         )
 
     def _claims(self, code: str, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,11 +150,13 @@ class OpenId:
         answer.raise_for_status()
         more: dict[str, Any] = answer.json()
         if more.get("sub") != subject:
-            raise OpenIdError("The provider named two users at once.")
+            raise OpenIdError("The provider named two different users.")
         return more
 
     def _checked(self, token: Mapping[str, Any], nonce: str) -> dict[str, Any]:
-        """The claims of an ID token that is genuine, of this provider, for us and this sign-in."""
+        """Return the claims of an ID token after verifying its signature, issuer, audience and
+        nonce.
+        """
         from authlib.oidc.core import CodeIDToken
         from joserfc import jwt
         from joserfc.errors import InvalidKeyIdError
@@ -160,7 +165,7 @@ class OpenId:
         algorithms = [name for name in ALGORITHMS if name in allowed]
         try:
             found = jwt.decode(token["id_token"], self._keys, algorithms=algorithms)
-        except InvalidKeyIdError:  # the provider has changed its keys
+        except InvalidKeyIdError:  # the provider may have changed its keys
             self._ask()
             found = jwt.decode(token["id_token"], self._keys, algorithms=algorithms)
         rules = {
@@ -194,7 +199,7 @@ class OpenId:
         issuer = self.provider.issuer
         metadata = read(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if str(metadata["issuer"]).rstrip("/") != issuer.rstrip("/"):
-            raise OpenIdError("The provider says that it is another one.")
+            raise OpenIdError("The provider reports another issuer.")
         self._metadata = metadata
         self._keys = KeySet.import_key_set(read(self._address(metadata["jwks_uri"])))
         self._at = time.monotonic()
@@ -203,12 +208,12 @@ class OpenId:
         return self._address(self._known()[name])
 
     def _address(self, url: str) -> str:
-        """An address of the provider, over TLS wherever the provider itself is."""
+        """Return an address of the provider, which must use TLS if the provider does."""
         if urlsplit(url).scheme != urlsplit(self.provider.issuer).scheme:
             raise OpenIdError("An address of the provider is not secure.")
         return url
 
-    # ---- who may come in
+    # ---- who may sign in
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         provider = self.provider
@@ -216,16 +221,16 @@ class OpenId:
         verified = claims.get("email_verified") is True
         name = email if provider.claim == "email" else str(claims.get(provider.claim, "")).strip()
         if not name:
-            raise OpenIdError(f"The provider gave no {provider.claim} for you.")
+            raise OpenIdError(f"The provider did not send {provider.claim} for you.")
         if (provider.domains or provider.claim == "email") and not verified:
-            raise OpenIdError("The provider has not verified your address.")
-        mailbox, _, domain = email.partition("@")  # with two @ the domain is none that is allowed
+            raise OpenIdError("The provider has not verified your email address.")
+        mailbox, _, domain = email.partition("@")  # two @ never match a domain
         if provider.domains and (not mailbox or domain not in provider.domains):
-            raise OpenIdError("Addresses like yours may not sign in here.")
+            raise OpenIdError("Your email domain is not allowed to sign in here.")
         groups = claims.get("groups")
         of_them = set(map(str, groups)) if isinstance(groups, list) else set()
         if provider.groups and of_them.isdisjoint(provider.groups):
-            raise OpenIdError("You are in no group that may sign in here.")
+            raise OpenIdError("You are not in a group that may sign in here.")
         return Identity(f"{self._known()['issuer']} {claims['sub']}", name)
 
 
@@ -237,7 +242,7 @@ def _auth_method(metadata: Mapping[str, Any], secret: str) -> str:
 
 
 def _kept(brought: str) -> dict[str, Any]:
-    """What the browser kept; empty for what is not of this page."""
+    """Return the data in the browser's cookie; empty if it is not ours."""
     try:
         found = json.loads(urlsafe_b64decode(brought.encode()))
     except ValueError:
@@ -247,7 +252,7 @@ def _kept(brought: str) -> dict[str, Any]:
 
 
 class _plain_errors:
-    """What goes wrong with a provider, as an OpenIdError; the details are for the log."""
+    """Converts errors of the provider to OpenIdError, and logs the details."""
 
     def __enter__(self) -> None: ...
 

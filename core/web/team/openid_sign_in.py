@@ -1,4 +1,4 @@
-"""The way of a browser to an OpenID provider and back."""
+"""The routes that send a browser to an OpenID provider and receive it back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OpenIdSignIn:
             kept,
             max_age=LIFETIME,
             httponly=True,
-            samesite="lax",  # it comes back from another site
+            samesite="lax",  # the browser returns from another site
             secure=self._secure,
         )
         return response

@@ -1,5 +1,4 @@
-"""The page for all members of a team: each has a page of their own, over one connection to the
-database."""
+"""The page for a team: each member has their own page, over a shared database connection."""
 
 from __future__ import annotations
 
@@ -49,8 +48,8 @@ from core.web.v1 import kept_answers
 
 COMMON = ("/static/", "/signin", "/signout", "/healthz")
 _OF_A_SESSION = regex(r"/api/sessions/([A-Za-z0-9_-]{1,64})(?:/.*)?")
-LOOK_SECONDS = 1.0  # between two looks at whether another process has died
-IDLE_SECONDS = 3600.0  # after which the page of a member who asks for nothing is closed
+LOOK_SECONDS = 1.0  # seconds between checks for processes that ended
+IDLE_SECONDS = 3600.0  # seconds after which an inactive member's page is closed
 POOLED = (
     "The database is behind a pool, which passes on no announcements: replies of other processes"
     " are read five times a second. --listen-url names PostgreSQL itself."
@@ -60,7 +59,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Workspace:
-    """What one member has open in this process."""
+    """A member's open conversations in this process."""
 
     page: Starlette
     hub: Hub
@@ -74,7 +73,7 @@ class Workspace:
         return not self.hub.is_busy and self.used < time.monotonic() - IDLE_SECONDS
 
     async def take_over(self, session: str, program: str) -> None:
-        """Finish what a process that died left in a session. Raises ChatError."""
+        """Finish a turn that an ended process left in a session. Raises ChatError."""
         left = self.desks.adopt(session, program)
         if not left.running and (left.held or not left.queue):
             return
@@ -83,19 +82,19 @@ class Workspace:
 
 
 class Workspaces:
-    """The workspaces of all members who asked for something lately."""
+    """The workspaces of all recently active members."""
 
     def __init__(self, settings: Settings, store: PostgresStore) -> None:
         self._settings, self.store = settings, store
         self._open: dict[str, Workspace] = {}
         self._opening = asyncio.Lock()
-        self._pace = Pace()     # all members share the processor
+        self._pace = Pace()     # one rate limit, since members share the processor
         folder = os.path.join(cache_directory(settings.environment), "page", machine())
         self.neighbours = Neighbours(folder, store.postgres.owner())
         self.news = News(settings.listen_url or store.postgres.server_url)
 
     async def of(self, member: str) -> Workspace:
-        """Opened when it is not. Raises ChatError."""
+        """Return a member's workspace, opening it if needed. Raises ChatError."""
         async with self._opening:
             workspace = self._open.get(member)
             if workspace is None:
@@ -122,7 +121,7 @@ class Workspaces:
         return Workspace(page, parts[0], desks, store, running)
 
     def figures(self) -> dict[str, int]:
-        """What runs in this process now."""
+        """Return figures about what is running in this process."""
         hubs = [workspace.hub for workspace in self._open.values()]
         return {
             "members": len(hubs),
@@ -132,14 +131,14 @@ class Workspaces:
         }
 
     async def hear(self) -> None:
-        """Follow what other processes write, for as long as the server runs."""
+        """Follow what other processes write, as long as the server runs."""
         await self.news.run()
         print(POOLED, file=sys.stderr, flush=True)
 
     async def finish_left(self) -> None:
-        """Finish what processes that died left, for as long as the server runs."""
+        """Finish turns left by ended processes, as long as the server runs."""
         while True:
-            with contextlib.suppress(StoreError):  # it is tried again
+            with contextlib.suppress(StoreError):  # tried again later
                 for member, session, program in abandoned(self.store.postgres):
                     await self._take_over(member, session, program)
             await asyncio.sleep(LOOK_SECONDS)
@@ -149,10 +148,10 @@ class Workspaces:
             workspace = await self.of(member)
             await workspace.take_over(session, program)
         except ChatError as error:
-            log.info("session %s is not continued: %s", session, error.message)
+            log.info("session %s was not continued: %s", session, error.message)
 
     async def tend(self) -> None:
-        """Close what nobody uses, for as long as the server runs."""
+        """Close unused workspaces, as long as the server runs."""
         while True:
             await asyncio.sleep(60)
             for member, workspace in list(self._open.items()):
@@ -166,7 +165,8 @@ class Workspaces:
 
 
 class TeamApp:
-    """The whole application: signs in, and passes each request to the page of who sends it."""
+    """The complete application: handles signing in, and passes each request to its sender's page.
+    """
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class TeamApp:
         openid: OpenId | None = None,
     ) -> None:
         self._gate, self._workspaces, self._metrics = gate, workspaces, metrics
-        self._answering = 0  # requests, without the streams of events
+        self._answering = 0  # running requests except event streams
         assets = Assets()
         accounts = Accounts(workspaces.store.postgres)
         routes = [file_route(assets), Route("/healthz", _health)]
@@ -235,7 +235,7 @@ class TeamApp:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a turn runs, or a request is answered that ends by itself."""
+        """Whether a turn or a finite request is running."""
         return self._answering > 0 or self._workspaces.figures()["turns_running"] > 0
 
     async def _answer(
@@ -253,11 +253,11 @@ class TeamApp:
     async def _while_signed_in(
         self, user: str, scope: Scope, answering: Coroutine[None, None, None]
     ) -> None:
-        """Answer; a stream of events ends when its user is signed out or removed."""
+        """Answer a request; an event stream ends when its user is signed out or removed."""
         task = asyncio.ensure_future(answering)
         try:
             while not (await asyncio.wait([task], timeout=KNOWN_SECONDS))[0]:
-                with contextlib.suppress(StoreError):  # it is asked again
+                with contextlib.suppress(StoreError):  # checked again later
                     if self._gate.user(scope) != user:
                         return
         finally:
@@ -307,7 +307,7 @@ def _held_name(scope: Scope) -> str:
 
 
 def _unknown(path: str) -> Response:
-    """What somebody gets who is not signed in."""
+    """Return the response for a sender who is not signed in."""
     if path in PAGES or path.startswith("/s/"):
         return RedirectResponse("/signin", 303)
     return PlainTextResponse("Sign in at /signin.\n", 401)

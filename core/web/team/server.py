@@ -1,5 +1,4 @@
-"""Serves the page for a team: checks that what is asked for is safe, listens, and runs until it is
-stopped."""
+"""Serves the team page: checks that the configuration is safe, listens, and runs until stopped."""
 
 from __future__ import annotations
 
@@ -27,20 +26,20 @@ from core.web.team.pages import TeamApp, Workspaces
 
 
 def serve_team(settings: Settings) -> int:
-    """Returns the exit code. Raises UsageError and StoreError."""
+    """Serve the page; return the exit code. Raises UsageError and StoreError."""
     require_argon2()
     address = address_of(settings)
     store = open_place(settings.replace(user=None))
     with closing(store):
         if not isinstance(store, PostgresStore):
             raise UsageError(
-                "The page of a team needs its sessions in PostgreSQL.",
+                "The team page needs its sessions in PostgreSQL.",
                 "Name the database with --database-url postgresql://... (--help teams).",
             )
         if not store.postgres.may_act():
             raise UsageError(
                 "The role in --database-url may not act for the members of the team.",
-                "The database's owner allows it: stream-chat --db-init --server ROLE",
+                "The database's owner can allow it: stream-chat --db-init --server ROLE",
             )
         listener = bind(settings.port, settings.host)
         with closing(listener):
@@ -60,7 +59,7 @@ def serve_team(settings: Settings) -> int:
 
 
 def address_of(settings: Settings) -> Address:
-    """Where the page is reached. Raises UsageError for what would send passwords in the clear."""
+    """Return the address of the page. Raises UsageError if passwords would be sent unencrypted."""
     tls, proxies = bool(settings.tls_cert), frozenset(settings.trusted_proxies)
     if settings.tls_cert and not settings.tls_key:
         raise UsageError("--tls-cert needs the certificate's key.", "Name it with --tls-key FILE.")
@@ -68,20 +67,20 @@ def address_of(settings: Settings) -> Address:
         _require_address(proxy)
     if not _is_loopback(settings.host) and not tls and not proxies:
         raise UsageError(
-            f"On {settings.host} passwords would be sent in the clear.",
+            f"On {settings.host} passwords would be sent unencrypted.",
             "Give --tls-cert and --tls-key, or --trusted-proxy with the address of the proxy that"
             " does TLS.",
         )
     if settings.user_header and not proxies:
         raise UsageError(
-            "--user-header is believed of a trusted proxy only.", "Name it with --trusted-proxy."
+            "--user-header needs a trusted proxy.", "Set its address with --trusted-proxy."
         )
     scheme, hosts = "https" if tls else "http", _own_hosts(settings)
     if settings.public_url:
         public = urlsplit(settings.public_url)
         if public.scheme not in ("http", "https") or not public.netloc or "@" in public.netloc:
             raise UsageError(
-                f"{settings.public_url!r} is not the address of a page.",
+                f"{settings.public_url!r} is not a valid page address.",
                 "Example: https://chat.example.org",
             )
         scheme, hosts = public.scheme, frozenset({public.netloc})
@@ -90,7 +89,7 @@ def address_of(settings: Settings) -> Address:
 
 
 def openid_of(settings: Settings, address: Address) -> OpenId | None:
-    """The provider at which members sign in; None for none. Raises UsageError."""
+    """Return the OpenID provider for signing in, or None. Raises UsageError."""
     issuer, client = settings.oidc_issuer, settings.oidc_client
     if not issuer:
         return None
@@ -103,7 +102,7 @@ def openid_of(settings: Settings, address: Address) -> OpenId | None:
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise UsageError(f"--oidc-issuer {issuer} is not an https:// address.")
     if not client:
-        raise UsageError("--oidc-issuer needs --oidc-client, the name of this page there.")
+        raise UsageError("--oidc-issuer needs --oidc-client, the page's client ID at the provider.")
     return OpenId(
         Provider(
             issuer,

@@ -1,4 +1,4 @@
-"""The pages on which a member of a team signs in and out."""
+"""The pages for signing in and out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.web.team.attempts import Attempts, Checker
 from core.web.team.gate import COOKIE, Gate
 from core.web.team.tickets import LIFETIME, make_ticket
 
-MOST_FORM = 4096  # bytes of what is sent to sign in
+MOST_FORM = 4096  # bytes of a sign-in form
 WRONG = "Name or password is wrong."
 OTHERS = '<p class="or"><a class="button" href="/signin/openid">Sign in at {}</a></p>'
 # Without a referrer at all, browsers send a form's origin as "null", which could be any page.
@@ -27,13 +27,16 @@ AGAIN = (
 
 
 def again(path: str) -> HTMLResponse:
-    """A page of ours that leads to another one: what a link on another site leads to has no cookie
-    of ours with it, and what follows has."""
+    """Return a page that redirects to another one. A request from another site's link carries no
+    cookie of ours, but the redirected one does.
+    """
     return HTMLResponse(AGAIN.format(escape(path)))
 
 
 class SignIn:
-    """The routes /signin and /signout. `provider` is where else one can sign in, "" for nowhere."""
+    """The routes /signin and /signout. `provider` names an OpenID provider for signing in; "" for
+    none.
+    """
 
     def __init__(self, gate: Gate, accounts: Accounts, assets: Assets, provider: str = "") -> None:
         self._gate, self._accounts, self._assets = gate, accounts, assets
@@ -54,21 +57,21 @@ class SignIn:
     async def sign_in(self, request: Request) -> Response:
         body = await request.body()
         if len(body) > MOST_FORM:
-            return PlainTextResponse("That is too long to be a password.\n", 413)
+            return PlainTextResponse("The password is too long.\n", 413)
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         name, password = (fields.get(key, [""])[0] for key in ("name", "password"))
         keys = (f"name {name}", f"address {self._gate.from_address(request.scope)}")
         wait = self._attempts.wait(*keys)
         if wait > 0:
-            return self.page(f"Too many tries. Wait {wait:.0f} seconds.", name, 429)
-        self._attempts.failed(*keys)  # until it is known better: tries at the same time count too
+            return self.page(f"Too many attempts. Wait {wait:.0f} seconds.", name, 429)
+        self._attempts.failed(*keys)  # before the check: concurrent attempts count too
         if not await self._checker.check(self._accounts.hash_of(name), password):
             return self.page(WRONG, name, 403)
         self._attempts.succeeded(*keys)
         return self.enter(name, RedirectResponse("/", 303))
 
     def enter(self, name: str, response: Response) -> Response:
-        """Let the browser that gets this response show who it is from now on."""
+        """Set the sign-in cookie in this response."""
         self._gate.forget(name)
         response.set_cookie(
             COOKIE,
@@ -88,7 +91,7 @@ class SignIn:
         return HTMLResponse(page, headers=FORM_HEADERS)
 
     async def sign_out(self, request: Request) -> Response:
-        """Of this browser; with `everywhere` in the form, of all."""
+        """Sign out this browser; with `everywhere` in the form, all browsers."""
         body = await request.body()
         name = self._gate.user(request.scope)
         if name and b"everywhere" in body[:MOST_FORM]:

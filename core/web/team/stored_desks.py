@@ -1,4 +1,5 @@
-"""Desks in the team's database, so that another server process finishes what one that died left."""
+"""Desks in the team's database, so that another server process can finish what an ended one left.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _DELETE = "DELETE FROM desks WHERE session_id = ? AND program = ?"
 
 
 class StoredDesks(Desks):
-    """The desks of one member: each process has rows of its own, and adopts a dead one's."""
+    """The desks of one member: each process has its own rows, and adopts those of an ended one."""
 
     def __init__(
         self, database: PostgresDatabase, reaches: Callable[[str], bool] = lambda program: False
@@ -112,7 +113,7 @@ class StoredDesks(Desks):
         )
 
     def adopt(self, session: str, program: str) -> Desk:
-        """Take over what a process that died had to do; empty when another one was quicker."""
+        """Take over the desk of an ended process; empty if another process was faster."""
         rows = self._database.read(
             "SELECT data FROM desks WHERE session_id = ? AND program = ?", (session, program)
         )
@@ -155,7 +156,7 @@ class StoredDesks(Desks):
 
 
 def abandoned(database: PostgresDatabase) -> list[tuple[str, str, str]]:
-    """(member, session, program) of what processes that have ended left to do."""
+    """Return (member, session, program) of desks left by ended processes."""
     rows = database.read("SELECT owner, session_id, program FROM open_desks()")
     programs = {program for _, _, program in rows}
     gone = {program for program in programs if database.is_gone(program)}

@@ -1,7 +1,7 @@
-"""What a signed-in browser shows: a name and a time, sealed with the account's own password hash.
+"""Sign-in tickets (cookies): a name and a time, signed with the account's password hash.
 
-Every server process can check a ticket, and none has to remember it. With another password, or
-without the account, the tickets from before are worth nothing.
+Every server process can verify a ticket without storing it. When the password changes or the
+account is removed, its tickets become invalid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def make_ticket(name: str, password_hash: str, now: float | None = None) -> str:
 
 
 def name_in(ticket: str) -> str:
-    """The name that a ticket claims; empty where it is not one or has ended."""
+    """Return the name that a ticket claims; empty if it is malformed or expired."""
     name, _, rest = ticket.partition(".")
     until = rest.partition(".")[0]
     if not until.isascii() or not until.isdigit() or int(until) < time.time():

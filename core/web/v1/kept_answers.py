@@ -1,8 +1,8 @@
-"""Answers that are written to their end whether or not somebody reads, for clients that come back.
+"""Answers that are completed even without a reader, so that clients can resume them.
 
-The form is that of llama.cpp's server (its tools/server/README-dev.md, "Resumable streaming"): a
-request names its answer in the header X-Conversation-Id, GET /v1/stream?conv_id=NAME&from=BYTES
-gives the rest of it, and DELETE stops it.
+The protocol is that of llama.cpp's server (its tools/server/README-dev.md, "Resumable streaming"):
+a request names its answer in the header X-Conversation-Id, GET /v1/stream?conv_id=NAME&from=BYTES
+returns the rest of it, and DELETE stops it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from core.web.guard import Scope
 
 PATH = "/v1/stream"
 HEADER = "x-conversation-id"
-MOST_KEPT = 100         # answers that have ended
-KEPT_FOR = 300.0        # seconds after the end
+MOST_KEPT = 100         # most ended answers kept
+KEPT_FOR = 300.0        # seconds to keep an answer after its end
 EVENTS = "text/event-stream"
-UNKNOWN = {"error": {"message": "There is no such answer here, or not any more.",
+UNKNOWN = {"error": {"message": "This answer does not exist or has expired.",
                      "type": "invalid_request_error", "code": "not_found"}}
 Lines = AsyncGenerator[bytes, None]
-Key = tuple[str, str]   # who asked, and the answer's name
+Key = tuple[str, str]   # (caller, name of the answer)
 
 
 class Answer:
-    """The bytes of one answer so far; `ended` is when there were no more to come."""
+    """The bytes of one answer so far; `ended` is the time of its end."""
 
     def __init__(self, lines: Lines) -> None:
         self.ended: float | None = None
@@ -42,14 +42,14 @@ class Answer:
         self._task = asyncio.create_task(self._write(lines))
 
     async def begun(self) -> None:
-        """Wait for the first bytes. Raises what went wrong before them."""
+        """Wait for the first bytes. Raises an error that occurred before them."""
         while not self._data and self.ended is None:
             await self._news.wait()
         if self._failure is not None and not self._data:
             raise self._failure
 
     async def rest(self, start: int) -> AsyncIterator[bytes]:
-        """What follows the first `start` bytes, until the end."""
+        """Yield what follows the first `start` bytes, until the end."""
         while start < len(self._data) or self.ended is None:
             news = self._news
             if start < len(self._data):
@@ -70,7 +70,7 @@ class Answer:
                 async for line in lines:
                     self._data += line
                     self._tell()
-        except Exception as problem:  # a reader has it as its own error, or as a stream that broke
+        except Exception as problem:  # readers get it as their own error or as a broken stream
             self._failure = problem
         finally:
             self._end()
@@ -85,7 +85,7 @@ class Answer:
 
 
 class KeptAnswers:
-    """The answers that requests gave a name, each found only by who asked for it.
+    """The named answers, each available only to its caller.
 
     Other processes of the page learn from `desks` which are here.
     """
@@ -96,9 +96,9 @@ class KeptAnswers:
 
     async def respond(self, request: Request, lines: Lines,
                       headers: Mapping[str, str]) -> Response:
-        """Stream these lines. Raises what goes wrong before the first of them.
+        """Stream these lines. Raises errors that occur before the first line.
 
-        Without a name they end with their reader.
+        Without a name, the answer ends with its reader.
         """
         name = request.headers.get(HEADER, "")
         if not name:
@@ -114,7 +114,7 @@ class KeptAnswers:
         return StreamingResponse(answer.rest(0), headers=headers, media_type=EVENTS)
 
     async def resume(self, request: Request) -> Response:
-        """The rest of an answer, from the byte that `from` says."""
+        """Return the rest of an answer, from the byte offset `from`."""
         answer, start = self._answers.get(_asked(request)), request.query_params.get("from", "0")
         if not (start.isascii() and start.isdigit()):
             raise UsageError("from must be a number of bytes.")
@@ -124,7 +124,7 @@ class KeptAnswers:
         return StreamingResponse(answer.rest(int(start)), media_type=EVENTS)
 
     async def stop(self, request: Request) -> Response:
-        """Nobody wants this answer any more."""
+        """Stop an answer."""
         key = _asked(request)
         answer = self._answers.pop(key, None)
         if answer is None:
@@ -140,7 +140,7 @@ class KeptAnswers:
         await asyncio.gather(*(answer.stop() for answer in answers.values()))
 
     def _forget(self) -> None:
-        """Drop what ended long ago, and the oldest of too many that have ended."""
+        """Drop answers that ended long ago, and the oldest beyond the limit."""
         ended = sorted((answer.ended, key) for key, answer in self._answers.items()
                        if answer.ended is not None)
         late = time.monotonic() - KEPT_FOR

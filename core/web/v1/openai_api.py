@@ -1,5 +1,5 @@
-"""The OpenAI-compatible API: other programs ask our models, with our fallbacks,
-and their chats are saved as ours are.
+"""The OpenAI-compatible API: other programs use our models with our fallbacks, and their chats are
+saved.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from core.web.v1.kept_answers import KeptAnswers
 
 # an ID or name of a session, "new", or "off" to save nothing
 SESSION_HEADER = "x-stream-chat-session"
-REMEMBERED = 1000  # conversations whose session is found again by what was said in them
+REMEMBERED = 1000  # conversations whose session is found again by their content
 Handler = Callable[[HttpRequest], Awaitable[Response]]
 OpenSession = Callable[[str | None], Session]
 
 
 @dataclass(slots=True)
 class Call:
-    """One request of a program: what is asked, of whom, and where it is saved."""
+    """One request of a program: the messages, the model and the session to save in."""
 
     chain: Chain
     target: Target
@@ -65,7 +65,7 @@ class OpenAiApi:
     def __init__(self, shared: Shared, open_session: OpenSession, desks: Desks) -> None:
         self._shared, self._open_session = shared, open_session
         shared.followers.append(self._drop_chains)
-        # one for each model, so that its rests are remembered
+        # one per model, which remembers resting models
         self._chains: dict[Target, Chain] = {}
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self.kept = KeptAnswers(desks)
@@ -97,10 +97,10 @@ class OpenAiApi:
         return JSONResponse({"object": "list", "data": rows})
 
     def _is_itself(self, name: str, request: HttpRequest) -> bool:
-        """Whether this provider is this very server, which would ask itself without end."""
+        """Return whether this provider is this server itself, which would call itself endlessly."""
         try:
             address = self._shared.providers.asked(name).endpoint.base_url
-        except ChatError:       # what is wrong with it is said by its list of models
+        except ChatError:       # its errors show in its model list
             return False
         return urlsplit(address).netloc == request.url.netloc
 
@@ -117,7 +117,7 @@ class OpenAiApi:
         target = self._target(str(body.get("model") or ""))
         provider = self._shared.providers.open(target.provider)
         if not isinstance(provider, CanEmbed):
-            raise UsageError(f"{target.provider} gives no embeddings.")
+            raise UsageError(f"{target.provider} does not provide embeddings.")
         vectors = await provider.embed(target.model, texts)
         packed = body.get("encoding_format") == "base64"
         rows = [form.vector_row(place, vector, packed=packed)
@@ -128,7 +128,7 @@ class OpenAiApi:
     async def chat(self, request: HttpRequest) -> Response:
         body = await body_of(request)
         if body.get("n") not in (None, 1):
-            raise UsageError("Only one reply is given for each request (n = 1).")
+            raise UsageError("Only one reply per request is supported (n = 1).")
         call = self.open_call(body, request.headers.get(SESSION_HEADER, ""))
         headers = {SESSION_HEADER: call.session.id if call.session.store is not None else "off"}
         events = self.ask(call)
@@ -146,7 +146,7 @@ class OpenAiApi:
                 if name and name != "default" else first)
 
     def open_call(self, body: dict[str, Any], named: str) -> Call:
-        """What a request asks for; `named` is the header that names a session.
+        """Read a request; `named` is the header that names a session.
 
         Raises UsageError.
         """
@@ -163,10 +163,10 @@ class OpenAiApi:
         return Call(self._chains[target], target, request, self._session(messages, named))
 
     def _session(self, messages: Sequence[Message], named: str) -> Session:
-        """Where this is saved: the session that is named, the one in which the
-        beginning was said, or a new one.
+        """Return the session to save in: the named one, the one with the same beginning, or a new
+        one.
 
-        Raises UsageError when the named one does not exist.
+        Raises UsageError if the named one does not exist.
         """
         if named == "off" or not self._shared.settings.save:
             return Session(None)
@@ -181,7 +181,7 @@ class OpenAiApi:
         return session
 
     async def ask(self, call: Call) -> AsyncGenerator[Event, None]:
-        """The events of one reply, each saved before it is passed on."""
+        """Yield the events of one reply, each saved before it is yielded."""
         try:
             async with aclosing(call.session.begin_turn()) as notices:
                 async for notice in notices:
@@ -209,17 +209,15 @@ class OpenAiApi:
 
 
 def _speaks_it(dialect: str) -> bool:
-    """Whether a provider takes requests in this form itself,
-    so that it knows fields that we do not.
+    """Return whether a provider accepts this request format itself, and so may know fields that we
+    do not.
     """
     factory = load_dialect(dialect)
     return isinstance(factory, type) and issubclass(factory, OpenAI)
 
 
 def _key(messages: Sequence[Message]) -> str:
-    """What a conversation is found again by: the words of both sides and the calls,
-    in their order.
-    """
+    """Return a key to find a conversation again: its texts and calls in order."""
     said = [(message.role, message.text, [call.id for call in message.tool_calls])
             for message in messages]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
@@ -228,7 +226,9 @@ def _key(messages: Sequence[Message]) -> str:
 # ---- replies
 
 async def begun_events(events: AsyncGenerator[Event, None]) -> list[Event]:
-    """The events up to the first content: an error before it still gets a status of its own."""
+    """Return the events up to the first content, so that an earlier error can still set the HTTP
+    status.
+    """
     begun: list[Event] = []
     async for event in events:
         begun.append(event)
@@ -238,7 +238,7 @@ async def begun_events(events: AsyncGenerator[Event, None]) -> list[Event]:
 
 
 async def _whole(call: Call, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
-    """The reply as one object, the parts of a continued one joined."""
+    """Return the reply as one object; parts of a continued reply are joined."""
     text, thinking, refusal = "", "", ""
     calls: list[dict[str, Any]] = []
     replies: list[Message] = []
@@ -268,9 +268,9 @@ async def _whole(call: Call, events: AsyncGenerator[Event, None]) -> dict[str, A
 
 async def _streamed(call: Call, events: AsyncGenerator[Event, None], *,
                     counted: bool) -> AsyncGenerator[bytes, None]:
-    """The reply as server-sent events; an error in the middle is one of them, and the last.
+    """Yield the reply as server-sent events; an error in the middle becomes the last event.
 
-    Raises an error before the first content.
+    Raises an error that occurs before the first content.
     """
     model, replies, calls = str(call.target), list[Message](), 0
     begun = await begun_events(events)
@@ -328,7 +328,7 @@ def _model_row(target: Target) -> dict[str, Any]:
 
 
 def answering(handler: Handler) -> Handler:
-    """Errors of ours in OpenAI's form, with the status that its clients expect."""
+    """Return our errors in OpenAI's format, with the status that its clients expect."""
     async def answered(request: HttpRequest) -> Response:
         try:
             return await handler(request)

@@ -1,4 +1,4 @@
-"""OpenAI's form of requests and replies, read into and written from our own values."""
+"""Converts requests and replies between OpenAI's format and our values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from core.errors import ChatError, ProviderError, UsageError
 from core.messages import Finish, Image, Message, Part, Text, ToolCall, ToolResult, Usage
 from core.providers import Options, ToolSpec
 
-# What is ours to read or to answer for; every other field is the provider's and
-# passed on as it stands.
+# Fields that we handle; all others belong to the provider and are passed on unchanged.
 OWN = frozenset({"model", "messages", "stream", "stream_options", "tools", "functions",
                  "function_call", "temperature",
                  "top_p", "seed", "max_tokens", "max_completion_tokens", "stop", "response_format",
@@ -39,7 +38,7 @@ STATUSES: Mapping[str, int] = {"authentication": 401, "model_not_found": 404, "r
 # ---- requests
 
 def messages_of(body: Mapping[str, Any]) -> list[Message]:
-    """The conversation that a request carries. Raises UsageError for what cannot be sent."""
+    """Read the conversation of a request. Raises UsageError for unsupported content."""
     rows = body.get("messages")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError("messages must be a list of at least one message.")
@@ -87,7 +86,7 @@ def _part(part: Mapping[str, Any]) -> Part:
         head, comma, data = url.partition(",")
         if not comma or not head.startswith("data:") or not head.endswith(";base64"):
             raise UsageError("Only images in data: addresses can be sent.",
-                             "Nothing is fetched from other hosts.")
+                             "Images are not downloaded from other hosts.")
         return Image(head[5:-7], data)
     raise UsageError(f"A part of the type {kind!r} cannot be sent.", "Text and images can.")
 
@@ -108,7 +107,7 @@ def _call(call: Any) -> ToolCall:
 
 
 def tools_of(body: Mapping[str, Any]) -> tuple[ToolSpec, ...]:
-    """The tools that the caller runs itself."""
+    """Read the tools, which the caller runs itself."""
     rows: list[Any] = [row.get("function")
                        for row in body.get("tools") or () if isinstance(row, dict)]
     rows += list(body.get("functions") or ())
@@ -120,8 +119,8 @@ def tools_of(body: Mapping[str, Any]) -> tuple[ToolSpec, ...]:
 
 
 def options_of(body: Mapping[str, Any], base: Options, *, passed_on: bool) -> Options:
-    """The caller's options over those of the settings;
-    `passed_on`: the provider speaks this form itself.
+    """Merge the caller's options over those of the settings. `passed_on`: the provider accepts this
+    format itself.
     """
     most = body.get("max_completion_tokens", body.get("max_tokens"))
     stop = body.get("stop")
@@ -165,15 +164,15 @@ def call_row(call: ToolCall) -> dict[str, Any]:
 
 
 def reason_of(finish: Finish | None) -> str:
-    """OpenAI's word for an end.
+    """Return OpenAI's finish reason.
 
-    Its list is closed, so an incomplete reply is one that reached a limit.
+    Its list is closed, so any incomplete reply is reported as `length`.
     """
     return REASONS.get(finish or "stop", "length")
 
 
 def usage_row(usages: Sequence[Usage]) -> dict[str, Any]:
-    """The tokens of all calls that one reply took."""
+    """Sum the tokens of all calls of one reply."""
     given = sum(usage.input_tokens or 0 for usage in usages)
     made = sum(usage.output_tokens or 0 for usage in usages)
     cached = sum(usage.cached_tokens or 0 for usage in usages)
@@ -196,8 +195,8 @@ def status_of(error: ChatError) -> int:
 
 
 def vector_row(place: int, vector: Sequence[float], *, packed: bool) -> dict[str, Any]:
-    """One embedding; `packed` is base64 of little-endian 32-bit numbers,
-    what OpenAI's own client asks for.
+    """Return one embedding; `packed` means base64 of little-endian 32-bit floats, as OpenAI's
+    client requests.
     """
     written = (base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed
                else list(vector))

@@ -1,4 +1,4 @@
-"""POST /v1/responses: the newer of OpenAI's forms, over the same calls as chat completions."""
+"""POST /v1/responses: OpenAI's newer API, implemented over chat completions."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class ResponsesApi:
         if not previous:
             return []
         if previous not in self._said:
-            raise UsageError(f"The response {previous} is not known here.",
-                             f"The newest {REMEMBERED:,} are, until the server ends. Send the "
-                             "whole conversation instead.")
+            raise UsageError(f"The response {previous} is unknown.",
+                             f"Only the newest {REMEMBERED:,} are kept until the server ends. Send "
+                             "the complete conversation instead.")
         return self._said[previous]
 
     def _remember(self, writer: Writer, conversation: Sequence[Row]) -> None:

@@ -1,5 +1,4 @@
-"""OpenAI's Responses form, read into the form of chat completions and written from our own events.
-"""
+"""Converts OpenAI's Responses requests to chat completions, and our events to Responses events."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ Row = dict[str, Any]
 RENAMED = {"max_output_tokens": "max_completion_tokens",
            **{name: name
               for name in ("temperature", "top_p", "model", "stream", "parallel_tool_calls")}}
-# what would change the answer and is not offered
+# unsupported fields that would change the answer
 REFUSED = ("background", "conversation", "prompt")
 ECHOED = ("instructions", "temperature", "top_p", "max_output_tokens", "previous_response_id",
           "reasoning", "text")
@@ -29,15 +28,14 @@ CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # ---- requests
 
 def as_chat(body: Mapping[str, Any], earlier: Sequence[Row]) -> Row:
-    """The request as one for chat completions, after the messages that its
-    conversation has already.
+    """Convert a request to chat completions, after the earlier messages of its conversation.
 
-    Raises UsageError for what cannot be asked.
+    Raises UsageError for unsupported fields.
     """
     for name in REFUSED:
         if body.get(name):
-            raise UsageError(f"{name} is not offered here.",
-                             "Send the whole conversation, or previous_response_id.")
+            raise UsageError(f"{name} is not supported here.",
+                             "Send the complete conversation, or previous_response_id.")
     made = {ours: body[theirs] for theirs, ours in RENAMED.items() if body.get(theirs) is not None}
     instructions = body.get("instructions")
     given = isinstance(instructions, str) and instructions
@@ -55,7 +53,7 @@ def as_chat(body: Mapping[str, Any], earlier: Sequence[Row]) -> Row:
 
 
 def messages_of(body: Mapping[str, Any]) -> list[Row]:
-    """What the request adds to its conversation, as messages of chat completions."""
+    """Return the new messages of a request as chat completions messages."""
     given = body.get("input")
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
@@ -84,7 +82,7 @@ def _add(made: list[Row], row: Row) -> None:
                          "content": output if isinstance(output, (str, list))
                          else json.dumps(output)})
         case "reasoning":
-            pass        # it is the model's own; a provider that needs it back has it in the session
+            pass        # reasoning is in the session if the provider needs it back
         case other:
             raise UsageError(f"An item of the type {other!r} cannot be sent.",
                              "Messages and function calls can.")
@@ -92,7 +90,7 @@ def _add(made: list[Row], row: Row) -> None:
 
 def _tool(row: Any) -> Row:
     if not isinstance(row, dict) or row.get("type") != "function":
-        raise UsageError("Only function tools are offered here.",
+        raise UsageError("Only function tools are supported here.",
                          "The provider's own tools run at the provider.")
     known = {name: row[name] for name in ("name", "description", "parameters") if row.get(name)}
     return {"type": "function", "function": known}
@@ -101,14 +99,14 @@ def _tool(row: Any) -> Row:
 # ---- replies
 
 class Writer:
-    """One response while it is made.
+    """A response in progress.
 
-    `events` yields what a client that streams gets; `response` is the whole.
+    `events` yields the events for a streaming client; `response` is the complete object.
     """
 
     def __init__(self, body: Mapping[str, Any], model: str) -> None:
         self._sequence = 0
-        # of the output item that is open: message, reasoning, or ""
+        # kind of the open output item: message, reasoning, or ""
         self._kind, self._text = "", ""
         self._replies: list[Message] = []
         echoed = {name: body.get(name) for name in ECHOED}
@@ -147,7 +145,7 @@ class Writer:
                 self._replies.append(message)
 
     def end(self) -> Iterator[Row]:
-        """The last events of a response that was made to its end, whole or not."""
+        """Yield the last events of a response that ended without an error, complete or not."""
         yield from self._close()
         finish: Finish = (self._replies[-1].finish if self._replies else None) or "stop"
         whole = finish in ("stop", "tool_calls", "refusal")
@@ -158,7 +156,7 @@ class Writer:
         yield self._event(f"response.{self.response['status']}", response=self.response)
 
     def fail(self, error: ChatError) -> Iterator[Row]:
-        """The last event after an error in the middle."""
+        """Yield the last event after an error in the middle."""
         row = form.error_row(error)["error"]
         self.response |= {"status": "failed",
                           "error": {"code": row["code"] or "server_error",
@@ -229,7 +227,7 @@ class Writer:
 
 
 def output_messages(response: Mapping[str, Any]) -> list[Row]:
-    """What a response said, as messages of chat completions that continue its conversation."""
+    """Return a response's output as chat completions messages that continue its conversation."""
     made: list[Row] = []
     for item in response["output"]:
         _add(made, item)

@@ -11,8 +11,9 @@ from core.errors import UsageError
 from core.events import Notice, OthersSaid
 from core.messages import Message
 from core.safe_text import safe_line
-from core.sessions.journal import Journal, NoJournal
+from core.sessions.journal import Journal
 from core.sessions.loaded import LoadedMessages, state_of
+from core.sessions.no_journal import NoJournal
 from core.sessions.recovery import recover_session
 from core.sessions.sharing import settings_of_others, with_own
 from core.sessions.spool import Places

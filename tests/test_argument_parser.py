@@ -150,10 +150,10 @@ def test_a_misspelt_option_or_value_is_recognized() -> None:
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
     print(f"STREAM_CHAT_TEST_SEED={seed}")
     chance = random.Random(seed)
-    flags = [flag for row in SETTINGS for flag in row.flags if len(flag) > 7]
-    for flag in flags:
+    flags = [flag for row in SETTINGS for flag in row.flags]
+    for flag in (flag for flag in flags if len(flag) > 7):
         typed = misspelt(flag, chance)
-        if typed in flags:
+        if typed in flags:      # --stats is --status without a letter
             continue
         with pytest.raises(UsageError) as caught:
             parse_arguments([typed], HOME)
@@ -163,6 +163,8 @@ def test_a_misspelt_option_or_value_is_recognized() -> None:
         for choice in row.choices:
             if len(choice) > 5:
                 typed = misspelt(choice, chance)
+                if typed in row.choices:      # two equal letters changed places
+                    continue
                 with pytest.raises(UsageError, match="Did you mean"):
                     check_value(row, typed, row.flags[0])
 

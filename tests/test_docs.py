@@ -45,6 +45,19 @@ def test_options_that_are_named_exist(page: Path) -> None:
             assert option in known, f"{page.name} names {option}"
 
 
+@pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)
+def test_a_line_of_a_block_is_one_command(page: Path) -> None:
+    """A block that is filled like prose cannot be copied into a shell any more."""
+    for block in re.findall(r"^```(?:sh|console)?\n(.*?)^```", page.read_text(encoding="utf-8"),
+                            re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            commands = re.split(r"[|;#]|&&|\$\(", line)
+            for command in commands:
+                starts = re.findall(r"(?:stream_chat\.py|stream-chat) [-\"]", command)
+                assert len(starts) <= 1, f"{page.name}: {line}"
+            assert not re.search(r"\s(?:make|\.venv/bin/python)$", line), f"{page.name}: {line}"
+
+
 @pytest.mark.processes
 def test_nothing_speaks_of_a_machine() -> None:
     """No path of the machine on which the program was written."""

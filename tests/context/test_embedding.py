@@ -201,10 +201,10 @@ def vectors(make: Any) -> Any:
      "does not support embeddings"),
     (lambda texts: text_answer("404 page not found", 404), "404"),
     (lambda texts: text_answer("not JSON"), ""),
-    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "asked for, 1 came"),
+    (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "requested, 1 came"),
     (vectors(lambda place: [1.0] * (2 + place % 2)), "they differ in length"),
-    (vectors(lambda place: [float("nan"), 1.0]), "no number"),
-    (vectors(lambda place: ["1", "2"]), "no number"),
+    (vectors(lambda place: [float("nan"), 1.0]), "not a number"),
+    (vectors(lambda place: ["1", "2"]), "not a number"),
     (lambda texts: Answer((Stall(),)), "no answer within 0.3 s"),
     (lambda texts: json_answer({"error": "boom"}, 500), "boom")])
 def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Path,

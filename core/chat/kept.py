@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from core.config import BY_NAME, Settings
 from core.config.values import check_value
 from core.errors import UsageError
+from core.providers.parameters import read_schema
 from core.safe_text import safe_line
 from core.sessions.sharing import OFFERED
 
@@ -108,7 +109,6 @@ def lost_schema(form: object) -> list[str]:
     """A notice that the file of a session's response format cannot be used any more."""
     if not names_a_file(form):
         return []
-    from core.providers.parameters import read_schema
     try:
         read_schema(str(form))
     except UsageError as problem:

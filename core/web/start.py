@@ -9,6 +9,7 @@ from core.config.installed import install_command
 from core.errors import UsageError
 from core.model_manager import Providers, build_model_list
 from core.setup.chat import wants_tools
+from core.setup.tools import make_toolbox
 
 NEEDED = ("starlette", "uvicorn")
 
@@ -36,7 +37,6 @@ def _check(settings: Settings) -> None:
     Raises UsageError and ConfigError.
     """
     if wants_tools(settings):
-        from core.setup.tools import make_toolbox
         make_toolbox(settings)
     providers = Providers(settings)
     for target in build_model_list(settings):

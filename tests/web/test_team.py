@@ -417,5 +417,5 @@ def test_programs_reach_nothing_of_another_member(team: tuple[TeamPage, str]) ->
     first = ana.json("POST", "/v1/responses", {"model": model, "input": "the secret of ana"})
     body = {"model": model, "input": "and now?", "previous_response_id": first["id"]}
     refused = ben.ask("POST", "/v1/responses", json=body)
-    assert refused.status_code == 400 and "not known" in refused.text
+    assert refused.status_code == 400 and "is unknown" in refused.text
     assert ana.ask("POST", "/v1/responses", json=body).ok

@@ -164,6 +164,7 @@ print(own)
 # Interrupts the program at these imports of its start (their numbers), in a child for each.
 INTERRUPT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell may have it ignored
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
 import stream_chat
 places, words = map(int, sys.argv[2].split(",")), sys.argv[3:]

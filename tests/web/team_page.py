@@ -155,7 +155,10 @@ class Listening:
         self._lines = self._answer.iter_lines(decode_unicode=True)
 
     def until(self, *words: str) -> str:
-        """The first line with one of these words."""
-        found = next((line for line in self._lines if any(word in line for word in words)), "")
-        assert found, f"none of {words}"
-        return found
+        """The first line with one of these words. Signs of life have none of them."""
+        end = time.monotonic() + PATIENCE
+        for line in self._lines:
+            if any(word in line for word in words):
+                return str(line)
+            assert time.monotonic() < end, f"none of {words} in {PATIENCE} s"
+        raise AssertionError(f"none of {words}")

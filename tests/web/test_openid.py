@@ -211,7 +211,7 @@ def test_a_page_takes_only_some_of_the_provider_s_users(
         named = page.start(*at, *here, "--oidc-name", "preferred_username", "--oidc-groups", "chat")
         known = page.start(*at, *here, "--oidc-domains", "example.org")
         cases = (
-            (named, {"preferred_username": "ana", "groups": ["chat"]}, 200),
+            (named, {"preferred_username": "olga", "groups": ["chat"]}, 200),
             (named, {"preferred_username": "eve", "groups": ["other"]}, 403),
             (known, {"sub": "7", "email": "bo@example.org"}, 200),
             (known, {"sub": "8", "email": "bo@example.org.evil.net"}, 403),

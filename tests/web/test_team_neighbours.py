@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from core.web.team.neighbours import machine
+from core.web.team.neighbours import Neighbours, machine
 from tests.fake_server import FakeOllama, fake_words
 from tests.web.page_server import PATIENCE, text_of
 from tests.web.team_page import Listening, Member, TeamPage
@@ -121,7 +122,8 @@ def test_a_reply_that_a_program_resumes_is_found_through_another_process(team: T
 
 
 def test_only_processes_of_the_page_can_hand_over(team: Team) -> None:
-    folder = Path(team.page.environment["HOME"]) / ".cache/stream-chat/page" / machine()
+    cache = Path(team.page.environment["HOME"]) / ".cache/stream-chat/page" / machine()
+    folder = Path(Neighbours(str(cache), "0" * 16, "/tmp").folder)
     sockets = list(folder.glob("*.sock"))
     assert len(sockets) == 2 and stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(each.stat().st_mode) == 0o600 for each in sockets)
@@ -130,11 +132,30 @@ def test_only_processes_of_the_page_can_hand_over(team: Team) -> None:
     assert forged.status_code == 401
 
 
+def test_a_folder_that_others_can_open_is_not_used(tmp_path: Path) -> None:
+    """In a directory for temporary files another user may have made it, with sockets in it."""
+    long = str(tmp_path / ("long" * 30))
+    shared = Path(Neighbours(long, "own", str(tmp_path)).folder)
+    assert shared.parent == tmp_path and shared != Path(long)
+    shared.mkdir(mode=0o755)
+    (shared / "other.sock").touch()
+    neighbours = Neighbours(long, "own", str(tmp_path))
+    asyncio.run(asyncio.wait_for(neighbours.listen(answers_nothing), PATIENCE))
+    assert not neighbours.reaches("other") and not (shared / "own.sock").exists()
+    shared.chmod(0o700)
+    assert neighbours.reaches("other")
+
+
+async def answers_nothing(scope: object, receive: object, send: object) -> None:
+    """An application that is never asked."""
+
+
 def test_what_a_killed_process_asked_is_ended_by_another_one(team: Team) -> None:
     session = team.here.new_session()
     team.here.say(session, "use it")
+    end = time.monotonic() + PATIENCE
     while not asked(team.here, session):
-        pass
+        assert time.monotonic() < end
     team.page.end(team.ports[0], signal.SIGKILL)
     end = time.monotonic() + PATIENCE
     while "Interrupted before it finished" not in str(team.there.wait(session)["events"]):

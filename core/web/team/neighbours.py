@@ -8,9 +8,11 @@ Processes on one machine meet at sockets in a folder that only their own user ca
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import socket
+import stat
 from collections.abc import Coroutine
 from contextlib import suppress
 from urllib.parse import quote, unquote
@@ -35,12 +37,19 @@ class Neighbours:
     """The processes of one page on this machine. Each is named as Database.owner() gives it; `own`
     is this one."""
 
-    def __init__(self, folder: str, own: str) -> None:
-        self._folder, self._own = folder, own
+    def __init__(self, folder: str, own: str, temporary: str) -> None:
+        """A folder whose path is too long for sockets is replaced by one in the directory for
+        `temporary` files, which is the same for all processes that name this folder.
+        """
+        self.folder, self._own = folder, own
+        if len(os.fsencode(self._place(own))) > MOST_OF_A_PATH:
+            digest = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
+            self.folder = os.path.join(temporary, f"stream-chat-{digest}")
 
     def reaches(self, program: str) -> bool:
         """Whether requests can be handed to this process."""
-        return program != self._own and os.path.exists(self._place(program))
+        return (program != self._own and os.path.exists(self._place(program))
+                and self._is_private())
 
     async def listen(self, app: App) -> None:
         """Answer what others hand over, for as long as the server runs."""
@@ -56,7 +65,9 @@ class Neighbours:
         try:
             if len(os.fsencode(place)) > MOST_OF_A_PATH:
                 raise OSError(f"its path is too long: {place}")
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            if not self._is_private():
+                raise OSError(f"others can open {self.folder}")
             server = await asyncio.get_running_loop().create_unix_server(make, place)
             os.chmod(place, 0o600)
         except OSError as problem:
@@ -76,6 +87,8 @@ class Neighbours:
         """
         if scope["method"] not in HANDED:
             return False
+        if not self._is_private():
+            return False
         try:
             reader, writer = await asyncio.open_unix_connection(self._place(program))
         except OSError:
@@ -90,8 +103,17 @@ class Neighbours:
             writer.close()
         return True
 
+    def _is_private(self) -> bool:
+        """Whether the folder is this user's alone: in a shared directory, others may be faster."""
+        try:
+            found = os.lstat(self.folder)
+        except OSError:
+            return False
+        return (stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+                and found.st_uid == os.getuid())
+
     def _place(self, program: str) -> str:
-        return os.path.join(self._folder, f"{program}.sock")
+        return os.path.join(self.folder, f"{program}.sock")
 
     def _remove(self, program: str) -> None:
         with suppress(OSError):

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from core.config import Settings
-from core.config.directories import cache_directory
+from core.config.directories import cache_directory, temporary_directory
 from core.dataclass import dataclass
 from core.errors import ChatError, StoreError
 from core.regex import regex
@@ -90,7 +90,8 @@ class Workspaces:
         self._opening = asyncio.Lock()
         self._pace = Pace()     # one rate limit, since members share the processor
         folder = os.path.join(cache_directory(settings.environment), "page", machine())
-        self.neighbours = Neighbours(folder, store.postgres.owner())
+        self.neighbours = Neighbours(folder, store.postgres.owner(),
+                                     temporary_directory(settings.environment))
         self.news = News(settings.listen_url or store.postgres.server_url)
 
     async def of(self, member: str) -> Workspace:

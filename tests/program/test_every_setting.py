@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -272,7 +273,7 @@ def test_servers_of_tools(ollama: FakeOllama, run: Run, tmp_path: Path) -> None:
     config = tmp_path / "mcp.json"
     row = {"command": sys.executable, "args": [str(tmp_path / "server.py")]}
     config.write_text(json.dumps({"mcpServers": {"two": row}}))
-    named = f"one={sys.executable} {tmp_path}/server.py"
+    named = f"one={shlex.join([sys.executable, str(tmp_path / 'server.py')])}"
     assert run("-m", "words-3", "--mcp-server", named, "--mcp-config", str(config),
                "q").returncode == 0
     names = {tool["function"]["name"] for tool in sent(ollama)["tools"]}

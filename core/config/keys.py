@@ -223,7 +223,7 @@ def _ask_keyring(question: Callable[[], T]) -> T | None:
     def ask() -> None:
         try:
             answers.append(question())
-        # a failure means that there is no key here; a backend's SystemExit must not end the chat
+        # a failure means that no key is stored here; a backend's SystemExit must not end the chat
         except BaseException:
             return
     thread = threading.Thread(target=ask, name="keyring", daemon=True)

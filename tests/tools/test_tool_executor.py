@@ -608,7 +608,8 @@ def test_a_name_that_stands_twice_makes_a_call_invalid(arguments: str) -> None:
         """Never run."""
         raise AssertionError
     result = asyncio.run(Toolbox([make_tool(f)]).execute_tool_call(call))
-    assert result.is_error and "duplicate keys" in result.content and "Nothing was run" in result.content
+    assert result.is_error
+    assert "duplicate keys" in result.content and "Nothing was run" in result.content
 
 
 def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:

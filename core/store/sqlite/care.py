@@ -18,7 +18,7 @@ from core.store.locks import Queue
 from core.store.sql.store import SqlStore
 from core.store.sqlite.backups import backup_stem, backups_of, remove_database, save, verify
 from core.store.sqlite.connection import connect
-from core.store.sqlite.errors import is_damage, reason, sqlite_error
+from core.store.sqlite.errors import code_of, is_busy, is_damage, reason, sqlite_error
 from core.store.sqlite.files import APPLICATION_ID, check_usable
 from core.store.sqlite.recovering import recover_file
 from core.store.sqlite.store import SqliteStore
@@ -110,7 +110,7 @@ class SqliteCare:
                     "INSERT INTO messages_fts (messages_fts, rank) VALUES ('integrity-check', 1)"
                 )
             except sqlite3.DatabaseError as problem:
-                if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                if code_of(problem) != sqlite3.SQLITE_CORRUPT:
                     raise sqlite_error(problem, self.place) from None
                 return [Problem("index", "The search index does not match the messages.")]
             finally:
@@ -307,7 +307,7 @@ _MISSING = """SELECT count(*) FROM backup.messages WHERE id NOT IN (SELECT id FR
 
 
 def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
-    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
+    code = code_of(problem)
     if code in (
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
@@ -318,7 +318,7 @@ def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
             f"There is no room for {path}: {reason(problem)}.",
             "Free some space or name another file with --output.",
         )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if is_busy(problem):
         return StoreBusy(f"Another program keeps {place} busy.", "Close it, then try again.")
     return StoreDamaged(
         f"{place} is damaged: {reason(problem)}.",

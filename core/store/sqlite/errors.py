@@ -27,23 +27,23 @@ _OUTSIDE_THE_FILE = (*_BUSY, *_NOT_WRITABLE, sqlite3.SQLITE_FULL, sqlite3.SQLITE
                      sqlite3.SQLITE_RANGE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT)
 
 
-def _code(problem: sqlite3.Error) -> int:
+def code_of(problem: sqlite3.Error) -> int:
     """The primary result code; 0 where the error is Python's own."""
     return (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def is_busy(problem: sqlite3.Error) -> bool:
-    return _code(problem) in _BUSY
+    return code_of(problem) in _BUSY
 
 
 def is_damage(problem: sqlite3.Error) -> bool:
     """Whether the content of the file caused it."""
-    code = _code(problem)
+    code = code_of(problem)
     return code != sqlite3.SQLITE_OK and code not in _OUTSIDE_THE_FILE
 
 
 def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
-    code = _code(problem)
+    code = code_of(problem)
     if code in _BUSY:
         return StoreBusy(f"Another program is using the session database {place}.",
                          "Wait for it or close it, then try again.")

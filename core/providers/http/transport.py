@@ -1,8 +1,7 @@
-"""The wire under every HTTP dialect: requests and their answers, read in frames under two clocks,
-errors with their cause.
+"""Sends requests for every HTTP dialect and reads responses in frames, with two time limits.
 
-Redirects are refused because they would carry the key to another origin; proxies
-are bypassed for loopback.
+Redirects are rejected because they would send the key to another origin. Proxies are not used for
+loopback addresses.
 """
 
 from __future__ import annotations
@@ -25,22 +24,25 @@ from core.providers.http.http1 import (Client, ConnectTimeout, HttpError, NoConn
                                        Silence)
 from core.providers.written import as_json
 
-FRAME = 0.025             # seconds: what comes within this time after a read is taken as one
-BUSY = 16_384             # bytes: after a read this large there is no waiting
-MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
-ANEW = b""                # among the reads of an answer: what follows begins with a whole event
-ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
+FRAME = 0.025             # seconds: data that arrives this soon after a read is read as one frame
+BUSY = 16_384             # bytes: after a read of this size the next one does not wait
+MAX_ERROR_BODY = 65_536   # bytes read of the body of an error
+ANEW = b""                # marks a new connection among the reads: the next one begins an event
+ERROR_BODY_TIME = 10.0    # seconds for the body of an error, whose status is already known
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
 
 
 def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> Client:
-    """A client bound to the endpoint's origin.
+    """Return a client for the endpoint's origin.
 
-    For http:// the trust store is not read (measured: 36 ms).
+    Over http:// the trust store is not read, which saves 36 ms, and each request opens a new
+    connection: local engines close connections that they promised to keep (llama.cpp lost 1 of 4
+    requests that reused one immediately).
 
-    Local engines close a connection after a stream although they promised to keep it (llama.cpp: 1
-    of 4 requests that reused one at once was lost), so over http:// each request gets a new one.
+    Raises:
+        AuthFailed: HTTP cannot carry a header, such as a key with a line end.
+        ProviderError: the address or the settings of proxies are not valid.
     """
     headers = {**(endpoint.quirks.get("headers") or {}), **(headers or {})}
     _check_headers(endpoint, headers)
@@ -62,7 +64,7 @@ def _no_address(where: str, problem: Exception) -> ProviderError:
 
 
 def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
-    """Refuse what HTTP cannot carry before a library does, and quotes the key."""
+    """Reject what HTTP cannot carry, before a library does so in an error that quotes the key."""
     if not all(character == "\t" or " " <= character <= "~" for value in headers.values()
                for character in value):
         where = endpoint.host or endpoint.base_url
@@ -74,12 +76,13 @@ def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
 async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
                    error_from: ErrorMapper, *, headers: Mapping[str, str] | None = None,
                    method: str = "POST") -> AsyncIterator[Response]:
-    """Send JSON and hand over the answer while it streams.
+    """Send JSON and yield the response while it is being received.
 
-    Only status 200 gets through; all else raises.
+    Leaving the block before the end of the response closes the connection, so that the server
+    stops computing.
 
-    Leaving the block closes the connection if the answer was not read to its end, so that
-    the server stops computing.
+    Raises:
+        ProviderError: the connection failed, or the status is a redirect or an error.
     """
     url = endpoint.base_url.rstrip("/") + path
     content = None if body is None else as_json(body)
@@ -105,7 +108,7 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
 
 
 def _longest_silence(endpoint: Endpoint, *, begins: bool) -> float:
-    """Seconds until an answer begins."""
+    """Return the seconds that the server may send nothing before its response begins."""
     return (max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins
             else endpoint.idle_timeout)
 
@@ -118,7 +121,7 @@ def first_byte_timeout(endpoint: Endpoint) -> float:
 async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
                      body: Any = None,
                      headers: Mapping[str, str] | None = None) -> Any:
-    """GET (or POST, with a body) one whole JSON document."""
+    """Return one JSON document, requested with GET, or with POST if there is a body."""
     method = "GET" if body is None else "POST"
     async with exchange(client, endpoint, path, body, error_from, headers=headers,
                         method=method) as response:
@@ -133,7 +136,7 @@ async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: 
 
 
 async def _read_whole(response: Response, endpoint: Endpoint) -> bytes:
-    """The body, which may be small on the wire and large unpacked."""
+    """Return the body, limited in size: a small compressed one can unpack to a large one."""
     pieces: list[bytes] = []
     size = 0
     while piece := await _read_in_time(response, endpoint.idle_timeout):
@@ -153,7 +156,7 @@ async def _read_in_time(response: Response, seconds: float) -> bytes:
 
 
 async def _read_limited(response: Response) -> bytes:
-    """The start of an error answer, as far as it comes: a broken one hides no status."""
+    """Return the start of an error's body, or the part that arrived before it broke off."""
     content = b""
     with contextlib.suppress(HttpError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_TIME):
@@ -164,9 +167,9 @@ async def _read_limited(response: Response) -> bytes:
 
 @contextlib.contextmanager
 def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None]:
-    """Give each failure of the connection its name.
+    """Convert failures of the connection to our errors.
 
-    `begun` says that part of an answer has already come.
+    `begun` says that part of the response has been received.
     """
     where = endpoint.base_url
     try:
@@ -192,11 +195,12 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
 
 
 def _no_connection(where: str, problem: NoConnection) -> ConnectFailed:
-    """What does not heal within seconds: an unknown name, a server here that does not run."""
+    """Return the error, not to be retried for an unknown name or a local server that is down."""
     error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
     causes = list(_causes(problem))
     unknown = any(isinstance(cause, socket.gaierror) for cause in causes)
-    closed = (ConnectionRefusedError, FileNotFoundError, PermissionError)   # the last two: a file
+    # the last two: a Unix socket's file
+    closed = (ConnectionRefusedError, FileNotFoundError, PermissionError)
     refused = any(isinstance(cause, closed) for cause in causes)
     error.retryable = not unknown and not (refused and is_loopback(where))
     return error
@@ -211,22 +215,22 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(problem: BaseException) -> str:
-    """The innermost cause in words: the operating system's say more than a library's."""
+    """Describe the innermost cause: the operating system's words say more than a library's."""
     text = str(problem)
     for cause in _causes(problem):
         if isinstance(cause, OSError) and cause.errno is not None:
-            # an SSLError's number is none of the system's
+            # an SSLError's number is not one of the system's
             from_system = cause.errno > 0 and not hasattr(cause, "library")
             text = os.strerror(cause.errno) if from_system else cause.strerror or text
     return (text or type(problem).__name__).rstrip(".")
 
 
 class _Body:
-    """Reads a response a frame's worth at a time.
+    """Reads a response one frame at a time.
 
-    Servers send an HTTP chunk per token. What comes within `_rest` seconds after a take is left
-    with the system until they are over, for waking up for each token costs 80 us a token instead of
-    10. The rest grows from short to a frame, so that the end of a short answer is not late.
+    Servers send an HTTP chunk per token, and waking up for each costs 80 us a token instead of 10.
+    So data stays in the system's buffer for `_rest` seconds after each take. The rest grows to the
+    length of a frame, so that the end of a short reply is not delayed.
     """
 
     def __init__(self, response: Response) -> None:
@@ -234,9 +238,9 @@ class _Body:
         self._rest, self._rest_until = FRAME / 8, 0.0
 
     async def take(self) -> bytes:
-        """All that has come since the last time; waits for something. b"" is the end.
+        """Return all data received since the last call, waiting for some; b"" at the end.
 
-        Raises what ended the body early.
+        Raises the error that ended the body early.
         """
         spare = self._rest_until - time.monotonic()
         if spare > 0:
@@ -249,7 +253,7 @@ class _Body:
 
 
 class ContentClock:
-    """Counts the time spent waiting since something came that was more than a sign of life."""
+    """Counts the time spent waiting since content was received; keep-alives do not reset it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -274,7 +278,7 @@ class ContentClock:
 
 async def read_chunks(response: Response, endpoint: Endpoint,
                       clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives: first bytes at once, then what a frame brings together."""
+    """Yield the body as it is received: the first bytes immediately, then a frame at a time."""
     body = _Body(response)
     with _named_failures(endpoint, begun=True):
         asked = time.monotonic()
@@ -301,9 +305,9 @@ def read_lines(response: Response, endpoint: Endpoint,
 
 async def lines_of(reads: AsyncGenerator[bytes, None],
                    endpoint: Endpoint) -> AsyncGenerator[list[bytes], None]:
-    """Lines without their ends, a list per read. A last line without an end still counts.
+    """Yield the lines without their ends, a list per read; the last one may lack its end.
 
-    ANEW among the reads drops an unfinished line, and is an empty list.
+    For ANEW, drop an unfinished line and yield an empty list.
     """
     lines = LineDecoder()
     async with contextlib.aclosing(reads):
@@ -321,9 +325,9 @@ async def lines_of(reads: AsyncGenerator[bytes, None],
 
 async def read_json_lines(response: Response, endpoint: Endpoint, *,
                           counts: Callable[[Any], bool] = bool) -> AsyncGenerator[list[Any], None]:
-    """NDJSON objects, a list per read; blank lines are skipped.
+    """Yield the objects of NDJSON, a list per read; blank lines are skipped.
 
-    `counts` says which are content: others do not hold off the idle timeout.
+    `counts` says which objects are content and so restart the idle timeout.
     """
     clock = ContentClock(endpoint)
     async with contextlib.aclosing(read_lines(response, endpoint, clock)) as batches:
@@ -338,7 +342,7 @@ async def read_json_lines(response: Response, endpoint: Endpoint, *,
 
 
 def _parse_lines(lines: list[bytes], endpoint: Endpoint) -> tuple[list[Any], BadResponse | None]:
-    """The values up to the first line that is none; those before it were said already."""
+    """Return the values before the first invalid line, and the error for that line."""
     values = []
     for line in lines:
         if line and not line.isspace():
@@ -356,12 +360,10 @@ def _is_content(event: ServerEvent) -> bool:
 async def read_events(response: Response, endpoint: Endpoint, *,
                       counts: Callable[[ServerEvent], bool] = _is_content) -> AsyncGenerator[
                           list[ServerEvent], None]:
-    """Server-sent events, a list per read.
+    """Yield server-sent events, a list per read; the last one may lack its blank line.
 
-    Comments are skipped; a last event without a blank line still counts.
-
-    `counts` says which events are content: comments and the others do not
-    hold off the idle timeout.
+    `counts` says which events are content and so restart the idle timeout. Comments are skipped
+    and do not.
     """
     decoder = EventDecoder()
     clock = ContentClock(endpoint)

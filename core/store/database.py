@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     class Search(NamedTuple):
         """The FROM clause of a search, its condition and values, and a column that grows with time.
+        `whole`: the condition is all that the query asks for.
         """
 
         table: str
         condition: str
         values: Sequence[object]
         order: str
+        whole: bool = False
 
     Run = Callable[[str, Sequence[object]], list[Any]]
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
         unchanged: Callable[[Run], None] | None = None
         then: Any = None
 else:
-    Search = namedtuple("Search", "table condition values order")
+    Search = namedtuple("Search", "table condition values order whole", defaults=(False,))
     Statement = namedtuple("Statement", "sql values unchanged then", defaults=((), None, None))
 
 # a write that waits longer for other programs fails with StoreBusy
@@ -138,16 +140,28 @@ class Database:
     def scrub(self) -> None:
         """Remove traces of deleted rows from indexes and logs, as far as the database allows."""
 
-    def search(self, query: Query, most: int = 0) -> Search:
-        """Return how to find the messages that match a non-empty query. `most` limits the search to
-        that many of the newest matches where searching all is slow; 0 means no limit.
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Conditions that divide the sessions this user may see so that a list of each part is read
+        from an index.
+        """
+        return ("1 = 1",)
+
+    def search(self, query: Query, limit: int = 0, *, trash: bool = False) -> Search:
+        """Return how to find the messages that match a non-empty query, of which `limit` are
+        wanted; 0 means all. `trash` is whether those in the trash are found, or all others.
         """
         raise NotImplementedError
+
+    def may_miss(self, query: Query) -> bool:
+        """Whether a search with a limit may find fewer messages than that although more match."""
+        return False
 
     def indexed_titles(self, query: Query, most: int, *,
                        trash: bool) -> tuple[list[str], list[object]]:
         """Conditions for a session that an index answers and each title with these words meets,
-        with their values; none where there is no such index. `most` and `trash` as in search().
+        with their values; none where there is no such index. `most` limits them to the last used
+        ones; `trash` as in search().
         """
         return [], []
 

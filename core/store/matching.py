@@ -22,8 +22,23 @@ def newest_matches(database: Database, query: Query, columns: str, limit: int, *
     0 means none. Unless `thorough`, it may find fewer than `limit` although more exist. With
     `trash`, only messages in the trash are found; otherwise all others.
     """
-    search = database.search(query, 0 if thorough else limit * BEFORE_FILTERS)
+    search = database.search(query, 0 if thorough else limit, trash=trash)
     conditions, values = [search.condition], list(search.values)
+    if not search.whole:
+        of_message, more = _of_message(query)
+        of_it, others = of_session(query, times=False)
+        inside = " AND ".join([f"shelf {'=' if trash else '<>'} 'trash'", *of_it])
+        conditions += [*of_message, "EXISTS (SELECT 1 FROM sessions WHERE sessions.id = "
+                                    f"messages.session_id AND {inside})"]
+        values += [*more, *others]
+    end = f"ORDER BY {search.order} DESC LIMIT {int(limit)}" if limit else ""
+    return f"SELECT {columns} FROM {search.table} WHERE {' AND '.join(conditions)} {end}", values
+
+
+def _of_message(query: Query) -> tuple[list[str], list[Any]]:
+    """Return the conditions and values that a query imposes on a message besides its words."""
+    conditions: list[str] = []
+    values: list[Any] = []
     if query.place != "branches":
         conditions.append("messages.active = 1")
     if query.place in ("answer", "question"):
@@ -32,13 +47,7 @@ def newest_matches(database: Database, query: Query, columns: str, limit: int, *
         if moment is not None:
             conditions.append(f"messages.created {sign} ?")
             values.append(moment)
-    of_it, more = of_session(query, times=False)
-    inside = " AND ".join([f"shelf {'=' if trash else '<>'} 'trash'", *of_it])
-    conditions.append("EXISTS (SELECT 1 FROM sessions WHERE sessions.id = messages.session_id AND "
-                      f"{inside})")
-    end = f"ORDER BY {search.order} DESC LIMIT {int(limit)}" if limit else ""
-    return (f"SELECT {columns} FROM {search.table} WHERE {' AND '.join(conditions)} {end}",
-            [*values, *more])
+    return conditions, values
 
 
 def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any]]:

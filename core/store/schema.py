@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from core.store.member_index import MEMBERS_POSTGRES
 from core.store.message_json import read_message
 from core.store.news import NEWS_POSTGRES, SEALS_OF_BOTH
 from core.store.owners import DESKS_POSTGRES, OWNERS_OF_BOTH, OWNERS_POSTGRES
@@ -90,6 +91,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("news_and_seals", SEALS_OF_BOTH),
     # Titles are found by an index in PostgreSQL; SQLite looks through 100,000 of them in 20 ms.
     ("titles", ()),
+    # What a member lists and searches in PostgreSQL (core/store/member_index.py).
+    ("members", ()),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each
@@ -291,4 +294,7 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
                 execute(statement.format_map(POSTGRES))
         if name == "titles":
             for statement in TITLES_POSTGRES:
+                execute(statement.format_map(POSTGRES))
+        if name == "members":
+            for statement in MEMBERS_POSTGRES:
                 execute(statement.format_map(POSTGRES))

@@ -124,7 +124,7 @@ class Messages:
             return []
         rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id",
                                                    limit))
-        if len(rows) < limit:
+        if len(rows) < limit and self._database.may_miss(query):
             rows = self._database.read(*newest_matches(self._database, query,
                                                        "session_id, messages.id", limit,
                                                        thorough=True))

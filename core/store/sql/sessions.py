@@ -99,24 +99,36 @@ class Sessions:
         """List the sessions on a shelf. With `words`, the newest matches: for common words not
         every message is searched.
         """
-        where, order, values = "shelf = ?", "pinned DESC, used DESC", [shelf]
-        if words.strip():
-            from core.store.query import parse_query
-            query = parse_query(words, complete_last=True)
-            some, found = self._matching(query, limit * OF_EACH, trash=shelf == "trash")
-            where, values = f"{where} AND {some}", [shelf, *found]
-            # keep the database from the list's index, which it would read to the end; the few
-            # matches are sorted instead
-            if not query.empty:
-                where, order = (where.replace("shelf", "shelf || ''", 1),
-                                "pinned + 0 DESC, used DESC")
-        end = f"LIMIT {int(limit)}" if limit else ""
+        if not words.strip():
+            return self._listed("shelf = ?", [shelf], limit)
+        from core.store.query import parse_query
+        query = parse_query(words, complete_last=True)
+        some, found = self._matching(query, limit * OF_EACH, trash=shelf == "trash")
+        if query.empty:
+            return self._listed(f"shelf = ? AND {some}", [shelf, *found], limit)
+        # keep the database from the list's index, which it would read to the end; the few matches
+        # are sorted instead
         return _sessions(self._database.read(
-            f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
+            f"SELECT {self._columns} FROM sessions WHERE shelf || '' = ? AND {some} "
+            f"ORDER BY pinned + 0 DESC, used DESC {_limited(limit)}", [shelf, *found]))
+
+    def _listed(self, condition: str, values: list[Any], limit: int) -> list[SessionRow]:
+        """Return the first sessions of a list, each of its parts read from an index."""
+        end, parts = f"ORDER BY pinned DESC, used DESC {_limited(limit)}", self._database.listed
+        if len(parts) == 1:
+            return _sessions(self._database.read(
+                f"SELECT {self._columns} FROM sessions WHERE {condition} {end}", values))
+        some = (f"(SELECT {self._columns}, used FROM sessions WHERE {condition} AND {part} {end})"
+                for part in parts)
+        return _sessions(self._database.read(
+            f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS listed {end}",
+            values * len(parts)))
 
     def count(self, shelf: str) -> int:
-        found = self._database.read("SELECT count(*) FROM sessions WHERE shelf = ?", (shelf,))
-        return int(found[0][0])
+        parts = self._database.listed
+        some = " + ".join(f"(SELECT count(*) FROM sessions WHERE shelf = ? AND {part})"
+                          for part in parts)
+        return int(self._database.read(f"SELECT {some}", [shelf] * len(parts))[0][0])
 
     def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:
         """Return the condition for a session that has these words in its title or in one of the
@@ -244,6 +256,11 @@ def _sessions(rows: list[Any]) -> list[SessionRow]:
     return [row if ESCAPE not in row.title and ESCAPE not in row.model
             else row._replace(title=from_database(row.title), model=from_database(row.model))
             for row in map(SessionRow._make, rows)]
+
+
+def _limited(limit: int) -> str:
+    """Return the clause for this many rows; 0 means all."""
+    return f"LIMIT {int(limit)}" if limit else ""
 
 
 def _short(text: str, most: int) -> str:

@@ -360,7 +360,7 @@ class SqliteDatabase(Database):
             # the rows are deleted; traces in a busy database go with the next deletion
             pass
 
-    def search(self, query: Query, most: int = 0) -> Search:
+    def search(self, query: Query, limit: int = 0, *, trash: bool = False) -> Search:
         """Search in the order of row numbers, which grow with time: SQLite stops at the limit
         unsorted.
         """

@@ -21,7 +21,7 @@ from typing import Literal
 from core.chat.conversation import Chat
 from core.dataclass import dataclass
 from core.errors import UsageError
-from core.messages import Message
+from core.messages import Image, Message
 from core.model_manager import Target
 from core.regex import regex
 from core.rendering.bars import Bars
@@ -83,16 +83,24 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send this to the model, as if the user had typed it."""
+    """Send this to the model with these pictures. Files that it mentions are attached if the user
+    `typed` it.
+    """
 
     text: str
+    images: tuple[Image, ...] = ()
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Let the user edit this text; what `done` returns for the changed text is the outcome."""
+    """Let the user edit this text; what `done` returns for the changed text is the outcome.
+
+    `line` is the command that changes it without an editor, with the text.
+    """
 
     text: str
+    line: str
     done: Callable[[str], Outcome]
 
 
@@ -219,18 +227,26 @@ class MoreCommands:
 
 _COMMANDS: dict[str, Command] = {}
 _MORE: list[MoreCommands] = []
-# words of other programs, and of users who look for a command -> the command that they mean
+# words of other programs, and of users who look for a command -> the command that they mean, with
+# what follows it
 ELSEWHERE = {"clear": "new", "reset": "new", "load": "session", "open": "session",
              "chats": "sessions", "conversations": "sessions", "find": "search", "name": "rename",
              "template": "prompts", "templates": "prompts", "skill": "prompts", "skills": "prompts",
              "persona": "as", "personas": "as", "agent": "as", "agents": "as",
-             "image": "paste", "picture": "paste", "screenshot": "paste", "attach": "context",
-             "file": "context", "add": "context", "typo": "edit", "correct": "edit", "fix": "edit",
+             "image": "paste", "picture": "paste", "photo": "paste", "screenshot": "paste",
+             "attach": "context add", "upload": "context add", "file": "context add",
+             "add": "context add", "typo": "edit", "correct": "edit", "fix": "edit",
              "rewind": "undo", "regenerate": "retry", "again": "retry", "write": "save",
              "config": "options", "settings": "options", "parameters": "options",
              "param": "options", "color": "theme", "colors": "theme", "colour": "theme",
              "colours": "theme", "reasoning": "think", "effort": "think", "bookmark": "pin-session",
-             "star": "pin-session", "price": "cost", "tokens": "usage", "switch": "model"}
+             "star": "pin-session", "price": "cost", "tokens": "usage", "switch": "model",
+             "week": "search", "yesterday": "search", "old": "search", "earlier": "search",
+             "temp": "set temperature 0.2", "temperature": "set temperature 0.2",
+             "top_p": "set top_p 0.9", "seed": "set seed 42", "max_tokens": "set max_tokens 2k",
+             "num_ctx": "set num_ctx 16k", "clone": "fork", "duplicate": "fork",
+             "quit": "exit", "bye": "exit"}
+OF_FILES = frozenset(("image", "picture", "photo", "screenshot", "attach", "upload", "file", "add"))
 
 
 def command(*aliases: str, usage: str = "",
@@ -293,7 +309,10 @@ def find_command(word: str) -> Command | None:
 
 def _meant(word: str) -> str:
     """A suggestion for a word that is not a command."""
-    begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
+    word = word.lower()
+    if word in OF_FILES:
+        return "@PATH in a message attaches a file or picture, /paste takes the clipboard."
+    begun = [f"/{name}" for name in all_commands() if name.startswith(word)]
     if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
     close = ([ELSEWHERE[word]] if word in ELSEWHERE

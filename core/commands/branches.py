@@ -7,7 +7,8 @@ from __future__ import annotations
 from core.chat.conversation import Chat
 from core.commands import Again, Done, Edit, History, Outcome, Say, command
 from core.errors import UsageError
-from core.messages import Message
+from core.context.shown import without_attached
+from core.messages import Image, Message
 from core.model_manager import resolve_target
 from core.models.switch import find_model
 from core.rendering.table import Table
@@ -66,21 +67,26 @@ async def edit(chat: Chat, argument: str) -> Outcome:
     """Change your last message, or your message number N (-2: the one before the last),
     and ask again from there.
 
-    Without TEXT it is opened in your editor ($VISUAL or $EDITOR). What followed stays as a branch.
+    Without TEXT the message is put at the prompt, where you change it; with $VISUAL or $EDITOR set,
+    your editor opens it. What followed stays as a branch.
     """
     number, text = _numbered(argument)
     place = chat.session.question_place(number)
-    if not text:
-        return Edit(chat.session.messages[place].text,
-                    lambda changed: _edited(chat, place, changed))
-    return _edited(chat, place, text)
+    if text:
+        return _edited(chat, place, text)
+    said = chat.session.messages[place].text
+    if number is None and _numbered(said)[0] is not None:
+        number = -1         # so that a number at the beginning of the message is not taken for N
+    return Edit(said, f"/edit {said}" if number is None else f"/edit {number} {said}",
+                lambda changed: _edited(chat, place, changed))
 
 
 def _edited(chat: Chat, place: int, text: str) -> Outcome:
     if not text.strip() or text == chat.session.messages[place].text:
         return "Nothing is changed."
-    chat.session.rewind(place)
-    return Say(text)
+    question = without_attached(chat.session.rewind(place))
+    images = tuple(part for part in question.parts if isinstance(part, Image))
+    return Say(text, images, typed=True)
 
 
 @command(usage="[N]")

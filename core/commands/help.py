@@ -9,6 +9,7 @@ from core.commands import (
     ELSEWHERE, Choice, Command, Outcome, Page, all_commands, command, find_command)
 from core.config.pages import page_names, page_title, read_page
 from core.errors import UsageError
+from core.regex import regex
 from core.rendering.table import Table
 
 GROUP = "Chat"
@@ -25,7 +26,16 @@ KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"),
 
 SHORT_KEYS = ("Enter sends, Alt-Enter starts a new line, Tab completes, "
               "Ctrl-R searches what you typed, Ctrl-C stops a reply, Ctrl-D leaves.")
-ENDING = "/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all."
+ENDING = "/help NAME or /help WORD explains, /help keys, /help pages, /help all."
+# what users do most, each with the commands for it; the other commands follow by group
+OFTEN = (("Files", "@chart.png in a message attaches it; /paste the clipboard; !command"),
+         ("Question", "/edit corrects your last, /retry asks again, /undo takes back"),
+         ("Answer", "/copy code, /copy (all of it), /save FILE"),
+         ("Model", "/model NAME switches, /set temperature 0.2, /options"),
+         ("Earlier", "/search WORDS, /resume lists all chats, /fork copies this one"),
+         ("Templates", "/prompts lists yours, /NAME uses one"))
+FILLERS = frozenset("a an and chat do for how i in is it my of on s the this to what with".split())
+SAME = {"image": "picture", "photo": "picture", "screenshot": "picture"}
 
 
 async def _topics(chat: Chat) -> list[str]:
@@ -67,12 +77,20 @@ def explained(word: str) -> str:
 
 
 def _searched(argument: str, word: str) -> Outcome:
-    """The commands and keys that have the word in their help, or all commands of a group."""
-    entries = [entry for entry in all_commands().values()
-               if word == entry.group.lower() or entry.name == ELSEWHERE.get(word)
-               or word in f"{entry.name} {entry.usage} {entry.help}".lower()]
-    keys = [(key, told) for key, told in KEYS if word in f"{key} {told}".lower()]
-    pages = [name for name in page_names() if word in page_title(name).lower()]
+    """The commands and keys that have the words in their help, or all commands of a group; those
+    with most of the words where none has all.
+    """
+    words = [one for one in regex(r"[\s'\u2019]+").split(word) if one and one not in FILLERS]
+    words = words or [word]
+    commands = [(entry, _leading(words, entry)) for entry in all_commands().values()]
+    said = [(row, sum(SAME.get(one, one) in " ".join(row).lower() for one in words))
+            for row in KEYS]
+    most = max(*(led for _, (led, _) in commands), *(led for _, led in said), 1)
+    named = max((names for _, (led, names) in commands if led == most), default=0)
+    entries = [entry for entry, (led, names) in commands
+               if led == most and (names == named or len(words) == 1)]
+    keys = [row for row, led in said if led == most]
+    pages = [name for name in page_names() if all(one in page_title(name).lower() for one in words)]
     more = f" /help page {pages[0]} shows a page about it." if pages else ""
     if entries:
         return command_table(entries, f"/help NAME explains one.{more}", keys)
@@ -80,6 +98,17 @@ def _searched(argument: str, word: str) -> Outcome:
         return Table(("key", "what it does"), tuple(keys), more.strip()) if keys else more.strip()
     raise UsageError(f"No command has anything to do with {argument}.",
                      "/help lists all commands, /help pages the documentation.")
+
+
+def _leading(words: Sequence[str], entry: Command) -> tuple[int, int]:
+    """How many of the words lead to a command, and how many of them name it or what other programs
+    call it.
+    """
+    text = f"{entry.name} {entry.usage} {entry.help}".lower()
+    named = [one in (entry.name, entry.group.lower())
+             or ELSEWHERE.get(one, "").split(" ")[0] == entry.name for one in words]
+    led = sum(name or one in text for one, name in zip(words, named, strict=True))
+    return led, sum(named)
 
 
 def command_table(entries: Sequence[Command], note: str,
@@ -96,9 +125,11 @@ def command_table(entries: Sequence[Command], note: str,
 
 
 def overview() -> list[tuple[str, str]]:
-    """Each group with its commands, and the keys."""
+    """What users do most, the keys, and the other commands of each group."""
+    often = {word.strip(",;") for _, said in OFTEN for word in said.split()}
     groups: dict[str, list[str]] = {}
     for entry in all_commands().values():
-        groups.setdefault(entry.group, []).append(f"/{entry.name}")
-    return [*((group, "  ".join(names)) for group, names in groups.items()),
-            ("Files", "@file  !command"), ("Keys", SHORT_KEYS)]
+        if f"/{entry.name}" not in often:
+            groups.setdefault(entry.group, []).append(f"/{entry.name}")
+    return [*OFTEN, ("Keys", SHORT_KEYS),
+            *((group, "  ".join(names)) for group, names in groups.items())]

@@ -13,6 +13,11 @@ from core.errors import UsageError
 HINT = "Set EDITOR to another one. /edit TEXT needs none."
 
 
+def names_editor(environment: Mapping[str, str]) -> bool:
+    """Whether the user chose an editor."""
+    return bool(environment.get("VISUAL") or environment.get("EDITOR"))
+
+
 def edit_text(text: str, environment: Mapping[str, str]) -> str:
     """The text as the user left it.
 

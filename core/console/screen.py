@@ -64,7 +64,8 @@ class Screen:
         self.typed: Typeahead | None = None
         self.speed: float | None = None     # tokens a second of the last answer
         self._title = ""
-        self.draft = ""      # what the next prompt begins with
+        self.draft = ""      # what the next prompt begins with, as if it was pasted
+        self.begun_line = ""        # the same, as if it was typed
         self.begun_reply = ""  # the part on the screen of a reply that another program is writing
         self.pictures: list[Image] = []     # what goes with the next message
         self.shell_allowed = False      # commands that are typed with ! run without a question

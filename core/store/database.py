@@ -62,7 +62,7 @@ class Database:
     mine = "1 = 1"
     writable = "1 = 1"
     member = "''"            # who shared a session with this user; empty for the user's own
-    next_use = "(SELECT coalesce(max(used), 0) + 1 FROM sessions)"
+    next_use = "(SELECT max(0, coalesce(max(used), 0)) + 1 FROM sessions)"
     vector_key = "model, hash"
     # a table (old, new, before) of identities from one value: a JSON list of the three joined
     triples = ""

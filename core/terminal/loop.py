@@ -11,12 +11,12 @@ from core.commands import (
     Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History,
     Leave,
     Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
-from core.console.editor import edit_text
+from core.console.editor import edit_text, names_editor
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
 from core.console.typeahead import Typed
-from core.errors import ChatError, ModelNotFound, StreamBroken, unexpected
+from core.errors import ChatError, ModelNotFound, StreamBroken, UsageError, unexpected
 from core.events import Event
 from core.messages import Image, user_message
 from core.model_manager import Target, can_fetch
@@ -36,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
 
+MOST_AT_PROMPT = 11  # line ends of a text that is edited at the prompt without an editor
 SIDE_BY_SIDE = 100   # columns from which two answers are shown side by side
 # Whole messages that leave, or ask for help, in `ollama run`, Python and editors.
 HABITS = {word: "/exit" for word
@@ -139,10 +140,12 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
 
 
 def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts,
-        pasted: Sequence[str] = ()) -> None:
-    pictures = take_pictures(screen, pasted) if pasted or screen.pictures else ()
-    for note in interrupts.run(chat.attach_mentions(text, pasted)):
-        screen.show(notice_line(note))
+        pasted: Sequence[str] = (), images: tuple[Image, ...] = (), *, typed: bool = True) -> None:
+    """Ask the model; what the user `typed` may mention files."""
+    pictures = images + (take_pictures(screen, pasted) if pasted or screen.pictures else ())
+    if typed:
+        for note in interrupts.run(chat.attach_mentions(text, pasted)):
+            screen.show(notice_line(note))
     take_turn(chat, screen, interrupts, chat.turn(user_message(text, pictures)))
 
 
@@ -192,12 +195,12 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case Beside(aside):
             from core.terminal.beside import show_aside
             show_aside(chat, screen, interrupts, aside)
-        case Say(text):
-            take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
+        case Say(text, images, typed):
+            say(text, chat, screen, interrupts, images=images, typed=typed)
         case History():
             show_history(screen, outcome)
-        case Edit(text, done):
-            show_outcome(chat, screen, interrupts, done(edit_text(text, chat.settings.environment)))
+        case Edit():
+            edit(chat, screen, interrupts, outcome)
         case Confirm(question, act):
             if screen.agrees(f"{safe_line(question)} [y/N]"):
                 screen.say("done", act())
@@ -207,6 +210,18 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             if said:
                 screen.note(said)
             take_turn(chat, screen, interrupts, chat.continue_reply() if go_on else chat.answer())
+
+
+def edit(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Edit) -> None:
+    """Let the user change a text: in the editor that is set, else at the prompt."""
+    environment = chat.settings.environment
+    if not names_editor(environment) and outcome.text.count("\n") < MOST_AT_PROMPT:
+        if screen.typed is None:
+            raise UsageError("No editor is set.", "/edit TEXT asks with other words; the variable "
+                             "EDITOR names an editor.")
+        screen.begun_line = outcome.line
+        return
+    show_outcome(chat, screen, interrupts, outcome.done(edit_text(outcome.text, environment)))
 
 
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:

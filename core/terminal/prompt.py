@@ -121,7 +121,8 @@ class PromptReader(Reader):
     def _prompt(self, chat: Chat, begun: Typed) -> Typed:
         self._pastes.clear()
         draft, self._screen.draft = self._screen.draft, ""
-        text = draft + begun.text
+        line, self._screen.begun_line = self._screen.begun_line, ""
+        text = line + draft + begun.text
         for pasted in (draft, *begun.pasted) if draft else begun.pasted:
             text = text.replace(pasted, self._pastes.take(pasted), 1)
         mark = ANSI(f"{self._screen.sign('user')} ")

@@ -10,7 +10,7 @@ from core.chat.aside import Aside
 from core.commands import (Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch,
                            Filling, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard,
                            run_command)
-from core.commands.help import KEYS, SHORT_KEYS
+from core.commands.help import KEYS, OFTEN, SHORT_KEYS
 from core.model_manager import Target
 from core.rendering.bars import bar_text
 from core.rendering.table import Table
@@ -20,6 +20,10 @@ from core.web.conversation.live import Live
 from core.web.team.member_limits import require_allowed
 
 PAGE_KEYS = "? outside of the message box shows the keys of the page."
+# rows of /help that are different on the page
+ON_PAGE: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("Keys", SHORT_KEYS): ("Keys", PAGE_KEYS),
+    OFTEN[0]: ("Files", "drop a file or picture on the page, or paste it, to attach it")}
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
@@ -75,8 +79,7 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Table(rows=rows) if rows == KEYS:
             return {"show": "text", "text": PAGE_KEYS}
         case Table(columns=columns, rows=rows, note=note):
-            rows = tuple(("Keys", PAGE_KEYS) if row == ("Keys", SHORT_KEYS) else row
-                         for row in rows)
+            rows = tuple(ON_PAGE.get(row, row) for row in rows)
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
         case ChooseSession():
             return {"show": "text", "text": "Choose a session in the list beside the conversation, "
@@ -93,8 +96,9 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Again(go_on, said):
             live.run(live.chat.continue_reply if go_on else live.chat.answer)
             return {"show": "text", "text": said}
-        case Say(text):
-            live.post(Queued(secrets.token_hex(8), text))
+        case Say(text, images):
+            sent = tuple((image.media_type, image.data, image.name) for image in images)
+            live.post(Queued(secrets.token_hex(8), text, sent))
         case Compact():
             live.run(live.chat.compact)
         case History(said=said):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.chat.conversation import Chat
-from core.commands import Outcome, run_command
+from core.commands import Edit, Outcome, Say, run_command
 from core.config import Settings
 from core.errors import UsageError
-from core.messages import Message, Text, user_message
+from core.messages import Image, Message, Text, user_message
 from core.model_manager import Providers, Target
 from core.session_manager import Session
 
@@ -40,6 +40,15 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
 
 def run(chat: Chat, line: str) -> Outcome:
     return asyncio.run(run_command(chat, line))
+
+
+def test_an_edited_question_keeps_its_pictures(chat: Chat) -> None:
+    picture = Image("image/png", "AAAA", "a.png")
+    chat.session.add_user(user_message("whta is this?", (picture,)))
+    assert run(chat, "/edit what is this?") == Say("what is this?", (picture,), typed=True)
+    assert len(chat.session.messages) == 4
+    edit = run(chat, "/edit -1")
+    assert isinstance(edit, Edit) and (edit.text, edit.line) == ("?", "/edit -1 ?")
 
 
 @pytest.mark.parametrize(("line", "copied"), [

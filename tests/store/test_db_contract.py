@@ -14,7 +14,7 @@ from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult,
                            tool_message, user_message)
 from core.store.identity import new_message_id, new_message_ids, new_session_id
 from core.store.query import parse_query
-from core.store.rows import CallRow, Chunk
+from core.store.rows import CallRow, Chunk, SessionRow, StoredMessage
 from core.store.text import from_database, to_database
 from db import Store
 from tests.store.conftest import Open
@@ -330,6 +330,22 @@ def test_last_is_the_last_used_whatever_the_clock_says(store: Store) -> None:
     assert [row.id for row in store.sessions()] == ["c", "b", "a"]
     add(store, "a", user_message("x"))
     assert [row.id for row in store.sessions()] == ["a", "c", "b"]
+
+
+def test_imported_sessions_are_listed_by_time_after_those_used_here(store: Store) -> None:
+    def bring(name: str, updated: float) -> None:
+        message = StoredMessage(new_message_id(), user_message("x"), "complete", True, updated)
+        store.import_session(SessionRow(name, name, "t", "m", updated - 1, updated, 1), "{}",
+                             [message])
+    for name, updated in (("newest", 3e9), ("old", 1e9), ("odd", -5.0), ("newer", 1.1e9)):
+        bring(name, updated)
+    store.create_session("here", "t", "m", 5.0)
+    bring("late", 2e9)
+    assert [row.id for row in store.sessions()] == ["here", "newest", "late", "newer", "old", "odd"]
+    last = store.last_session()
+    assert last is not None and last.id == "here"
+    add(store, "old", user_message("more"))
+    assert [row.id for row in store.sessions()][:3] == ["old", "here", "newest"]
 
 
 # ---- turns

@@ -41,3 +41,41 @@ def test_an_editor_that_is_not_there_is_named(program: list[str], environment: E
         chat.send(f"draft{EDIT}")
         chat.wait("The editor no-such-editor cannot be started: No such file or directory")
         chat.wait("^\u203a draft$")
+
+
+def test_a_question_is_changed_at_the_prompt_where_no_editor_is_set(
+        program: list[str], environment: Environment) -> None:
+    environment = environment | {"EDITOR": "", "VISUAL": ""}
+    with Terminal([*program, "-p", "demo"], environment) as chat:
+        chat.ask("echo a thraed", "^a thraed$")
+        chat.say("/edit")
+        chat.wait("^\u203a /edit echo a thraed$")
+        chat.send("\x7f" * 5 + "read\r")
+        chat.wait("^a tread$")
+        chat.ask("echo once", "^once$")
+        chat.say("/edit -2")
+        chat.wait("^\u203a /edit -2 echo a tread$")
+
+
+def test_a_question_that_begins_with_a_number_is_not_taken_for_another_question(
+        program: list[str], environment: Environment) -> None:
+    environment = environment | {"EDITOR": "", "VISUAL": ""}
+    with Terminal([*program, "-p", "demo"], environment) as chat:
+        chat.ask("5 apples", "This is the demo")
+        chat.say("/edit")
+        chat.wait("^\u203a /edit -1 5 apples$")
+        chat.send(" and pears\r")
+        chat.wait("^\u203a /edit -1 5 apples and pears$")
+        chat.wait_prompt()
+        assert "There is no" not in chat.text()
+
+
+def test_a_long_question_needs_an_editor_and_a_plain_screen_says_so(
+        program: list[str], environment: Environment) -> None:
+    environment = environment | {"EDITOR": "", "VISUAL": "", "ACCESSIBLE": "1"}
+    with Terminal([*program, "-p", "demo"], environment) as chat:
+        chat.say("echo words", "\r")
+        chat.wait("^words")
+        chat.say("/edit", "\r")
+        chat.wait("No editor is set.")
+        chat.wait("/edit TEXT")

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 OF_EACH = 50              # messages per session that a search for a short list reads, on average
 MOST_AMBIGUOUS = 9        # sessions that are listed when a name is ambiguous
+LATEST = 10_000_000_000   # seconds since 1970 that no time of a session is after
 LEAST_IDENTITY = 6        # shortest part of an identity that is searched for
 _SESSION = ", ".join(SessionRow._fields)    # of a query that has computed `member` already
+
+
+def _imported_use(updated: float) -> int:
+    """A negative number that grows with the time in milliseconds."""
+    return round(min(max(0.0, updated), LATEST) * 1000) - LATEST * 1000 - 1
 
 
 class Sessions:
@@ -82,12 +88,14 @@ class Sessions:
             for column, value in changes.items() if value is not None])
 
     def described(self, row: SessionRow, settings: str) -> list[Statement]:
-        """Restore the properties of an imported session, unless it was used here since."""
+        """Restore the properties of an imported session, unless it was used here since. It is
+        ordered before all sessions that were used here, and among imported ones by its time.
+        """
         return [Statement(
-            "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE "
-            "id = ? AND updated = created",
-            (row.updated, to_database(settings), row.pinned, row.shelf, to_database(row.tags),
-             row.id))]
+            "UPDATE sessions SET updated = ?, used = ?, settings = ?, pinned = ?, shelf = ?, "
+            "tags = ? WHERE id = ? AND updated = created",
+            (row.updated, _imported_use(row.updated), to_database(settings), row.pinned, row.shelf,
+             to_database(row.tags), row.id))]
 
     def settings(self, session_id: str) -> str:
         """Return the settings of a session; empty if none were saved."""

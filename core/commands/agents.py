@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Done, Outcome, command, run_command
-from core.config.agents import agent_values
+from core.commands import Choice, Done, Outcome, command, run_command
+from core.config.agents import agent_values, described
 from core.model_manager import build_model_list, resolve_target
 from core.providers.from_settings import options_of
 from core.models.tables import agent_table
@@ -15,7 +15,7 @@ GROUP = "Models"
 
 
 async def _names(chat: Chat) -> Sequence[str]:
-    return [str(name) for name in chat.settings.agents]
+    return [Choice(str(name), described(entry)[1]) for name, entry in chat.settings.agents.items()]
 
 
 @command("agent", usage="[NAME]", complete=_names)

@@ -19,20 +19,26 @@ MAY_SET = frozenset({
 
 
 def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The settings of this agent, by name. Raises UsageError if it is missing or invalid."""
-    entry = agents.get(name)
-    if entry is None:
-        known = ", ".join(sorted(map(str, agents)))
+    """The settings of this agent, by name in upper or lower case. Raises UsageError if it is
+    missing or invalid.
+    """
+    named = {str(known): entry for known, entry in agents.items()}
+    alike = [known for known in named if known.casefold() == name.casefold()]
+    if name not in named and len(alike) != 1:
+        known = ", ".join(sorted(named))
         raise UsageError(f"There is no agent {name!r}.",
                          f"The configuration has: {known}." if known else
                          "Agents are described under `agents:` in the configuration file (--help "
                          "configuration).")
+    entry = named[name if name in named else alike[0]]
     if not isinstance(entry, Mapping):
         raise UsageError(f"The agent {name} takes a mapping, such as `system: You are brief.`")
     found: dict[str, Any] = {}
     for written, value in entry.items():
         key = str(written).replace("-", "_")
         key = OTHER_NAMES.get(key, key)
+        if key == "description":
+            continue
         if key not in MAY_SET:
             raise UsageError(f"The agent {name} cannot set {written!r}.",
                              f"It sets any of: {', '.join(sorted(MAY_SET))}.")
@@ -41,11 +47,11 @@ def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def described(entry: Any) -> tuple[str, str, str]:
-    """(model, system prompt, other settings) of an agent, for a list."""
+    """(model, description or system prompt, other settings) of an agent, for a list."""
     if not isinstance(entry, Mapping):
         return "", "", "cannot be read"
     model = "/".join(str(entry[name]) for name in ("provider", "model") if entry.get(name))
-    system = str(entry.get("system") or entry.get("system_prompt") or "")
+    about = str(entry.get("description") or entry.get("system") or entry.get("system_prompt") or "")
     others = [f"{name}: {value}" for name, value in entry.items()
-              if name not in ("provider", "model", "system", "system_prompt")]
-    return model, system, "; ".join(others)
+              if name not in ("provider", "model", "description", "system", "system_prompt")]
+    return model, about, "; ".join(others)

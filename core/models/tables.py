@@ -84,7 +84,7 @@ def _pool_row(record: Mapping[str, object]) -> tuple[str, ...]:
 def agent_table(settings: Settings) -> Table:
     """Return a table of the agents in the configuration."""
     rows = tuple((str(name), *described(entry)) for name, entry in settings.agents.items())
-    return Table(("agent", "model", "system prompt", "also sets"), rows,
+    return Table(("agent", "model", "about", "also sets"), rows,
                  "Start as one with --as NAME, or switch with /as NAME.")
 
 

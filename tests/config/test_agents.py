@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.agents import MAY_SET, agent_values
+from core.config.agents import MAY_SET, agent_values, described
 from core.errors import UsageError
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import Terminal
@@ -76,3 +76,14 @@ def test_what_an_agent_cannot_set_is_refused(entry: object) -> None:
 def test_an_agent_sets_only_what_a_question_needs() -> None:
     assert not MAY_SET & {"allow", "tools_file", "mcp_servers", "base_url", "databases",
                           "database_url"}
+
+
+def test_a_description_is_shown_and_case_does_not_matter() -> None:
+    agents = {"Reviewer": {"system": "Review.", "description": "Reviews code"}, 7: {"seed": 1}}
+    assert agent_values(agents, "reviewer") == {"system": "Review."}
+    assert agent_values(agents, "7") == {"seed": 1}
+    assert described(agents["Reviewer"]) == ("", "Reviews code", "")
+    both = {"Clerk": {"seed": 1}, "clerk": {"seed": 2}}
+    assert agent_values(both, "clerk") == {"seed": 2}
+    with pytest.raises(UsageError, match="There is no agent 'CLERK'"):
+        agent_values(both, "CLERK")

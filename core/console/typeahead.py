@@ -54,6 +54,7 @@ class Typeahead:
         self._held = False
         self._ended = False
         self.on_open: Callable[[], None] | None = None    # what Ctrl-O does while something runs
+        self._on_resume: Callable[[], None] | None = None
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -81,6 +82,17 @@ class Typeahead:
     def _resume(self) -> None:
         take_back(self._descriptor)
         _write(LISTEN)
+        if self._on_resume is not None:
+            self._on_resume()
+
+    @contextmanager
+    def resuming(self, act: Callable[[], None]) -> Iterator[None]:
+        """Also call `act` when the program is resumed."""
+        self._on_resume = act
+        try:
+            yield
+        finally:
+            self._on_resume = None
 
     def add(self, typed: bytes) -> None:
         """Take input that other code has read."""

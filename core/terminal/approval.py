@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from core.console.line_input import drop_typed, read_line
+from core.console.suspending import resumable
 from core.console.terminal_modes import echoed
 from core.safe_text import safe_line
 
@@ -37,17 +40,21 @@ class TerminalApproval:
         self._source = source or sys.stdin
 
     async def __call__(self, request: ApprovalRequest) -> Decision:
-        self._screen.gap()
-        self._screen.say("question", "\n".join(question_lines(request, self._screen.height())))
-        decision = await self._ask()
+        def show() -> None:
+            self._screen.gap()
+            self._screen.say("question", "\n".join(question_lines(request, self._screen.height())))
+        show()
+        decision = await self._ask(show)
         while decision is None:
             for line in EXPLAINED:
                 self._screen.line(f"  {line}")
-            decision = await self._ask()
+            decision = await self._ask(show)
         return decision
 
-    async def _ask(self) -> Decision | None:
-        """The answer to the question; None if it is not one of the four."""
+    async def _ask(self, show: Callable[[], None]) -> Decision | None:
+        """The answer to the question; None if it is not one of the four. `show` shows it again when
+        the program was suspended meanwhile.
+        """
         question = QUESTION.format(self._screen.sign("user"))
         try:
             with echoed(self._source.fileno()):
@@ -57,7 +64,8 @@ class TerminalApproval:
                     drop_typed(self._source)
                 self._screen.write(question)
                 self._screen.question = question
-                answer = await read_line(self._source)
+                with self._shown_again(show):
+                    answer = await read_line(self._source)
         except BaseException:
             self._screen.write("\n")
             raise
@@ -68,6 +76,14 @@ class TerminalApproval:
         self._screen.begin_line()
         said = answer.strip().lower()
         return ANSWERS.get(said) if said.isprintable() else "no"
+
+    def _shown_again(self, show: Callable[[], None]) -> AbstractContextManager[None]:
+        """Show the whole question again after Ctrl-Z and fg: the shell's lines stand below it."""
+        def again() -> None:
+            self._screen.begin_line()
+            show()
+        typed = self._screen.typed
+        return resumable(lambda: None, again) if typed is None else typed.resuming(again)
 
 
 def question_lines(request: ApprovalRequest, height: int) -> list[str]:

@@ -50,6 +50,10 @@ class Pastes:
             text = text.replace(sign, pasted)
         return text
 
+    def are_in(self, text: str) -> bool:
+        """Whether a text contains a folded paste."""
+        return any(sign in text for sign in self._folded)
+
     def label(self, sign: str) -> str | None:
         """How a sign is shown; None for other characters."""
         text = self._folded.get(sign)

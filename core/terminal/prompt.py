@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 # bracketed paste off; cursor, line wrap and plain style restored
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"
 
+PASTE_HINT = "Ctrl-X Ctrl-E edits the pasted text"
+PASTE_AGAIN = " \u00b7 paste again to unfold it"
+
 
 class PromptReader(Reader):
     """A line editor by prompt_toolkit."""
@@ -168,12 +171,19 @@ class PromptReader(Reader):
 
     def _set_below(self) -> None:
         """Show under the prompt the menu while it is open, else what another program is writing,
-        else the status line.
+        else what can be done with a folded paste, else the status line.
         """
         written = (self._tail_rows if self._following is not None and self._following.tail.strip()
                    else None)
         self._session.bottom_toolbar = (self._menu_rows if self._menu.open()
-                                        else written or self._status)
+                                        else written or self._paste_hint() or self._status)
+
+    def _paste_hint(self) -> ANSI | None:
+        """What opens a folded paste, while one is in the line; None without one."""
+        if not self._pastes.are_in(self._session.default_buffer.text):
+            return None
+        wide = self._screen.width() > len(PASTE_HINT) + len(PASTE_AGAIN) + 2
+        return ANSI(styled(f"  {PASTE_HINT}{PASTE_AGAIN if wide else ''}", self._screen.theme.dim))
 
     def _tail_rows(self) -> ANSI:
         """The newest words of the reply that another program is writing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from core.terminal.approval import question_lines
 from core.tool_executor import ApprovalRequest
 from core.tools.call_text import call_text
 from core.tools import make_tool
+from tests.fake_server import (Answer, FakeServer, Received, chat_line, done_line, json_answer,
+                               lines_answer)
+from tests.pseudo_terminal import ENTER, Terminal
 
 
 def test_grants_last_and_are_their_owners_alone(tmp_path: Path) -> None:
@@ -60,3 +64,39 @@ def test_a_question_says_all() -> None:
     assert ("y" * 3000 in shown and "scroll up" in shown and "private data is here" in shown
             and "<U+202E>" in shown)
     assert "\x1b" not in shown and "\x07" not in shown and "\n" not in lines[0]
+
+
+def asks_for_a_page(request: Received) -> Answer:
+    """An Ollama whose model fetches a page, then answers."""
+    if request.path == "/api/show":
+        return json_answer({"model_info": {}, "capabilities": ["completion", "tools"]})
+    if request.path != "/api/chat":
+        return json_answer({"models": [{"name": "m", "model": "m"}]})
+    messages = request.json["messages"]
+    if messages and messages[-1]["role"] == "user":
+        call = {"function": {"name": "fetch_url", "arguments": {"url": "http://a.invalid/"}}}
+        return lines_answer([chat_line("m", tool_calls=[call]), done_line("m")])
+    return lines_answer([chat_line("m", "answered"), done_line("m")])
+
+
+@pytest.mark.parametrize(("screen", "question"), [
+    ("--plain-screen", "Question: Run fetch_url"), ("--no-plain-screen", r"\? Run fetch_url")])
+def test_the_question_is_shown_again_after_the_shell(
+        screen: str, question: str, program: list[str], environment: dict[str, str]) -> None:
+    words = [*program, "-m", "m", screen, "--experimental", "--tools", "fetch_url"]
+    with (FakeServer(asks_for_a_page) as server,
+          Terminal(["bash", "--norc", "--noediting", "-i"],
+                   environment | {"PS1": "shell: ", "OLLAMA_HOST": server.url}) as chat):
+        chat.wait("^shell:")
+        chat.send(" ".join(map(shlex.quote, words)) + ENTER)
+        chat.wait("^(You:|\u203a)")
+        chat.send("go" + ENTER)
+        for times in (1, 2):
+            chat.wait(f"^{question}", times)
+            chat.send("\x1a")
+            chat.wait("Stopped", times)
+            chat.send("fg" + ENTER)
+        chat.wait(f"^{question}", 3)
+        chat.wait("y once .*\n  (You:|\u203a)$")
+        chat.send("n" + ENTER)
+        chat.wait("^answered$")

@@ -30,6 +30,7 @@ def test_the_text_comes_back_to_the_prompt_and_an_editor_that_fails_changes_noth
         pasted = "echo " + "\n".join(f"row {number}" for number in range(20))
         chat.send(f"\x1b[200~{pasted}\x1b[201~")
         chat.wait("lines pasted")
+        chat.wait("^  Ctrl-X Ctrl-E edits the pasted text \u00b7 paste again to unfold it$")
         chat.send(EDIT)
         chat.wait("^  row 19more$")
 
@@ -70,12 +71,13 @@ def test_a_question_that_begins_with_a_number_is_not_taken_for_another_question(
         assert "There is no" not in chat.text()
 
 
-def test_a_long_question_needs_an_editor_and_a_plain_screen_says_so(
+def test_a_plain_screen_without_an_editor_says_what_to_type(
         program: list[str], environment: Environment) -> None:
     environment = environment | {"EDITOR": "", "VISUAL": "", "ACCESSIBLE": "1"}
     with Terminal([*program, "-p", "demo"], environment) as chat:
-        chat.say("echo words", "\r")
-        chat.wait("^words")
-        chat.say("/edit", "\r")
+        chat.wait("^You:$")
+        chat.send("echo words\r")
+        chat.wait("^You:$")
+        chat.send("/edit\r")
         chat.wait("No editor is set.")
         chat.wait("/edit TEXT")

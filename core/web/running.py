@@ -90,7 +90,8 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
         session = opened.open_session(name)
         settle(session)
         # the browser's clipboard, not one where the server runs
-        settings = shared.settings.replace(clipboard="osc52")
+        chosen = shared.settings if name is not None else await first.for_new_session()
+        settings = chosen.replace(clipboard="osc52")
         return await open_chat(settings, opened, session, asking, own_first=name is not None)
 
     hub = Hub(opening, desks, pace or Pace(), watch or Polling(opened.store))

@@ -97,6 +97,44 @@ def test_a_server_that_was_added_answers_from_then_on(environment: Environment) 
         assert server.wait_until_done(session)["model"] == "mine/words-40:latest"
 
 
+@pytest.mark.parametrize("words", [(), ("-p", "ollama")])
+def test_a_named_server_that_does_not_run_leads_to_the_choices(
+        environment: Environment, words: tuple[str, ...]) -> None:
+    """New sessions use the demo meanwhile, and the named server as soon as it answers."""
+    port = free_port()
+    environment |= {"OLLAMA_HOST": f"127.0.0.1:{port}"}
+    with PageServer(environment, *words) as server:
+        found = server.get("/api/first")
+        assert not found["set_up"] and str(port) in found["chosen"] and found["server"]["here"]
+        server.post("/api/first", {"choice": "demo"})
+        assert server.get("/api/first") == {"set_up": True, "model": "demo/demo"}
+        session = server.new_session()
+        server.ask(session, "echo this")
+        assert server.wait_until_done(session)["model"] == "demo/demo"
+        with FakeOllama(port, models=("words-5",)):
+            assert server.snapshot(server.new_session())["model"] == "ollama/words-5:latest"
+            assert server.get("/api/first")["model"] == "ollama/words-5:latest"
+
+
+def test_a_named_server_on_another_computer_is_called_so(environment: Environment) -> None:
+    environment |= {"OLLAMA_HOST": "http://ollama.invalid:11434"}
+    with PageServer(environment) as server:
+        found = server.get("/api/first")
+        assert not found["set_up"] and not found["server"]["here"]
+        assert server.client.post(f"{server.url}/api/sessions", json={},
+                                  timeout=60).status_code == 502
+
+
+def test_a_provider_without_its_key_leads_to_the_choices(environment: Environment) -> None:
+    with PageServer(environment, "-p", "openai") as server:
+        found = server.get("/api/first")
+        assert not found["set_up"] and "OPENAI_API_KEY" in found["chosen"]
+        server.post("/api/first", {"choice": "demo"})
+        session = server.new_session()
+        server.ask(session, "echo this")
+        assert server.wait_until_done(session)["model"] == "demo/demo"
+
+
 def test_what_a_small_model_needs_is_said(tab: Tab) -> None:
     """Without an index for packages: the reason is shown, and the other choices stay."""
     small = tab.page.locator(".choice").nth(1)

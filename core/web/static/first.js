@@ -20,6 +20,7 @@ export class FirstRun {
     this.list = h("div", { class: "choices" });
     this.said = h("p", { class: "choice-said", role: "status" });
     this.saidOf = 0; // the choice under which something is said
+    this.hint = h("p", {}, text.firstHint);
     this.element = h(
       "section",
       { class: "start first-run", "aria-labelledby": "first-title" },
@@ -28,7 +29,7 @@ export class FirstRun {
         { class: "start-head" },
         icon("mark"),
         h("h1", { id: "first-title" }, text.firstTitle),
-        h("p", {}, text.firstHint),
+        this.hint,
       ),
       this.list,
     );
@@ -55,12 +56,13 @@ export class FirstRun {
   }
 
   /** @param {any} found */
-  draw({ server: ollama, small, cloud }) {
+  draw({ server: ollama, small, cloud, chosen }) {
+    this.hint.textContent = chosen ? text.chosenGone(chosen) : text.firstHint;
     this.list.replaceChildren(
       choice(
         "local",
-        text.ollamaHere,
-        ollama.ok ? text.ollamaEmpty(ollama.address) : text.ollamaGone(ollama.address),
+        ollama.here ? text.ollamaHere : text.ollamaElsewhere,
+        ollamaState(ollama),
         () => this.again(),
         h("span", { class: "state" }, icon("retry"), text.checkAgain),
       ),
@@ -123,6 +125,12 @@ export class FirstRun {
       await new Promise((resolve) => setTimeout(resolve, 700));
     }
   }
+}
+
+/** @param {{ ok: boolean, here: boolean, address: string }} ollama */
+function ollamaState({ ok, here, address }) {
+  if (here) return ok ? text.ollamaEmpty(address) : text.ollamaGone(address);
+  return ok ? text.elsewhereEmpty(address) : text.elsewhereGone(address);
 }
 
 /**

@@ -241,11 +241,18 @@ export const text = {
   recent: "Continue",
   firstTitle: "Choose where answers come from",
   firstHint: "You can add more later, and switch in the middle of a conversation.",
+  chosenGone: (/** @type {string} */ said) =>
+    `${said} Check again, or use something else meanwhile.`,
   stillNothing: "Nothing found yet.",
   checkAgain: "Check again",
   ollamaHere: "Ollama on this computer",
   ollamaGone: (/** @type {string} */ address) =>
     `Not running at ${address}. Start it with “ollama serve”. Nothing leaves this computer.`,
+  ollamaElsewhere: "Your Ollama server",
+  elsewhereGone: (/** @type {string} */ address) =>
+    `Not running at ${address}. Start it there with “ollama serve”.`,
+  elsewhereEmpty: (/** @type {string} */ address) =>
+    `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b” there.`,
   ollamaEmpty: (/** @type {string} */ address) =>
     `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b”. ` +
     "Nothing leaves this computer.",

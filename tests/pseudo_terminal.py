@@ -19,6 +19,8 @@ from typing import Any
 
 import pyte
 
+from tests import emulator
+
 PATIENCE = 60.0                      # seconds; a slow machine is not a failure
 # once a prompt; the chat itself shows the cursor before it
 PROMPT_BEGINS = re.compile(rb"(?<!\x1b\[\?25h)\x1b\[\?2004h")
@@ -26,11 +28,11 @@ CTRL_C, CTRL_D, ENTER, ESCAPE, UP, DOWN = "\x03", "\x04", "\r", "\x1b", "\x1b[A"
 ALT_ENTER = "\x1b\r"
 
 
-class _Screen(pyte.HistoryScreen):
+class _Screen(emulator.Screen):
     """Answers what a program asks its terminal (the cursor's position)."""
 
     def __init__(self, columns: int, lines: int, descriptor: int) -> None:
-        super().__init__(columns, lines, history=20_000, ratio=0.5)
+        super().__init__(columns, lines)
         self._descriptor = descriptor
 
     def write_process_input(self, data: str) -> None:
@@ -119,13 +121,12 @@ class Terminal:
         """All that is on the screen and that has scrolled off its top,
         without spaces at the ends of lines.
         """
-        gone = ["".join(line[column].data for column in range(self.screen.columns))
-                for line in self.screen.history.top]
-        return "\n".join(line.rstrip() for line in [*gone, *self.screen.display]).rstrip()
+        lines = [*self.screen.gone, *self.screen.display]
+        return "\n".join(line.rstrip() for line in lines).rstrip()
 
     def at_prompt(self) -> bool:
-        row = self.screen.display[self.screen.cursor.y]
-        at_mark = row.rstrip() in ("\u203a", ">") and self.screen.cursor.x == 2
+        at_mark = (self.screen.cursor.x == 2
+                   and self.screen.display[self.screen.cursor.y].rstrip() in ("\u203a", ">"))
         return at_mark and len(PROMPT_BEGINS.findall(self.raw)) > self._prompts
 
     def wait_prompt(self) -> None:

@@ -47,6 +47,24 @@ def modules() -> dict[str, Path]:
             for path in paths}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_trees() -> Iterator[None]:
+    """The trees of all modules take much memory, which later tests need not carry along."""
+    yield
+    tree_of.cache_clear()
+    nodes_of.cache_clear()
+
+
 def layer_of(module: str) -> int | None:
     """The row of the longest matching name; None for the package `core` itself,
     which holds only the version.
@@ -57,14 +75,16 @@ def layer_of(module: str) -> int | None:
     return None
 
 
-def imports_of(path: Path, known: set[str]) -> set[str]:
-    return {name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, known)}
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """The modules of ours that a module imports anywhere."""
+    return frozenset(name for node in nodes_of(path)
+                     if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node))
 
 
-def imported(node: ast.Import | ast.ImportFrom, known: set[str]) -> set[str]:
+def imported(node: ast.Import | ast.ImportFrom) -> set[str]:
     """The modules of ours that an import names."""
-    return {name for name in all_imported(node) if name in known and name != "core"}
+    return {name for name in all_imported(node) if name in modules() and name != "core"}
 
 
 def all_imported(node: ast.Import | ast.ImportFrom) -> set[str]:
@@ -83,7 +103,7 @@ def test_imports_point_down(module: str) -> None:
     row = layer_of(module)
     assert row is not None, (f"{module} stands in no layer: add it to LAYERS and to "
                              "docs/architecture.md")
-    for name in imports_of(modules()[module], set(modules())):
+    for name in imports_of(modules()[module]):
         other = layer_of(name)
         assert other is not None, f"{module} imports {name}, which stands in no layer"
         assert other >= row, f"{module} imports {name}, which is above it"
@@ -94,7 +114,7 @@ def test_doors_do_not_import_one_another() -> None:
     known = modules()
     for door in DOORS:
         for module in (name for name in known if name.startswith(f"{door}.")):
-            for other in imports_of(known[module], set(known)):
+            for other in imports_of(known[module]):
                 assert not other.startswith(tuple(set(DOORS) - {door})), f"{module} imports {other}"
 
 
@@ -111,7 +131,7 @@ def test_imports_inside_the_store_point_down() -> None:
         row = height(module)
         if row is None:
             continue
-        for other in imports_of(known[module], set(known)):
+        for other in imports_of(known[module]):
             below = height(other)
             assert below is None or below >= row, f"{module} imports {other}"
 
@@ -128,7 +148,7 @@ def test_every_action_has_a_door() -> None:
 def test_no_modules_import_one_another() -> None:
     """Not even for a type, and not over others."""
     known = modules()
-    below = {module: imports_of(path, set(known)) & set(known) - {module}
+    below = {module: imports_of(path) - {module}
              for module, path in known.items()}
     while loose := {module for module, names in below.items() if not names & set(below)}:
         below = {module: names for module, names in below.items() if module not in loose}
@@ -153,12 +173,12 @@ def late_imports(known: dict[str, Path]) -> Iterator[tuple[str, int, set[str]]]:
     those of a module's __getattr__ and of stream_chat.py, which has to find the program first.
     """
     for module, path in known.items():
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for function in nodes_of(path):
             named = (isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
                      and function.name != "__getattr__")
             for node in ast.walk(function) if named and module != "stream_chat" else ():
                 if (isinstance(node, (ast.Import, ast.ImportFrom))
-                    and (names := imported(node, set(known)))):
+                    and (names := imported(node))):
                     yield module, node.lineno, names
 
 
@@ -171,7 +191,7 @@ def packages_of(module: str) -> frozenset[str]:
     while waiting:
         name = waiting.pop()
         if name not in seen and name in known:
-            top = ast.parse(known[name].read_text(encoding="utf-8")).body
+            top = tree_of(known[name]).body
             waiting += [other for node in top if isinstance(node, (ast.Import, ast.ImportFrom))
                         for other in all_imported(node)]
         seen.add(name)
@@ -194,7 +214,7 @@ def test_only_config_reads_the_environment() -> None:
     for module, path in modules().items():
         if module in ("core.config", "core.config.network", "core.chat_engine", "core.ask"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
                 raise AssertionError(f"{module} line {node.lineno} reads the environment; ask "
                                      "Settings instead")
@@ -204,7 +224,7 @@ def test_functions_are_short() -> None:
     """Median under 10 lines, nine in ten under 30, none over 60."""
     lengths: list[tuple[int, str]] = []
     for module, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 lengths.append(((node.end_lineno or node.lineno) - node.lineno + 1,
                                 f"{module}.{node.name}"))
@@ -239,7 +259,7 @@ def test_dataclasses_are_made_by_our_own_decorator() -> None:
     """The standard library's takes 0.4 ms a class, and a start makes about 70."""
     wrong = [f"{module}:{node.lineno}"
              for module, path in modules().items() if module != "core.dataclass"
-             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+             for node in nodes_of(path)
              if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
              and {alias.name for alias in node.names} & {"dataclass", "field", "replace"}]
     assert not wrong, f"write `from core.dataclass import ...`: {wrong}"
@@ -249,7 +269,7 @@ def test_patterns_of_modules_are_compiled_when_used() -> None:
     wrong = [f"{module}:{node.lineno}"
              for module, path in modules().items() if module != "core.regex"
              if module != "core.tools.mcp.keeper"      # a program of its own, without ours
-             for node in outside_functions(ast.parse(path.read_text(encoding="utf-8")))
+             for node in outside_functions(tree_of(path))
              if isinstance(node, ast.Attribute) and node.attr == "compile"
              and ast.unparse(node.value) == "re"]
     assert not wrong, f"write `from core.regex import regex`: {wrong}"

@@ -21,6 +21,7 @@ from core.rendering.markdown import MarkdownStream
 from core.rendering.plain import PlainStream
 from core.rendering.thinking import ThinkingStream
 from core.rendering.widths import last_row
+from tests import emulator
 from tests.fake_server import (Answer, FakeServer, Pause, Received, Stall, Step, chat_line,
                                done_line, json_answer, json_line)
 from tests.pseudo_terminal import Terminal
@@ -148,7 +149,7 @@ def shown(make: Callable[[Callable[[str], None]], Stream], pieces: Sequence[str]
           statuses: Sequence[bool], width: int,
           height: int) -> list[str]:
     """The screen after the pieces, with a status after some of them."""
-    screen = pyte.HistoryScreen(width, height, history=5000, ratio=0.01)
+    screen = emulator.Screen(width, height)
     terminal = pyte.Stream(screen)
     stream = make(lambda text: terminal.feed(text.replace("\n", "\r\n")))
     for piece, told in zip(pieces, statuses, strict=True):
@@ -157,8 +158,7 @@ def shown(make: Callable[[Callable[[str], None]], Stream], pieces: Sequence[str]
             stream.status("no text for 10 s")
             stream.status("no text for 11 s; and so on, for longer than the screen is wide")
     stream.finish()
-    gone = ["".join(row[x].data for x in range(width)) for row in screen.history.top]
-    return [row.rstrip() for row in [*gone, *screen.display[:screen.cursor.y + 1]]]
+    return screen.rows()
 
 
 @pytest.mark.parametrize("kind", ["markdown", "markdown without colour", "plain", "thinking"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from core.rendering.markdown import MarkdownStream
 from core.rendering.plain import PlainStream
 from core.rendering.thinking import ThinkingStream
+from tests import emulator
 
 OWN_SEQUENCES = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AC]|\x1b\[J|\r|\n|\t")
 
@@ -26,25 +27,20 @@ class Terminal:
 
     def __init__(self, width: int = 60, height: int = 24) -> None:
         self.width, self.height = width, height
-        self.screen = pyte.HistoryScreen(width, height, history=5000, ratio=0.01)
+        self.screen = emulator.Screen(width, height)
         self.stream = pyte.Stream(self.screen)
         self.written: list[str] = []
 
     def write(self, text: str) -> None:
         self.written.append(text)
-        text = text.replace("\n", "\r\n")
-        # pyte drops what follows a joiner in the same draw
-        for part in [text] if text.isascii() else text:
-            self.stream.feed(part)
+        self.stream.feed(text.replace("\n", "\r\n"))
 
     @property
     def output(self) -> str:
         return "".join(self.written)
 
     def rows(self) -> list[str]:
-        gone = ["".join(line[x].data for x in range(self.width))
-                for line in self.screen.history.top]
-        return [row.rstrip() for row in [*gone, *self.screen.display[:self.screen.cursor.y + 1]]]
+        return self.screen.rows()
 
 
 def show(chunks: list[str], *, width: int = 60, height: int = 24, color: bool = True) -> Terminal:

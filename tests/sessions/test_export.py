@@ -242,17 +242,17 @@ def test_unknown_names(store: Store) -> None:
         export_session(store, "zzzz", "json")
 
 
-@pytest.mark.parametrize("format", ["json", "jsonl", "markdown", "csv", "sql"])
-def test_the_memory_of_an_export_does_not_grow_with_the_session(store: Store, tmp_path: Path,
-                                                                format: str) -> None:
-    for place in range(400):
+def test_the_memory_of_an_export_does_not_grow_with_the_session(store: Store,
+                                                                tmp_path: Path) -> None:
+    for place in range(120):
         store.add_message("20260101-1000-abcd", new_message_id(),
                           user_message(f"{place}" + "-" * 100_000), "complete")
     target = tmp_path / "out"
-    tracemalloc.start()
-    try:
-        export_session(store, "abcd", format, str(target))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert target.stat().st_size > 40_000_000 > 2 * peak
+    for format in ("json", "jsonl", "markdown", "csv", "sql"):
+        tracemalloc.start()
+        try:
+            export_session(store, "abcd", format, str(target))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert target.stat().st_size > 12_000_000 > 2 * peak, format

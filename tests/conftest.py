@@ -4,6 +4,7 @@ and no settings from outside.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 
 from tests import postgres, quick
 from tests.fake_server import FakeOllama
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent
 # no user may listen there, so a connection is refused on every machine
@@ -75,6 +77,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
             or not collection_path.is_relative_to(ROOT / "tests")):
         return None
     return collection_path.relative_to(ROOT / "tests").as_posix() not in quick.FILES or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end, so Python need not look through all of it for garbage
+    again and again, now and in each test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -186,12 +201,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """For a child process: an empty home, the same interpreter, and no Ollama of this machine."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    # so that children are covered too
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}
-    return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8",
-                   "TERM": "xterm-256color",
-                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS,
-                   "STREAM_CHAT_STATUS": "off"}
+    return inherited() | {"HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
+                          "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS,
+                          "STREAM_CHAT_STATUS": "off"}
 
 
 @pytest.fixture(scope="session")

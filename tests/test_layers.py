@@ -15,6 +15,7 @@ import pytest
 from core import chat_engine
 from core.config import BY_NAME
 from tests.starts import modules_of_starts
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -249,7 +250,7 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
             "'stream_chat')]: del sys.modules[module]\nsys.addaudithook(audit)\n"
             f"for name in {names!r}: importlib.import_module(name)\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
-                          env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+                          env={"HOME": str(tmp_path), **inherited()},
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

@@ -124,20 +124,21 @@ def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str],
 
     It is not meant for the chat.
     """
-    for gap in (0.0, 0.002, 0.005, 0.01, 0.02, 0.2):
-        with Terminal([*program, "-m", "slow"], environment) as chat:
+    with Terminal([*program, "-m", "slow"], environment) as chat:
+        for number, gap in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.2), 1):
             chat.say("go")
-            chat.wait("^w0")
+            chat.wait("^w0", number)
             chat.interrupt()
             time.sleep(gap)
             chat.interrupt()
-            chat.wait("Stopped")
+            chat.wait("Stopped", number)
             time.sleep(0.2)
             while chat.read(0):
                 pass
             chat.send("/model words-5\r")
-            chat.wait("now ollama/words-5")
-            assert "Traceback" not in chat.text()
+            chat.wait("now ollama/words-5", number)
+            chat.ask("/model slow", "now ollama/slow", number)
+        assert "Traceback" not in chat.text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -298,7 +299,7 @@ def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signa
 def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
         ollama: FakeOllama, program: list[str], environment: Environment,
         number: signal.Signals) -> None:
-    with Terminal([*program, "-m", "words-200000"], environment) as chat:
+    with Terminal([*program, "-m", "words-20000"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2 w3")
         await_full(chat)

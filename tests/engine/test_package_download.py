@@ -21,6 +21,7 @@ from core.engine.tiny import tiny_model
 from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import PullProgress
 from tests.package_index import Index, make_wheel, serving, wheel_name
+from tests.surroundings import inherited
 from tests.waiting import wait_until
 
 MODEL = tiny_model()
@@ -51,7 +52,7 @@ def settings_of_pip(address: str, tmp_path: Path) -> dict[str, str]:
     """What a company's machine has: an index in pip's own file, nothing else."""
     file = tmp_path / "pip.conf"
     file.write_text(f"[global]\nindex-url = {address}\n")
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file),
+    return {**inherited(), "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file),
             "NO_PROXY": "*"}
 
 
@@ -156,7 +157,7 @@ def test_no_network_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_an_index_of_uv_and_a_folder_of_wheels_do_as_well(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull,
+    bare = {**inherited(), "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull,
             "NO_PROXY": "*"}
     with serving(toy_index()) as index:
         fetch(bare | {"UV_DEFAULT_INDEX": index.address}, tmp_path / "one")

@@ -23,6 +23,7 @@ from bench.corpora import Corpus, Question
 from core.engine.models import SMALLEST
 from tests.engine_support import engines_in, real_model
 from tests.pseudo_terminal import CTRL_D, Terminal
+from tests.surroundings import inherited
 from tests.waiting import wait_until
 
 __all__ = ["real_model"]
@@ -46,7 +47,7 @@ class Home:
         settings = {"provider": "local", "model": SMALLEST.name, "engine_idle": 20, "num_ctx": 2048,
                     "seed": 7}
         (config / "config.json").write_text(json.dumps(settings))
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8",
+        self.environment = {**inherited(), "HOME": str(folder), "LANG": "C.UTF-8",
                             "TERM": "xterm-256color"}
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -21,7 +21,7 @@ def installed(tmp_path: Path) -> list[str]:
     started as its script does it.
     """
     site = tmp_path / "site"
-    shutil.copytree(ROOT / "core", site / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "core", site / "core", ignore=shutil.ignore_patterns("*.pyc.*"))
     for name in ("db.py", "stream_chat.py"):
         shutil.copy(ROOT / name, site / name)
     script = tmp_path / "bin" / "stream-chat"

@@ -89,7 +89,7 @@ class Copy:
 @pytest.fixture
 def copy(tmp_path: Path, environment: dict[str, str]) -> Copy:
     place = tmp_path / "copy"
-    shutil.copytree(ROOT / "core", place / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "core", place / "core", ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copytree(ROOT / "docs", place / "docs")
     (place / "tests").mkdir()
     for path in (ROOT / "stream_chat.py", ROOT / "db.py", *(ROOT / "tests").glob("make_*.py"),

@@ -92,7 +92,7 @@ def test_an_installed_copy_carries_the_pages(environment: Environment, tmp_path:
     for number, site in enumerate(("lib/python3.11/site-packages", ".")):
         prefix = tmp_path / f"prefix{number}"
         shutil.copytree(ROOT / "core", prefix / site / "core",
-                        ignore=shutil.ignore_patterns("__pycache__"))
+                        ignore=shutil.ignore_patterns("*.pyc.*"))
         for name in ("db.py", "stream_chat.py"):
             shutil.copy(ROOT / name, prefix / site / name)
         shutil.copytree(ROOT / "docs", prefix / "share" / "doc" / "stream-chat")

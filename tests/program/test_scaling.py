@@ -5,7 +5,6 @@ run as they stand there (but for addresses) before two servers.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -21,6 +20,7 @@ import pytest
 from tests.fake_server import (Answer, Cut, FakeOllama, FakeServer, Pause, Received, Step, _shut,
                                json_answer)
 from tests.faulty_proxy import TEXT, content_type, has_result, said_already, whole_answer, wire
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -170,7 +170,7 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         config.write_text(theirs.replace("gpu1:11434", place(first.url))
                           .replace("gpu2:11434", place(second.url)), encoding="utf-8")
         own.write_text(ours.replace("127.0.0.1:4000", f"127.0.0.1:{port}"), encoding="utf-8")
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path),
+        environment = {**inherited(), "HOME": str(tmp_path),
                        "LITELLM_MASTER_KEY": MASTER_KEY,
                        # else it looks for a newer list of prices elsewhere
                        "LITELLM_LOCAL_MODEL_COST_MAP": "True"}

@@ -20,6 +20,7 @@ import pytest
 from tests.fake_server import FakeOllama
 from tests.program.test_kill import ROOT, check_database, check_recovery, killed, stored_words
 from tests.pseudo_terminal import Terminal
+from tests.surroundings import inherited
 
 LANES, TRIALS, IN_TERMINAL = 3, 36, 4      # 108 kills, 12 of them in a terminal
 # on a slow machine, before the first word
@@ -31,7 +32,7 @@ def lane(home: Path, url: str, seed: int) -> int:
     """Kill program after program on one database; return how many of them had shown something."""
     chance = random.Random(seed)
     home.mkdir()
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "OLLAMA_HOST": url,
+    environment = {**inherited(), "HOME": str(home), "OLLAMA_HOST": url,
                    "PYTHONPATH": str(ROOT),
                    "TERM": "xterm", "OLLAMA_MODEL": "words-20000"}
     data = home / ".local/share/stream-chat"

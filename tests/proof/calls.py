@@ -8,7 +8,6 @@ shown, and the rules of the providers (tests/proof/accepted.py), applied to each
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -24,6 +23,7 @@ from pathlib import Path
 from tests.fake_server import Answer, FakeServer, Received, json_answer
 from tests.proof.accepted import RULES, why_refused
 from tests.scripted_answers import SCRIPTED, Call, Script
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROUNDS = 3      # of calls before the model answers
@@ -115,7 +115,7 @@ def _killed(home: Path, url: str, dialect: str, number: int, chance: random.Rand
     words = ["--provider", dialect, "--base-url", url, "--model", "any", "--tools", "note",
              "--tools-file", str(home / "tools.py"), *(["--continue"] if _saved(home) else []),
              f"question {number}"]
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT),
+    environment = {**inherited(), "HOME": str(home), "PYTHONPATH": str(ROOT),
                    **{f"{name.upper().replace('-', '_')}_API_KEY": "k" for name in RULES},
                    "OPENAI_API_KEY": "k", "CO_API_KEY": "k"}
     with (home / "shown").open("w+b") as output:

@@ -7,7 +7,6 @@ of the files that the same command makes when nobody kills it.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -24,6 +23,7 @@ from pathlib import Path
 from core.messages import Message, Text, user_message
 from core.session_manager import Session
 from db import open_store
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SESSIONS, EXCHANGES = 150, 8
@@ -164,7 +164,7 @@ def _data(home: Path) -> Path:
 
 
 def _program(home: Path, words: Sequence[str]) -> subprocess.Popen[str]:
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment = {**inherited(), "HOME": str(home), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, str(ROOT / "stream_chat.py"), *words],
                             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import FakeOllama
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIFTED = Path(__file__).resolve().parent / "shifted"
@@ -94,7 +95,7 @@ class _Lane:
 
     def _start(self, moment: float, *words: str) -> None:
         environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(self._home),
+            **inherited(), "HOME": str(self._home),
             "OLLAMA_HOST": self._server.url,
             "PYTHONPATH": f"{SHIFTED}{os.pathsep}{ROOT}", "TZ": self._chance.choice(ZONES),
             "SHIFTED_CLOCK": str(moment), "OLLAMA_MODEL": "echo"}

@@ -5,7 +5,6 @@ The judge reads the database with Python's own sqlite3, and nothing of the progr
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
@@ -20,6 +19,7 @@ from typing import Any
 from core.messages import Message, Text, user_message
 from core.session_manager import Session
 from db import open_store
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SESSIONS, EXCHANGES = 300, 6
@@ -63,7 +63,7 @@ def _exported(directory: Path) -> str:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    return {**inherited(), "HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
 def _import(home: Path, file: str, seconds: float | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import Answer, FakeServer, Received, json_answer
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATUSES = (400, 401, 403, 404, 429, 500, 503)
@@ -113,7 +113,7 @@ def _use(user: User, key: str, commands: Sequence[Sequence[str]], where: str,
 
 
 def _run(user: User, words: Sequence[str], typed: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(user.home),
+    environment = {**inherited(), "HOME": str(user.home),
                    "PYTHONPATH": str(ROOT), "STREAM_CHAT_CONFIG": str(user.home / "config.json"),
                    **user.environment}
     return subprocess.run([sys.executable, str(ROOT / "stream_chat.py"), *words], env=environment,

@@ -8,7 +8,6 @@ of models sends.
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 from tests.fake_server import FakeOllama, fake_words
 from tests.postgres import Server
 from tests.proof.yours import OPTIONS, parts_of
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORDS, A_SECOND = 150, 100
@@ -57,7 +57,7 @@ class _User:
                  seed: int) -> None:
         self.tally, self._server, self._chance, self._seed = Tally(), server, chance, seed
         self._environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT),
+            **inherited(), "HOME": str(home), "PYTHONPATH": str(ROOT),
             "TMPDIR": str(home), "OLLAMA_HOST": models.url, "DATABASE_URL": server.url,
             "OLLAMA_MODEL": f"words-{WORDS}@{A_SECOND}"}
         self._program("-p", "demo", "hello")        # makes the tables

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tests.fake_server import FakeOllama
 from tests.proof.disk import STRACE, Call, Disk, calls
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORDS, A_SECOND = 250, 200
@@ -90,7 +91,7 @@ class _Judge:
         self.disk = Disk(f"{home}/{FOLDER}")
         self._finished: dict[str, str] = {}      # question -> whole answer
         self._environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT),
+            **inherited(), "HOME": str(home), "PYTHONPATH": str(ROOT),
             "OLLAMA_HOST": server.url, "OLLAMA_MODEL": f"words-{WORDS}@{A_SECOND}"}
 
     def run(self, number: int, cuts: int) -> None:

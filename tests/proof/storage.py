@@ -9,7 +9,6 @@ is sqlite3, the words that the server sends, and what was shown.
 from __future__ import annotations
 
 import json
-import os
 import random
 import sqlite3
 import subprocess
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import FakeOllama, fake_words
+from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORDS = 120
@@ -65,7 +65,7 @@ class _Home:
         (folder / "tmp").mkdir()
         self._log = folder / "strace"
         self._environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(folder), "PYTHONPATH": str(ROOT),
+            **inherited(), "HOME": str(folder), "PYTHONPATH": str(ROOT),
             "TMPDIR": str(folder / "tmp"), "OLLAMA_HOST": server.url,
             "OLLAMA_MODEL": f"words-{WORDS}", "PYTHONDONTWRITEBYTECODE": "1"}
 

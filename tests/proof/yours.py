@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from tests.surroundings import inherited
 
 LONG = "Count from one to two thousand in English words, one number after another. This is test"
 OPTIONS = "-c search_path=stream_chat,public -c default_transaction_read_only=off"
@@ -46,7 +47,7 @@ class Yours:
                            "make prove writes into it, so name an empty one.")
         flags = [*(["--base-url", url] if url else []), *(["--model", model] if model else []),
                  *more]
-        environment = dict(os.environ) if flags else {"PATH": os.environ.get("PATH", "")}
+        environment = dict(os.environ) if flags else inherited()
         environment.pop("DATABASE_URL", None)
         if database:
             environment["DATABASE_URL"] = database

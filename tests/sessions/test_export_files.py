@@ -118,7 +118,7 @@ def test_a_new_format_is_one_function(saved: Environment, tmp_path: Path) -> Non
     """In a copy of the program: the flag, the ending and the help know it."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT, copy,
-                    ignore=shutil.ignore_patterns(".git", ".venv", ".mypy_cache", "__pycache__"))
+                    ignore=shutil.ignore_patterns(".git", ".venv", ".mypy_cache", "*.pyc.*"))
     with open(copy / "core/sessions/export.py", "a", encoding="utf-8") as file:
         file.write(NEW)
     own = {**saved, "PYTHONPATH": str(copy)}

@@ -5,11 +5,12 @@ Module-wide, since it keeps an event loop of its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.surroundings import inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a server that a module's tests share:
     an empty home, and nothing of this machine.
     """
-    kept = {name: value for name, value in os.environ.items()
-            if name.startswith("COV") or name == "PATH"}
-    return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8",
-                   "TERM": "xterm-256color",
-                   "PYTHONPATH": str(ROOT)}
+    return inherited() | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8",
+                          "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(params=["desktop", "phone"])

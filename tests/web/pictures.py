@@ -18,6 +18,7 @@ from core.store.identity import new_message_id
 from core.store.rows import CallRow
 from db import Store, open_store
 from tests.fake_server import FakeOllama
+from tests.surroundings import inherited
 from tests.web.browser import Tab, running_chromium
 from tests.web.page_server import PageServer
 
@@ -138,7 +139,7 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with (tempfile.TemporaryDirectory() as home, FakeOllama() as ollama,
           running_chromium() as chromium):
-        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+        environment = {"HOME": home, **inherited(), "LANG": "C.UTF-8",
                        "OLLAMA_HOST": ollama.url}
         session = fill(os.path.join(home, ".local", "share", "stream-chat", "sessions.db"))
         with PageServer(environment, "-m", "echo", "--num-ctx", "32768") as server:

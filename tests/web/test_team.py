@@ -19,6 +19,7 @@ from core.setup.passwords import fits, hashed
 from core.web.team.attempts import FREE_TRIES, Attempts
 from core.web.team.tickets import is_genuine, make_ticket, name_in
 from tests.conftest import NOTHING_LISTENS
+from tests.surroundings import inherited
 from tests.web.page_server import PATIENCE, ROOT, text_of
 from tests.web.team_page import Member, TeamPage, make_certificate
 
@@ -31,7 +32,7 @@ def team(
 ) -> Iterator[tuple[TeamPage, str]]:
     home = tmp_path_factory.mktemp("server")
     environment = {
-        "PATH": "/usr/bin:/bin",
+        **inherited(),
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent),

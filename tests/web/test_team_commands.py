@@ -15,6 +15,7 @@ import pytest
 from core.commands import all_commands, find_command
 from core.web.team.member_limits import ALLOWED, REFUSED
 from tests.conftest import NOTHING_LISTENS
+from tests.surroundings import inherited
 from tests.web.team_page import Member, TeamPage
 
 pytestmark = pytest.mark.processes
@@ -107,7 +108,7 @@ def server(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     home, trap = tmp_path_factory.mktemp("server"), Trap()
     (home / "secret.txt").write_text(SECRET, encoding="utf-8")
     environment = {
-        "PATH": "/usr/bin:/bin",
+        **inherited(),
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(ROOT),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import stat
 import time
@@ -16,6 +15,7 @@ import requests
 
 from core.web.team.neighbours import Neighbours, machine
 from tests.fake_server import FakeOllama, fake_words
+from tests.surroundings import inherited
 from tests.web.page_server import PATIENCE, text_of
 from tests.web.team_page import Listening, Member, TeamPage
 
@@ -49,7 +49,7 @@ class Team:
 def team(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
     (folder / "note.py").write_text(TOOL, encoding="utf-8")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8",
+    environment = {**inherited(), "HOME": str(folder), "LANG": "C.UTF-8",
                    "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)}
     with FakeOllama() as ollama:
         environment["OLLAMA_HOST"] = ollama.url

@@ -26,6 +26,7 @@ from core.store.schema import MIGRATIONS
 from core.tools.reference import tools_markdown
 from tests.make_exchange import exchange_page
 from tests.make_maps import commands_page, tree_page
+from tests.make_tables import new_tables_module
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -305,6 +306,7 @@ def version_module() -> str:
 
 MODULES: dict[str, Callable[[], str]] = {"core/config/formats.py": formats_module,
                                          "core/config/types.py": settings_types,
+                                         "core/store/new_tables.py": new_tables_module,
                                          "core/store/version.py": version_module}
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from core.store import new_tables
 from core.store.member_index import MEMBERS_POSTGRES
 from core.store.message_json import read_message
 from core.store.news import NEWS_POSTGRES, SEALS_OF_BOTH
@@ -184,6 +185,7 @@ WORDS_SQLITE = (
         INSERT INTO messages_fts (messages_fts, rowid, words, tools) VALUES ('delete', old.number, old.words, old.tools);
         INSERT INTO messages_fts (rowid, words, tools) VALUES (new.number, new.words, new.tools); END""",
 )
+SET = "stream_chat"     # the name under which sqlite-utils records migrations
 BATCH = 500     # messages per step when words are made
 
 # tsvector is limited to 1 MB, and a longer text would make the insert fail; the beginning of such a
@@ -193,11 +195,15 @@ POSTGRES_TEXT = "to_tsvector('simple', left(text, 200000))"
 
 def migrate_sqlite(connection: sqlite3.Connection, version: int, application: int) -> None:
     """Bring the schema up to date in one transaction, even when two programs start at once."""
-    import sqlite_utils
     connection.execute("BEGIN IMMEDIATE")
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] < version:
-            _sqlite_migrations().apply(sqlite_utils.Database(connection))
+            empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+            if empty and len(new_tables.MIGRATED) == version:
+                _make_new(connection)
+            else:
+                import sqlite_utils
+                _sqlite_migrations().apply(sqlite_utils.Database(connection))
             connection.execute(f"PRAGMA application_id = {application}")
             connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
@@ -205,6 +211,16 @@ def migrate_sqlite(connection: sqlite3.Connection, version: int, application: in
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _make_new(connection: sqlite3.Connection) -> None:
+    """Create all tables at once, which takes a tenth of the time of all migrations."""
+    for statement in new_tables.STATEMENTS:
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+        "VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now'))",
+        [(SET, name) for name in new_tables.MIGRATED])
 
 
 def make_sqlite(connection: sqlite3.Connection, version: int) -> None:
@@ -217,7 +233,7 @@ def make_sqlite(connection: sqlite3.Connection, version: int) -> None:
 
 def _sqlite_migrations() -> Any:
     from sqlite_utils import Migrations
-    migrations = Migrations("stream_chat")
+    migrations = Migrations(SET)
 
     def register(name: str, statements: tuple[str, ...]) -> None:
         @migrations(name=name)

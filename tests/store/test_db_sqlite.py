@@ -176,8 +176,13 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.processes
 def test_opening_loads_little(tmp_path: Path) -> None:
     """An up-to-date database is opened and listed without sqlite_utils, dataclasses, typing,
-    json or asyncio.
+    json or asyncio; a new one is made without sqlite_utils.
     """
+    new = ("import sys, db; db.open_store(sys.argv[1]).close(); print('sqlite_utils' in "
+           "sys.modules)")
+    made = subprocess.run([sys.executable, "-S", "-c", new, str(tmp_path / "new.db")], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert (made.stdout.strip(), made.stderr) == ("False", "")
     open_store(str(tmp_path / "s.db")).close()
     code = ("import sys, db, core.sessions.listing as l; s = db.open_store(sys.argv[1]); "
             "list(l.session_lines(s)); s.close(); print(*sorted("

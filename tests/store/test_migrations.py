@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,29 @@ def test_cut_off_at_each_statement_of_the_migration_on_postgresql(postgres_url: 
 
 
 # ---- first starts, and databases of others
+
+def everything_in(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """All that a database is made of, and its rows but for the times of migrations."""
+    made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master "
+                              "ORDER BY type, name").fetchall()
+    tables = [name for type, name, *_ in made
+              if type == "table" and not name.startswith("messages_fts_")]
+    rows = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables}
+    rows["_sqlite_migrations"] = [row[:3] for row in rows["_sqlite_migrations"]]
+    return connection.execute("PRAGMA user_version").fetchone(), made, rows
+
+
+def test_a_new_database_is_what_all_migrations_make(tmp_path: Path) -> None:
+    """Where this fails after a change of the tables: `make docs`."""
+    open_store(str(tmp_path / "new.db")).close()
+    with (closing(sqlite3.connect(tmp_path / "new.db")) as new,
+          closing(sqlite3.connect(tmp_path / "migrated.db", isolation_level=None)) as migrated):
+        make_sqlite(migrated, SCHEMA_VERSION)
+        assert everything_in(new) == everything_in(migrated)
+        times = [time for time, in new.execute("SELECT applied_at FROM _sqlite_migrations")]
+        assert len(times) == SCHEMA_VERSION and all(map(datetime.fromisoformat, times))
+        assert new.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
 
 START = "import sys; from db import open_store; open_store(sys.argv[1]).close()"
 

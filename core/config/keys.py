@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from core.config.directories import config_directory
 from core.config.network import unix_socket
+from core.config.private_file import write_private
 from core.errors import ConfigError, UsageError
 from core.regex import regex
 
@@ -159,19 +160,12 @@ def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: st
 
 
 def _write_file(environment: Mapping[str, str], keys: Mapping[str, tuple[str, str]]) -> str:
-    """Replace the file atomically, readable only by its owner; return its path."""
+    """Replace the file; return its path. Raises ConfigError."""
     entries = {name: {"key": value, "origin": place} if value else {"origin": place}
                for name, (value, place) in keys.items()}
     path = key_file(environment)
-    temporary = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-            json.dump(entries, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_private(path, json.dumps(entries, indent=2))
     except OSError as problem:
         raise ConfigError(f"The key cannot be stored in {path}: {problem.strerror}.") from problem
     return path

@@ -10,6 +10,7 @@ from typing import Any
 from core.config import BY_NAME
 from core.config.directories import config_directory
 from core.config.file import read_config_file
+from core.config.private_file import write_private
 from core.config.values import parse_value
 from core.errors import UsageError
 
@@ -68,22 +69,14 @@ def remove_provider(environment: Mapping[str, str], name: str) -> None:
 def _write(environment: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace the file. Raises the errors that the next start would raise for it."""
     path = provider_file(environment)
-    beside = f"{path}.{os.getpid()}"
     given = {name: {field: value for field, value in row.items() if value is not None}
              for name, row in rows.items()}
     written = {"providers": {name: row for name, row in given.items() if row}}
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
-            json.dump(written, file, indent=1)
-        read_config_file(beside, environment)
-        os.replace(beside, path)
+        write_private(path, json.dumps(written, indent=1),
+                      check=lambda beside: read_config_file(beside, environment))
     except OSError as problem:
         raise UsageError(f"{path} cannot be written: {problem.strerror}.") from problem
-    finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
 
 
 def _value(field: str, text: str) -> Any:

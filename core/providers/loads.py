@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from core.config.private_file import write_private
 from core.dataclass import dataclass, field
 
 FORGET = 600.0  # half-life of measurements in seconds
@@ -151,11 +152,8 @@ class Loads:
             for name in newest
             if (entry := entries[name])
         }
-        beside = f"{self._path}.{os.getpid()}"
         with contextlib.suppress(OSError):
-            with open(beside, "w", encoding="utf-8") as file:
-                json.dump(kept, file)
-            os.replace(beside, self._path)
+            write_private(self._path, json.dumps(kept), sync=False)
 
 
 def _runs(process: int) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, MutableMapping
+
+from core.config.private_file import write_private
 
 
 class SavedGrants(MutableMapping[str, str]):
@@ -29,12 +30,7 @@ class SavedGrants(MutableMapping[str, str]):
 
     def _save(self, grants: dict[str, str]) -> None:
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            beside = f"{self._path}.{os.getpid()}"
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(grants, file, indent=1)
-            os.replace(beside, self._path)
+            write_private(self._path, json.dumps(grants, indent=1))
         except OSError:
             self._unsaved = grants   # valid until the program ends
 

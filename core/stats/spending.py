@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from core.config.private_file import write_private
 from core.dataclass import dataclass, field
 from core.errors import CostLimit
 from core.messages import Image, Usage
@@ -253,14 +254,8 @@ def _read(path: str) -> dict[str, float]:
 
 
 def _write(path: str, rows: Mapping[str, float]) -> None:
-    beside = f"{path}.{os.getpid()}"
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(rows))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        write_private(path, json.dumps(rows))
     except OSError as problem:
         raise CostLimit(f"Costs cannot be recorded in {path}: {problem.strerror}.",
                         "A limit on cost needs that record.") from problem

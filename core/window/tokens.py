@@ -9,9 +9,10 @@ their initial weights. For a conversation that grew, only the new part is estima
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import suppress
 
+from core.config.private_file import write_private
 from core.dataclass import dataclass
 from core.messages import Attached, Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
@@ -342,14 +343,8 @@ class LearnedFile(MutableMapping[str, str]):
         self._write()
 
     def _write(self) -> None:
-        beside = f"{self._path}.{os.getpid()}"
-        try:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            with open(beside, "w", encoding="utf-8") as file:
-                json.dump(self._read(), file)
-            os.replace(beside, self._path)
-        except OSError:
-            pass   # learned again next time
+        with suppress(OSError):   # learned again next time
+            write_private(self._path, json.dumps(self._read()), sync=False)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())

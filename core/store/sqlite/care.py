@@ -18,7 +18,7 @@ from core.store.locks import Queue
 from core.store.sql.store import SqlStore
 from core.store.sqlite.backups import backup_stem, backups_of, remove_database, save, verify
 from core.store.sqlite.connection import connect
-from core.store.sqlite.errors import code_of, is_busy, is_damage, reason, sqlite_error
+from core.store.sqlite.errors import NOT_WRITABLE, code_of, is_damage, reason, sqlite_error
 from core.store.sqlite.files import APPLICATION_ID, check_usable
 from core.store.sqlite.recovering import recover_file
 from core.store.sqlite.store import SqliteStore
@@ -161,7 +161,7 @@ class SqliteCare:
                 return self._rebuild()
             except sqlite3.Error as problem:
                 if not is_damage(problem):
-                    raise _error(problem, self.place, self.place) from problem
+                    raise sqlite_error(problem, self.place) from problem
                 # there is more damage than the check saw
         partial = f"{self.place}.partial"
         try:
@@ -194,7 +194,7 @@ class SqliteCare:
         except OSError as problem:
             raise no_room(path, problem) from problem
         except sqlite3.Error as problem:
-            raise _error(problem, self.place, path) from problem
+            raise _backup_error(problem, self.place, path) from problem
 
     def restore(self, path: str) -> str:
         partial = f"{self.place}.partial"
@@ -241,7 +241,7 @@ class SqliteCare:
                     connection.execute("VACUUM")
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as problem:
-            raise _error(problem, self.place, self.place) from problem
+            raise sqlite_error(problem, self.place) from problem
         return before, self._bytes()
 
     def _bytes(self) -> int:
@@ -306,21 +306,9 @@ _MISSING = """SELECT count(*) FROM backup.messages WHERE id NOT IN (SELECT id FR
     AND session_id NOT IN (SELECT id FROM main.deleted_sessions)"""
 
 
-def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
-    code = code_of(problem)
-    if code in (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-    ):
-        return StoreFull(
-            f"There is no room for {path}: {reason(problem)}.",
-            "Free some space or name another file with --output.",
-        )
-    if is_busy(problem):
-        return StoreBusy(f"Another program keeps {place} busy.", "Close it, then try again.")
-    return StoreDamaged(
-        f"{place} is damaged: {reason(problem)}.",
-        "--db-repair saves what can be read; the damaged file is kept.",
-    )
+def _backup_error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
+    """Return the error of a failed backup; if the disk failed, it was the new file's."""
+    if code_of(problem) in (sqlite3.SQLITE_FULL, *NOT_WRITABLE):
+        return StoreFull(f"{path} cannot be written: {reason(problem)}.",
+                         "Free some space or name another file with --output.")
+    return sqlite_error(problem, place)

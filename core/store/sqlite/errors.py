@@ -17,11 +17,11 @@ def reason(problem: Exception) -> str:
 
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
-                 sqlite3.SQLITE_IOERR)
+NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+                sqlite3.SQLITE_IOERR)
 # Nothing that the file holds causes these. Whatever else SQLite reports for a statement of
 # ours, it reports because the file does not hold what the statement expects.
-_OUTSIDE_THE_FILE = (*_BUSY, *_NOT_WRITABLE, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
+_OUTSIDE_THE_FILE = (*_BUSY, *NOT_WRITABLE, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
                      sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
                      sqlite3.SQLITE_ABORT, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_MISUSE,
                      sqlite3.SQLITE_RANGE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT)
@@ -50,7 +50,7 @@ def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"The disk is full: the session database {place} cannot grow.",
                          "Free some space on that disk.")
-    if code in _NOT_WRITABLE:
+    if code in NOT_WRITABLE:
         return StoreFull(f"The session database {place} cannot be written: {reason(problem)}.",
                          WAY_OUT)
     if is_damage(problem):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from core.config.private_file import write_private
 from core.dataclass import dataclass, field, replace
 from core.errors import StoreError
 from core.regex import regex
@@ -127,13 +128,8 @@ class Desks:
             return Desk()
 
     def _save(self, session: str, desk: Desk) -> None:
-        beside = f"{self._path(session)}.{os.getpid()}"
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(desk), file)
-            os.replace(beside, self._path(session))
+            write_private(self._path(session), json.dumps(asdict(desk)))
         except OSError as problem:
             raise StoreError(f"The page's queue cannot be saved: {problem.strerror}.") from problem
 

@@ -92,3 +92,15 @@ export async function copy(place, value, said) {
     delete place.dataset.done;
   }, 1500);
 }
+
+/**
+ * Make a link's handler that stays on the page unless a new tab is requested.
+ * @param {() => void} act
+ */
+export function onPage(act) {
+  return (/** @type {MouseEvent} */ event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    act();
+  };
+}

@@ -2,7 +2,7 @@
 
 import { readDraft } from "./composer.js";
 import { h } from "./dom.js";
-import { timeOf } from "./sidebar.js";
+import { timeOf } from "./session_row.js";
 import { text } from "./text.js";
 
 /** @import { SessionRow } from "./wire.d.ts" */

@@ -1,15 +1,13 @@
 // The session list: pinned, then by day, with search, tag filter, and marks for answering sessions
 // and drafts.
 
-import { button, h, icon, iconButton } from "./dom.js";
-import { shortModel } from "./reply.js";
+import { button, h, icon, iconButton, onPage } from "./dom.js";
+import { sessionRow } from "./session_row.js";
 import { text } from "./text.js";
 
 /** @import { SessionRow } from "./wire.d.ts" */
 
-const COMPARED = "↳ "; // begins the title of one of two replies that were compared
-const DAY = 86_400_000;
-const BEFORE = 16; // characters of a snippet before the words that were searched for
+const DAY = 86_400_000; // milliseconds
 const TAGS = 3; // that are shown before the others are asked for
 
 export class Sidebar {
@@ -73,7 +71,7 @@ export class Sidebar {
         { class: "sidebar-top" },
         h(
           "a",
-          { class: "brand", href: "/", onclick: go(() => actions.fresh()) },
+          { class: "brand", href: "/", onclick: onPage(() => actions.fresh()) },
           icon("mark"),
           h("span", {}, text.name),
         ),
@@ -109,14 +107,18 @@ export class Sidebar {
           {
             class: "button quiet",
             href: "/providers",
-            onclick: go(() => actions.go("/providers")),
+            onclick: onPage(() => actions.go("/providers")),
           },
           icon("sliders"),
           "Providers",
         ),
         h(
           "a",
-          { class: "button quiet", href: "/numbers", onclick: go(() => actions.go("/numbers")) },
+          {
+            class: "button quiet",
+            href: "/numbers",
+            onclick: onPage(() => actions.go("/numbers")),
+          },
           icon("chart"),
           "Numbers",
         ),
@@ -221,7 +223,8 @@ export class Sidebar {
           group,
         );
       }
-      group.append(this.row(session, session.id === current, hasDraft(session.id)));
+      const marks = { current: session.id === current, draft: hasDraft(session.id) };
+      group.append(sessionRow(session, marks, this.actions));
     }
     if (found.sessions.length === 0)
       nodes.push(h("p", { class: "sidebar-empty" }, this.nothing(shelf)));
@@ -321,81 +324,6 @@ export class Sidebar {
         : []),
     );
   }
-
-  /** @param {SessionRow} session @param {boolean} current @param {boolean} draft */
-  row(session, current, draft) {
-    const title = session.title || text.untitled;
-    const link = h(
-      "a",
-      {
-        class: session.snippet === undefined ? "session" : "session found",
-        href: `/s/${session.id}${session.message ? `#${session.message}` : ""}`,
-        "aria-current": current ? "page" : undefined,
-        onclick: go(() => this.actions.open(session.id, session.message)),
-      },
-      h("span", { class: "session-title", dir: "auto", title }, title),
-      session.snippet === undefined
-        ? this.note(session, draft)
-        : h(
-            "span",
-            { class: "session-snippet", dir: "auto" },
-            ...marked(session.snippet, session.marks),
-          ),
-    );
-    const more = h(
-      "button",
-      {
-        class: "session-more",
-        type: "button",
-        "aria-label": `${text.more}: ${title}`,
-        "aria-haspopup": "menu",
-        onclick: (/** @type {Event} */ event) =>
-          this.actions.more(session, /** @type {HTMLElement} */ (event.currentTarget)),
-      },
-      icon("more"),
-    );
-    return h("li", {}, link, more);
-  }
-
-  /** @param {SessionRow} session @param {boolean} draft */
-  note(session, draft) {
-    if (session.running)
-      return h("span", { class: "session-live" }, h("span", { class: "sr" }, text.answeringNow));
-    if (draft) return h("span", { class: "session-note" }, icon("edit"), text.draft);
-    const said = session.title.startsWith(COMPARED)
-      ? shortModel(session.model) // two have the same title
-      : (session.tags[0] ?? timeOf(session.updated * 1000));
-    return h("span", { class: "session-note" }, said);
-  }
-}
-
-/**
- * Make a line with the matching parts marked.
- * @param {string} line
- * @param {[number, number][]} marks
- */
-function marked(line, marks) {
-  const characters = [...line];
-  let at = Math.max(0, (marks[0]?.[0] ?? 0) - BEFORE);
-  /** @type {(Node|string)[]} */ const nodes = at > 0 ? ["… "] : [];
-  for (const [start, end] of marks) {
-    if (start < at) continue;
-    nodes.push(
-      characters.slice(at, start).join(""),
-      h("mark", {}, characters.slice(start, end).join("")),
-    );
-    at = end;
-  }
-  return [...nodes, characters.slice(at).join("")];
-}
-
-/** A link handler that stays on the page unless a new tab is requested. @param {() => void} act */
-function go(act) {
-  return (/** @type {MouseEvent} */ event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    act();
-  };
 }
 
 /** @param {number} at */
@@ -410,9 +338,4 @@ function dayOf(at) {
       ? { weekday: "long", day: "numeric", month: "long" }
       : { day: "numeric", month: "long", year: "numeric" },
   ).format(at);
-}
-
-/** @param {number} at */
-export function timeOf(at) {
-  return new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(at);
 }

@@ -7,7 +7,7 @@ import { Composer } from "./composer.js";
 import { h, icon } from "./dom.js";
 import { FirstRun } from "./first.js";
 import { Keyboard } from "./keyboard.js";
-import { keySheet } from "./keys.js";
+import { keySheet } from "./key_sheet.js";
 import { Models } from "./models.js";
 import { showNumbers } from "./numbers.js";
 import { showProviders } from "./providers.js";

@@ -85,9 +85,7 @@ def _page(name: str, settings: Settings) -> str:
         return text
     from core.console.screen import Screen
     shown = _Collected()
-    stream = Screen(shown, settings).reply_stream()
-    stream.feed(text)
-    stream.finish()
+    Screen(shown, settings).show_reply(text)
     return shown.getvalue()
 
 

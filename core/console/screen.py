@@ -275,6 +275,12 @@ class Screen:
         if self.markdown:
             import core.rendering.markdown  # noqa: F401
 
+    def show_reply(self, text: str) -> None:
+        """Show a complete reply."""
+        stream = self.reply_stream()
+        stream.feed(text)
+        stream.finish()
+
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
         """A stream for a reply, or for its continuation after the text `before`, which is already
         on the screen.

@@ -262,9 +262,7 @@ def show_page(screen: Screen, text: str) -> None:
     """
     screen.gap()
     codes, screen.codes = screen.codes, []
-    stream = screen.reply_stream()
-    stream.feed(text)
-    stream.finish()
+    screen.show_reply(text)
     screen.codes = codes
 
 
@@ -314,9 +312,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             screen.gap()
             screen.line(head, "bold")
             screen.gap()
-            stream = screen.reply_stream()
-            stream.feed(side.text)
-            stream.finish()
+            screen.show_reply(side.text)
     screen.gap()
     for side in comparison.sides:
         for text in side.notes:

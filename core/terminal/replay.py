@@ -39,9 +39,7 @@ def show_message(screen: Screen, message: Message,
         return
     if message.text.strip():
         screen.gap()
-        stream = screen.reply_stream()
-        stream.feed(message.text)
-        stream.finish()
+        screen.show_reply(message.text)
         screen.gap()
     for result in message.tool_results:
         screen.show(tool_line((calls or {}).get(result.id), result))

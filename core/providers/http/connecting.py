@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from core.config.network import certificates, proxy_for
@@ -91,9 +92,11 @@ class Route:
     async def _to(self, origin: Origin) -> Connection:
         found = await connect(await _addresses(origin))
         loop = asyncio.get_running_loop()
+        # on Windows the loop reads by itself even while reading is paused
+        plain = None if origin.secure or sys.platform == "win32" else found
         try:
             _, connection = await loop.create_connection(
-                Connection, sock=found, ssl=self._tls() if origin.secure else None,
+                partial(Connection, plain), sock=found, ssl=self._tls() if origin.secure else None,
                 server_hostname=origin.host if origin.secure else None)
         except BaseException:
             found.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import ssl
 from collections import deque
 from typing import Any
@@ -20,6 +22,10 @@ BUFFER = 1 << 15          # bytes that are received at once
 
 class BadAddress(ValueError):
     """An invalid URL of a server or proxy; the message says why."""
+
+
+class TooLate(Exception):
+    """Nothing arrived before the deadline of read()."""
 
 
 class ProxyRefused(OSError):
@@ -73,13 +79,16 @@ def ascii_host(host: str) -> str:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection. Data is received in the background until MAX_HELD bytes are buffered.
+    """One connection. Data is received in the background until MAX_HELD bytes are buffered, then
+    again once all of it was read.
 
     One buffer receives everything: asyncio's own would be asked of the system anew each time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plain: socket.socket | None = None) -> None:
+        """`plain`: the socket of a connection without TLS, which can be read without the loop."""
         self.loop = asyncio.get_running_loop()
+        self._plain = plain
         self._transport: asyncio.Transport | None = None
         self._pieces: deque[bytes] = deque()
         self._size = 0
@@ -88,6 +97,8 @@ class Connection(asyncio.BufferedProtocol):
         self._over = False
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._deadline = math.inf     # when the reader stops waiting
+        self._watch: asyncio.TimerHandle | None = None     # looks at the deadline, or earlier
         self._writer: asyncio.Future[None] | None = None
 
     @property
@@ -132,11 +143,36 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._pause()
         self._cancel_rest()
-        self._resting = self.loop.call_later(seconds, self.release)
+        self._resting = self.loop.call_later(seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        """Receive what has come. Only if that is nothing, the loop has to wait for it: telling it
+        so costs two calls of the system and one more trip through it.
+        """
+        self._resting = None
+        if self._plain is not None and not self._over:
+            self._receive(self._plain)
+        if self._pieces or self._over:
+            _wake(self._reader)
+        else:
+            self._resume()
+
+    def _receive(self, plain: socket.socket) -> None:
+        """Receive without the loop. The end of the data is left to it."""
+        try:
+            received = plain.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as problem:     # the system reports it only once
+            self.connection_lost(problem)
+            return
+        if received:
+            self.buffer_updated(received)
 
     def release(self) -> None:
-        """End the rest now."""
+        """End the rest, and receive in the background again."""
         self._cancel_rest()
+        self._cancel_watch()
         self._resume()
         if self._pieces:
             _wake(self._reader)
@@ -145,6 +181,11 @@ class Connection(asyncio.BufferedProtocol):
         resting, self._resting = self._resting, None
         if resting is not None:
             resting.cancel()
+
+    def _cancel_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
 
     def _pause(self) -> None:
         if self._transport is not None and self._transport.is_reading():
@@ -156,13 +197,17 @@ class Connection(asyncio.BufferedProtocol):
             and not transport.is_closing()):
             transport.resume_reading()
 
-    async def read(self) -> bytes:
+    async def read(self, deadline: float = math.inf) -> bytes:
         """Return received data, at most MOST_READ bytes, waiting for some. b"" is the end.
 
-        Raises OSError for a connection that broke.
+        Raises OSError for a connection that broke, and TooLate when nothing has arrived at
+        `deadline`, a time of the loop.
         """
         while not self._over and (self._resting is not None or not self._pieces):
+            if self._resting is None:
+                self._resume()
             self._reader = self.loop.create_future()
+            self._look_at(deadline)
             try:
                 await self._reader
             finally:
@@ -174,6 +219,23 @@ class Connection(asyncio.BufferedProtocol):
         if self._size > MOST_READ:
             await asyncio.sleep(0)      # a flood of data must not delay Ctrl-C
         return self._taken()
+
+    def _look_at(self, deadline: float) -> None:
+        """Watch the deadline. One timer serves many reads: it is set anew only when it fires."""
+        self._deadline = deadline
+        if self._watch is not None and deadline < self._watch.when():
+            self._cancel_watch()
+        if self._watch is None and deadline < math.inf:
+            self._watch = self.loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if self._reader is None or self._reader.done():
+            return
+        if self.loop.time() < self._deadline:
+            self._look_at(self._deadline)
+        else:
+            self._reader.set_exception(TooLate())
 
     def _taken(self) -> bytes:
         """Return the oldest buffered bytes, at most MOST_READ."""
@@ -187,8 +249,6 @@ class Connection(asyncio.BufferedProtocol):
             taken.append(piece)
             room -= len(piece)
         self._size -= MOST_READ - room
-        if self._size <= MAX_HELD:
-            self._resume()
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     async def write(self, data: bytes) -> None:
@@ -203,12 +263,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         self._cancel_rest()
+        self._cancel_watch()
         if self._transport is not None:
             self._transport.abort()
 
     async def secure(self, host: str, context: ssl.SSLContext) -> None:
         """Begin TLS. Raises OSError."""
         assert self._transport is not None
+        self._plain = None
         self._transport = await self.loop.start_tls(self._transport, self, context,
                                                     server_hostname=host)
         if self._transport is None:

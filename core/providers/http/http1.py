@@ -5,6 +5,7 @@ arrive.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -172,10 +173,10 @@ class Response:
         self._connection, self._parser, self._take_back = connection, parser, take_back
         self._unpack = _unpacker(self.headers.get("content-encoding", ""))
 
-    async def read(self) -> bytes:
+    async def read(self, deadline: float = math.inf) -> bytes:
         """Return the body received since the last call, waiting for some. b"" is the end.
 
-        Raises BrokenAnswer.
+        Raises BrokenAnswer, and TooLate when nothing has arrived at `deadline`, a time of the loop.
         """
         try:
             while True:
@@ -184,7 +185,7 @@ class Response:
                     data = self._unpack.take(data, last=self._parser.over)
                 if data or self._parser.over:
                     return data
-                self._parser.feed(await self._connection.read())
+                self._parser.feed(await self._connection.read(deadline))
         except (OSError, NotHttp) as problem:
             raise BrokenAnswer(str(problem)) from problem
 

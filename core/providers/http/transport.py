@@ -17,7 +17,7 @@ from typing import Any
 from core.config.network import is_loopback
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
-from core.providers.http.connection import BadAddress, split_url
+from core.providers.http.connection import BadAddress, TooLate, split_url
 from core.providers.http.decoder import (EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json,
                                          not_the_protocol, parse_json, too_much)
 from core.providers.http.http1 import (Client, ConnectTimeout, HttpError, NoConnection, Response,
@@ -233,19 +233,23 @@ class _Body:
     length of a frame, so that the end of a short reply is not delayed.
     """
 
-    def __init__(self, response: Response) -> None:
-        self._response = response
+    def __init__(self, response: Response, endpoint: Endpoint, clock: ContentClock | None) -> None:
+        self._response, self._endpoint, self._clock = response, endpoint, clock
         self._rest, self._rest_until = FRAME / 8, 0.0
 
     async def take(self) -> bytes:
         """Return all data received since the last call, waiting for some; b"" at the end.
 
-        Raises the error that ended the body early.
+        Raises the error that ended the body early; Silence or StreamBroken if nothing is received.
         """
-        spare = self._rest_until - time.monotonic()
-        if spare > 0:
-            self._response.rest(spare)
-        data = await self._response.read()
+        clock, now = self._clock, time.monotonic()
+        if self._rest_until > now:
+            self._response.rest(self._rest_until - now)
+        limit = self._endpoint.idle_timeout if clock is None else clock.limit
+        try:
+            data = await self._response.read(now + limit)
+        except TooLate as problem:
+            raise (Silence() if clock is None else clock.broken()) from problem
         if len(data) < BUSY:
             self._rest_until = time.monotonic() + self._rest
             self._rest = min(FRAME, self._rest * 2)
@@ -279,23 +283,15 @@ class ContentClock:
 async def read_chunks(response: Response, endpoint: Endpoint,
                       clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
     """Yield the body as it is received: the first bytes immediately, then a frame at a time."""
-    body = _Body(response)
+    body = _Body(response, endpoint, clock)
     with _named_failures(endpoint, begun=True):
         asked = time.monotonic()
-        while chunk := await _take(body, endpoint, clock):
+        while chunk := await body.take():
             waited = time.monotonic() - asked
             yield chunk
             if clock is not None:
                 clock.add(waited)
             asked = time.monotonic()
-
-
-async def _take(body: _Body, endpoint: Endpoint, clock: ContentClock | None) -> bytes:
-    try:
-        async with asyncio.timeout(endpoint.idle_timeout if clock is None else clock.limit):
-            return await body.take()
-    except TimeoutError as problem:
-        raise (Silence() if clock is None else clock.broken()) from problem
 
 
 def read_lines(response: Response, endpoint: Endpoint,

@@ -86,7 +86,7 @@ def measure(text: str, frame: int) -> tuple[float, int]:
         nonlocal written
         written += len(output.encode())
 
-    stream = MarkdownStream(write, lambda: 120, lambda: 40)
+    stream = MarkdownStream(write, lambda: (120, 40))
     frames = [text[start:start + frame] for start in range(0, len(text), frame)]
     begun = processor()
     for part in frames:

@@ -186,11 +186,16 @@ class Screen:
 
     # ---- sizes
 
+    def size(self) -> tuple[int, int]:
+        """Its columns and rows."""
+        columns, rows = shutil.get_terminal_size((80, 24))
+        return max(20, columns), max(4, rows)
+
     def width(self) -> int:
-        return max(20, shutil.get_terminal_size((80, 24)).columns)
+        return self.size()[0]
 
     def height(self) -> int:
-        return max(4, shutil.get_terminal_size((80, 24)).lines)
+        return self.size()[1]
 
     # ---- the program's own lines
 
@@ -293,7 +298,7 @@ class Screen:
             return PlainStream(self.write, None if self.dumb else self.width,
                                color=self.theme.styled)
         from core.rendering.markdown import MarkdownStream
-        return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before,
+        return MarkdownStream(self.write, self.size, theme=self.theme, before=before,
                               codes=self.codes)
 
     def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:

@@ -1,6 +1,6 @@
 """Shows a reply in a terminal while it streams.
 
-markdown.MarkdownStream(write, width, height, *, color=True)    formats Markdown
+markdown.MarkdownStream(write, size, *, color=True)             formats Markdown
 thinking.ThinkingStream(write, width, *, folded, color=True)    a model's thinking: set apart, or
                                                                 folded to a line with a word count
 plain.PlainStream(write, width=None, *, color=False)            the unformatted text, made safe

@@ -22,16 +22,16 @@ class MarkdownStream:
     """Shows Markdown while it streams: finished text is written once, only the end is repainted.
 
     `before`: text that the reply continues, which is not shown again. `codes`: the code blocks on
-    this screen, numbered from 1; each new one is added when it is complete.
+    this screen, numbered from 1; each new one is added when it is complete. `size` gives the columns
+    and rows of the screen.
     """
 
-    def __init__(self, write: Callable[[str], None], width: Callable[[], int],
-                 height: Callable[[], int], *,
+    def __init__(self, write: Callable[[str], None], size: Callable[[], tuple[int, int]], *,
                  color: bool = True, theme: Theme | None = None, before: str = "",
                  codes: list[CodeBlock] | None = None) -> None:
         self._theme = (theme or UNKNOWN) if color else NO_STYLE
         self._painter = Painter(write)
-        self._size = width, height
+        self._size = size
         self._parser = Parser()
         codes = [] if codes is None else codes
         self._rows = Rows(self._theme, codes)
@@ -70,9 +70,9 @@ class MarkdownStream:
         self._paint()
 
     def _measure(self) -> None:
-        width, height = self._size
-        self._columns = max(width(), 1)
-        self._height = max(height() - 2, 1)
+        width, height = self._size()
+        self._columns = max(width, 1)
+        self._height = max(height - 2, 1)
         self._rows.resize(max(self._columns - 1, 1))
         self._rows.most_held = min(HELD_ROWS, max(self._height - 1, 2))
 

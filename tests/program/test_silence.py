@@ -171,7 +171,7 @@ def test_no_status_changes_what_is_shown(kind: str) -> None:
 
         def make(write: Callable[[str], None], width: int = width, height: int = height) -> Stream:
             if kind.startswith("markdown"):
-                return MarkdownStream(write, lambda: width, lambda: height, color="out" not in kind)
+                return MarkdownStream(write, lambda: (width, height), color="out" not in kind)
             if kind == "plain":
                 return PlainStream(write, lambda: width, color=True)
             return ThinkingStream(write, lambda: width, folded=False, clock=lambda: 0.0)
@@ -195,7 +195,7 @@ def test_a_code_line_of_many_rows_can_fall_silent(before: str, width: int, heigh
     and with characters that do not fit there.
     """
     def make(write: Callable[[str], None]) -> Stream:
-        return MarkdownStream(write, lambda: width, lambda: height)
+        return MarkdownStream(write, lambda: (width, height))
     for size in (7 * width - 7, *range(8 * width - 4, 8 * width + 1), 830):
         for letters in ("x" * size, "x" + "漢" * (size // 2), "x" * size + "e\u0301" * 99):
             pieces = [before + letters, "yyy", "\n```\nend"]

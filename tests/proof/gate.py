@@ -112,9 +112,9 @@ def judge(written: str, wrapped: Sequence[str], where: str, tally: Tally) -> Non
 
 Stream = MarkdownStream | PlainStream | ThinkingStream | SpokenStream
 STREAMS: dict[str, Callable[[Callable[[str], None], int], Stream]] = {
-    "markdown": lambda write, width: MarkdownStream(write, lambda: width, lambda: 24),
+    "markdown": lambda write, width: MarkdownStream(write, lambda: (width, 24)),
     "markdown without color": lambda write, width: MarkdownStream(
-        write, lambda: width, lambda: 24, color=False),
+        write, lambda: (width, 24), color=False),
     "plain": lambda write, width: PlainStream(write, lambda: width),
     "thinking": lambda write, width: ThinkingStream(write, lambda: width, folded=False),
     "thinking, folded": lambda write, width: ThinkingStream(write, lambda: width, folded=True,

@@ -96,7 +96,7 @@ def test_the_size_changes_on_the_way(group: int) -> None:
 
         def widened() -> int:
             return width
-        stream = MarkdownStream(terminal.write, widened, lambda: 24)
+        stream = MarkdownStream(terminal.write, lambda: (widened(), 24))
         pieces = cuts(text, rng, 40)
         for place, piece in enumerate(pieces):
             wanted = (40, 80, 120)[3 * place // len(pieces)]

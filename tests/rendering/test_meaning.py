@@ -184,7 +184,7 @@ def test_a_reply_that_continues_inside_a_fence() -> None:
         ("    \"\"\"\n    ```\n", "    x\n", ["── code 1 continued", "x", "──"]),
     ]:
         written: list[str] = []
-        stream = MarkdownStream(written.append, lambda: 60, lambda: 24, before=before)
+        stream = MarkdownStream(written.append, lambda: (60, 24), before=before)
         for char in after:
             stream.feed(char)
         stream.finish()
@@ -208,7 +208,7 @@ def test_fences_left_open_are_closed_at_the_seam() -> None:
 def test_the_blocks_of_code_are_numbered_through_the_screen() -> None:
     codes: list[object] = []
     for number in (1, 2):
-        stream = MarkdownStream(lambda _: None, lambda: 60, lambda: 24, codes=codes)     # type: ignore[arg-type]
+        stream = MarkdownStream(lambda _: None, lambda: (60, 24), codes=codes)     # type: ignore[arg-type]
         stream.feed(f"```sh\necho {number}\n```\n")
         stream.finish()
     assert codes == [("sh", "echo 1\n"), ("sh", "echo 2\n")]
@@ -227,7 +227,7 @@ def test_without_colour_code_has_backticks_and_headings_their_signs() -> None:
 
 def test_a_theme_gives_the_styles() -> None:
     written: list[str] = []
-    stream = MarkdownStream(written.append, lambda: 60, lambda: 24,
+    stream = MarkdownStream(written.append, lambda: (60, 24),
                             theme=Theme(accent="38;5;116", dim="2"))
     stream.feed("`x`\n\n- a\n")
     stream.finish()

@@ -45,7 +45,7 @@ class Terminal:
 
 def show(chunks: list[str], *, width: int = 60, height: int = 24, color: bool = True) -> Terminal:
     terminal = Terminal(width, height)
-    stream = MarkdownStream(terminal.write, lambda: width, lambda: height, color=color)
+    stream = MarkdownStream(terminal.write, lambda: (width, height), color=color)
     for chunk in chunks:
         stream.feed(chunk)
     stream.finish()
@@ -126,7 +126,7 @@ def test_no_word_is_lost(text: str, seed: int) -> None:
 @given(text=DOCUMENTS)
 def test_ends_with_exactly_one_newline_and_one_write_per_feed(text: str) -> None:
     terminal = Terminal()
-    stream = MarkdownStream(terminal.write, lambda: 60, lambda: 24)
+    stream = MarkdownStream(terminal.write, lambda: (60, 24))
     for char in text:
         before = len(terminal.written)
         stream.feed(char)
@@ -141,7 +141,7 @@ def test_ends_with_exactly_one_newline_and_one_write_per_feed(text: str) -> None
 @given(text=DOCUMENTS, seed=st.integers(0, 999))
 def test_abandoned_midway_shows_all_that_came(text: str, seed: int) -> None:
     terminal = Terminal()
-    stream = MarkdownStream(terminal.write, lambda: 60, lambda: 24)
+    stream = MarkdownStream(terminal.write, lambda: (60, 24))
     half = text[:len(text) // 2]
     for chunk in cuts(half, random.Random(seed)):
         stream.feed(chunk)
@@ -219,7 +219,7 @@ def test_a_block_comment_over_several_lines_is_one_comment() -> None:
 def test_an_endless_paragraph_line_or_word_is_written_about_once() -> None:
     for text in ("word " * 8000, "x" * 40000, "```\n" + "x y " * 10000, "**" + "a b " * 10000):
         written: list[str] = []
-        stream = MarkdownStream(written.append, lambda: 80, lambda: 24)
+        stream = MarkdownStream(written.append, lambda: (80, 24))
         for start in range(0, len(text), 40):
             stream.feed(text[start:start + 40])
         stream.finish()
@@ -248,7 +248,7 @@ def test_an_attack_reaches_the_terminal_only_as_visible_characters() -> None:
 
 def _raw(chunks: list[str]) -> str:
     written: list[str] = []
-    stream = MarkdownStream(written.append, lambda: 60, lambda: 24)
+    stream = MarkdownStream(written.append, lambda: (60, 24))
     for chunk in chunks:
         stream.feed(chunk)
     stream.finish()
@@ -265,7 +265,7 @@ def test_a_changing_terminal_size_loses_nothing() -> None:
     for _ in range(10):
         written: list[str] = []
         width, height = 80, 24
-        stream = MarkdownStream(written.append, lambda: width, lambda: height)
+        stream = MarkdownStream(written.append, lambda: (width, height))
         for chunk in cuts(text, rng):
             width, height = rng.choice([1, 2, 7, 40, 80, 200]), rng.choice([1, 2, 3, 24])
             stream.feed(chunk)
@@ -277,7 +277,7 @@ def test_a_changing_terminal_size_loses_nothing() -> None:
 def test_tiny_terminals(width: int, height: int) -> None:
     text = "".join(FRAGMENTS)
     for chunks in ([text], list(text)):
-        stream = MarkdownStream(lambda _: None, lambda: width, lambda: height)
+        stream = MarkdownStream(lambda _: None, lambda: (width, height))
         for chunk in chunks:
             stream.feed(chunk)
         stream.finish()
@@ -286,7 +286,7 @@ def test_tiny_terminals(width: int, height: int) -> None:
 @pytest.mark.processes
 def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
     program = ("import sys; from core.rendering.markdown import MarkdownStream\n"
-               "m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\n"
+               "m = MarkdownStream(lambda _: None, lambda: (80, 24))\n"
                "m.feed('# A\\n\\n- **b**\\n\\n> c\\n\\n```\\nx\\n```\\n'); m.finish()\n"
                "assert not {'wcwidth', 'pygments', 'rich', 'asyncio'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", program], check=True,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
 
     from core.store.sqlite.log_sync import LogSync
 
@@ -31,15 +29,15 @@ class Commits:
         self._soon: bool | None = None
         self._log: LogSync | None = None
 
-    @contextmanager
-    def overlapping(self, *, soon: bool) -> Iterator[None]:
+    def overlapping(self, *, soon: bool) -> Overlapping:
         """Keep writes within it from waiting for the disk; a thread syncs them at once or `soon`.
         """
+        return Overlapping(self, soon)
+
+    def let(self, soon: bool | None) -> bool | None:
+        """Set what overlapping() says, None for nothing; return what it was."""
         before, self._soon = self._soon, soon
-        try:
-            yield
-        finally:
-            self._soon = before
+        return before
 
     def waits(self, durable: bool) -> bool:
         """Return whether a write of that kind waits for the disk."""
@@ -122,3 +120,18 @@ class Commits:
             pages = 0 if level == OFF else CHECKPOINT
             connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         self._level = level
+
+
+class Overlapping:
+    """The writes within it do not wait for the disk. A generator would cost more at each frame."""
+
+    __slots__ = ("_commits", "_soon")
+
+    def __init__(self, commits: Commits, soon: bool | None) -> None:
+        self._commits, self._soon = commits, soon
+
+    def __enter__(self) -> None:
+        self._soon = self._commits.let(self._soon)
+
+    def __exit__(self, *exception: object) -> None:
+        self._commits.let(self._soon)

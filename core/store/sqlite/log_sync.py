@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -28,7 +29,8 @@ class LogSync:
         self._log = log
         self._state = threading.Condition()
         self._noted = self._safe = 0      # number of commits, and of those on the disk
-        self._due: float | None = None    # when the next sync begins
+        self._due: float | None = None    # when the next sync begins at the latest
+        self._wakes = math.inf            # when the thread wakes up by itself
         self._name_is_new = False
         self._failure: OSError | None = None
         self._sleepers: list[tuple[int, Callable[[], object]]] = []  # (commit, wake)
@@ -44,7 +46,8 @@ class LogSync:
     def _wake_by(self, due: float) -> None:
         if self._due is None or due < self._due:
             self._due = due
-            self._state.notify_all()
+            if due < self._wakes:
+                self._state.notify_all()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-sync", daemon=True)
             self._thread.start()
@@ -113,12 +116,26 @@ class LogSync:
                     wake()
 
     def _next(self) -> int | None:
-        """Wait until a sync is due; return how many commits it covers, or None at the end."""
+        """Wait until a sync is due; return how many commits it covers, or None at the end.
+
+        What is noted within SOON of the last sync is synced when that time is over: the thread need
+        not be woken up for it, only to begin to wait.
+        """
+        rested = time.monotonic() + SOON
         with self._state:
             while self._due is None or self._due > time.monotonic():
-                self._state.wait(None if self._due is None else self._due - time.monotonic())
+                self._wait_until(min(rested, math.inf if self._due is None else self._due))
+                if time.monotonic() >= rested:
+                    rested = math.inf
+                    if self._due is not None:
+                        break
             ended, self._due = self._due < 0, None
             return None if ended else self._noted
+
+    def _wait_until(self, moment: float) -> None:
+        self._wakes = moment
+        self._state.wait(None if moment == math.inf else max(0.0, moment - time.monotonic()))
+        self._wakes = math.inf
 
     def _sync(self, *, name_is_new: bool) -> OSError | None:
         try:

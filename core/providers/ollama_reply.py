@@ -62,7 +62,8 @@ class ReplyReader:
         return held
 
     def _line(self, value: Mapping[str, Any]) -> Iterator[Delta]:
-        yield from self._named(value)
+        if not self._name_read:
+            yield from self._named(value)
         message = value.get("message") or {}
         thinking = _string(message.get("thinking"))
         if thinking:
@@ -85,8 +86,6 @@ class ReplyReader:
 
     def _named(self, value: Mapping[str, Any]) -> Iterator[Answering]:
         """Report another model's name, which a proxy may respond with."""
-        if self._name_read:
-            return
         name = name_in(value)
         self._name_read = bool(name)
         if not self._begun and is_another(self._model, name):

@@ -19,7 +19,7 @@ from core.sessions.opened_session import title_of
 from core.sessions.opening import answer_calls
 from core.sessions.recovery import Recovered, recover
 from core.sessions.reply import missing_results
-from core.sessions.spool import Places
+from core.sessions.spool_places import Places
 from core.sessions.writes import Write, message_write
 from core.store.identity import new_message_id
 from core.store.message_json import dump

@@ -20,14 +20,15 @@ LEAST = 5        # sessions shown on the smallest screen
 def listed_on(screen: Screen, rows: Sequence[SessionRow], shelf: Shelf, *,
               fits_screen: bool) -> Table:
     """Return the table; with `fits_screen`, of as many sessions as fit on the screen."""
-    whole = listed_sessions(rows, shelf)
     if not fits_screen or screen.plain:
-        return whole
-    count = min(len(rows), max(screen.height() - BELOW, LEAST))
-    while count > LEAST and _height(screen, listed_sessions(rows[:count], shelf)) > (
-            screen.height() - BELOW):
+        return listed_sessions(rows, shelf)
+    room = screen.height() - BELOW
+    count = min(len(rows), max(room, LEAST))
+    while True:
+        table = listed_sessions(rows[:count], shelf, more=count < len(rows))
+        if count <= LEAST or _height(screen, table) <= room:
+            return table
         count -= 1
-    return whole if count == len(rows) else listed_sessions(rows[:count], shelf, more=True)
 
 
 def _height(screen: Screen, table: Table) -> int:

@@ -10,12 +10,8 @@ from typing import TextIO
 
 from core.config import Settings
 from core.console.colors import theme_for
-from core.console.line_input import wait_for_line
-from core.console.notification import notification
-from core.console.terminal_modes import echoed
 from core.errors import ChatError
 from core.regex import regex
-from core.rendering.event_lines import Line, middle_cut
 from core.rendering.listing import wrap_words
 from core.rendering.marks import HANG, MARKS, Kind, marked, styled
 from core.rendering.theme import Background
@@ -26,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
     from core.messages import Image
+    from core.rendering.event_lines import Line
     from core.rendering.markdown import MarkdownStream
     from core.rendering.parser.code_blocks import CodeBlock
     from core.rendering.plain import PlainStream
@@ -84,7 +81,9 @@ class Screen:
         """Ask while nothing runs. Anything but a clear yes counts as no; what was typed before is
         not an answer.
         """
+        from core.console.line_input import wait_for_line
         from core.console.suspending import asked_again
+        from core.console.terminal_modes import echoed
         try:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:
@@ -154,6 +153,7 @@ class Screen:
     def notify(self, seconds: float, text: str) -> None:
         """Notify, as --notify says, that something ended which took so many seconds."""
         if self._settings.notify != "off" and not self.dumb:
+            from core.console.notification import notification
             self.out.write(notification(self._settings.notify, seconds, text))
             self.out.flush()
 
@@ -256,6 +256,7 @@ class Screen:
             more = f": {detail}" if detail else ""
             return [f"{verb}{' '.join(filter(None, (name, text)))}{more}."]
         role = "bold" if not name.startswith("NOT SAVED") else "bold inverse"
+        from core.rendering.event_lines import middle_cut    # a list of sessions has no events
         room = self.width() - 1 - HANG - text_width(name) - 1
         beside = room - text_width(detail) - 2
         if line.kind == "warning":

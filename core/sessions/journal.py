@@ -10,7 +10,8 @@ from core.errors import SessionGone, StoreError, StoreForbidden, StoreGone
 from core.messages import Message
 from core.sessions.ended_turn import EndedTurn
 from core.sessions.no_journal import NoJournal
-from core.sessions.spool import Places, SpoolFile, places_of, remove
+from core.sessions.spool import SpoolFile, remove
+from core.sessions.spool_places import Places, places_of
 from core.sessions.writes import Write, apply_write, chunk_write
 from core.store.message_json import message_to_dict
 from core.store.rows import Chunk

@@ -16,7 +16,7 @@ from core.sessions.loaded import LoadedMessages, state_of
 from core.sessions.no_journal import NoJournal
 from core.sessions.recovery import recover_session
 from core.sessions.sharing import settings_of_others, with_own
-from core.sessions.spool import Places
+from core.sessions.spool_places import Places
 from core.sessions.summaries import Summaries
 from core.sessions.writes import Write, message_write
 from core.store.identity import new_session_id, new_session_name, short_name

@@ -11,7 +11,8 @@ from core.events import TextDelta, ThinkingDelta
 from core.messages import KEPT_AS, Message, Usage
 from core.sessions.opening import answer_calls
 from core.sessions.reply import Reply
-from core.sessions.spool import Places, drain_spool
+from core.sessions.spool import drain_spool
+from core.sessions.spool_places import Places
 from core.store.rows import Chunk, Unfinished
 from db import Store
 

@@ -6,39 +6,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-from zlib import crc32
 
 from core.errors import SessionGone, SessionNotFound, StoreConflict, StoreError
+from core.sessions.spool_places import Places, places_of
 from core.sessions.writes import Write, apply_write
 from core.store.locks import try_lock
 from core.store.message_json import dump
 from db import Store
-
-
-class Places(NamedTuple):
-    """The directories for spool files: our own, and the temporary directory if that one is full."""
-
-    directory: str
-    temporary: str = ""
-
-    def prefixes(self) -> list[str]:
-        """Return the path prefixes of all spool files. Names in the shared temporary directory
-        contain the user and a hash of the data directory.
-        """
-        owner = os.getuid() if hasattr(os, "getuid") else 0
-        place = os.path.abspath(self.directory).encode("utf-8", "surrogateescape")
-        shared = f"stream-chat-{owner}-{crc32(place):08x}-"
-        own = os.path.join(self.directory, "")
-        return [own, os.path.join(self.temporary, shared)] if self.temporary else [own]
-
-    def usual_store(self) -> str:
-        """The address of the default store."""
-        return os.path.join(os.path.dirname(os.path.abspath(self.directory)), "sessions.db")
-
-
-def places_of(spool: str | Places) -> Places:
-    return Places(spool) if isinstance(spool, str) else spool
 
 
 class SpoolFile:
@@ -77,20 +51,6 @@ def remove(path: str) -> None:
         pass
 
 
-def spool_files(spool: str | Places) -> list[str]:
-    """Return the paths of the spool files of earlier and running programs."""
-    found = []
-    for prefix in places_of(spool).prefixes():
-        directory, start = os.path.split(prefix)
-        try:
-            names = sorted(name for name in os.listdir(directory)
-                           if name.startswith(start) and name.endswith(".jsonl"))
-        except OSError:
-            continue
-        found += [os.path.join(directory, name) for name in names]
-    return found
-
-
 def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None) -> list[str]:
     """Save what earlier runs could not save in this store.
 
@@ -100,7 +60,7 @@ def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None
     """
     lines = [] if news is None else news
     places = places_of(spool)
-    return [path for path in spool_files(places) if not _drain_file(store, path, places, lines)]
+    return [path for path in places.files() if not _drain_file(store, path, places, lines)]
 
 
 def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> bool:

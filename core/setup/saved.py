@@ -9,11 +9,8 @@ from core.config import Settings
 from core.config.directories import data_directory, temporary_directory
 from core.errors import StoreError, UsageError
 from core.safe_text import safe_text
+from core.sessions.spool_places import Places
 from db import Store, open_store
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from core.sessions.spool import Places
 
 
 def store_place(settings: Settings) -> str:
@@ -23,7 +20,6 @@ def store_place(settings: Settings) -> str:
 
 def spool_places(settings: Settings) -> Places:
     """The directories of spool files: the usual one, and the temporary one used if that fails."""
-    from core.sessions.spool import Places
     return Places(os.path.join(data_directory(settings.environment), "spool"),
                   temporary_directory(settings.environment))
 
@@ -33,10 +29,11 @@ def open_saved(settings: Settings) -> Store:
     error). Raises StoreError.
     """
     store = open_place(settings)
-    if _something_waits(settings) and not unwritable(store):
-        from core.sessions.spool import drain_spool
+    places = spool_places(settings)
+    if places.files() and not unwritable(store):
+        from core.sessions.spool import drain_spool     # most runs find no such file
         news: list[str] = []
-        drain_spool(store, spool_places(settings), news)
+        drain_spool(store, places, news)
         for line in news:
             print(safe_text(line), file=sys.stderr)
     return store
@@ -55,19 +52,6 @@ def open_place(settings: Settings) -> Store:
         if from_general:
             error.message = f"DATABASE_URL: {error.message}"
         raise
-
-
-def _something_waits(settings: Settings) -> bool:
-    """Whether there may be spool files; checked without loading the module that reads them."""
-    for directory, start in ((os.path.join(data_directory(settings.environment), "spool"), ""),
-                             (temporary_directory(settings.environment), "stream-chat-")):
-        try:
-            if any(name.startswith(start) and name.endswith(".jsonl")
-                   for name in os.listdir(directory)):
-                return True
-        except OSError:
-            pass
-    return False
 
 
 def unwritable(store: Store) -> str:

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from bench.driver import Run, Step, environment, run
 from bench.growth_bench import THINGS
 from bench.json_bench import measure_json
-from bench.server import FIRST, KINDS, LAST
+from bench.server import FIRST, KINDS, LAST, number_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -112,10 +112,10 @@ class Bench:
                                                  timeout=60) as answer:
             return json.loads(answer.read())
 
-    def last_exchange(self) -> Mapping[str, float]:
+    def last_exchange(self) -> Mapping[str, Any]:
         """The reply that the server gave last, once it is whole."""
         for _ in range(1_000):
-            last: Mapping[str, float] = self.fetch("/bench/exchanges")[-1]
+            last: Mapping[str, Any] = self.fetch("/bench/exchanges")[-1]
             if last["ended"]:
                 return last
             time.sleep(0.001)
@@ -329,11 +329,30 @@ def measure_pace(bench: Bench) -> list[Figure]:
         got = interleaved({name: partial(long_answer, bench, command)
                            for name, command in commands.items()}, max(1, bench.plan.runs // 7))
         spent = {name: median(result.cpu for result in results) for name, results in got.items()}
-        figures += [Figure(f"{rate:,} tokens/s, {how}: processor time",
-                           (spent[f"{how} {START + tokens}"] - spent[f"{how} {START}"])
-                           / tokens * 1e6, "us/token")
-                    for how in ("saved", "--no-save")]
-    return figures
+        each = {how: (spent[f"{how} {START + tokens}"] - spent[f"{how} {START}"]) / tokens
+                for how in ("saved", "--no-save")}
+        figures += [Figure(f"{rate:,} tokens/s, {how}: processor time", seconds * 1e6, "us/token",
+                           note=f"{seconds * rate * 100:.1f} % of a core")
+                    for how, seconds in each.items()]
+    return [*figures, *measure_lateness(bench)]
+
+
+def measure_lateness(bench: Bench) -> list[Figure]:
+    """How long after the server sent it a token is on the screen."""
+    tokens, rate = PACES[0]
+    late = sorted(sum((token_delays(bench, tokens, rate) for _ in range(bench.plan.long_runs)), []))
+    return [Figure(f"{rate:,} tokens/s, saved: {share} of them on the screen within",
+                   late[int(len(late) * part)] * 1e3, "ms")
+            for share, part in (("half", 0.5), ("99 %", 0.99))]
+
+
+def token_delays(bench: Bench, tokens: int, rate: int) -> list[float]:
+    """Seconds for each token of an answer, without those of its beginning."""
+    marks = [number_of(token).strip().encode() for token in range(tokens)]
+    model = f"numbers-{tokens + 4}@{rate}"
+    result = checked(run([*bench.ask(model), PROMPT], bench.home("late"), marks=marks))
+    sent = bench.last_exchange()["sent"][2:]
+    return [result.seen[mark] - when for mark, when in zip(marks, sent)][tokens // 4:]
 
 
 # ---- the chat

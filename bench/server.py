@@ -1,7 +1,8 @@
 """A fake Ollama server that is never the slow part: every frame of a reply is made
 before the first is sent.
 
-The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second. Every
+The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second; the kind
+`numbers` is one number after another, so that each token can be found on a screen. Every
 reply starts with FIRST and ends with LAST, so that a screen can be watched for them. Times are
 CLOCK_MONOTONIC seconds, as in every process here.
 
@@ -17,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 FIRST, LAST = "firstword", "lastword"
 KINDS = ("mixed", "code", "para", "list", "table", "cjk")
@@ -55,6 +56,7 @@ class Exchange:
     last_sent: float = 0.0
     ended: float = 0.0
     whole: bool = False
+    sent: list[float] = field(default_factory=list)     # when each token was, at a rate
 
 
 # ---- documents
@@ -99,6 +101,8 @@ def _block(kind: str, chance: random.Random) -> str:
 
 def document(kind: str, tokens: int) -> list[str]:
     """Exactly `tokens` tokens of Markdown; the same for every run."""
+    if kind == "numbers":
+        return [FIRST, "\n\n", *map(number_of, range(tokens - 4)), "\n\n", LAST]
     chance = random.Random(1)
     size = CHARS_PER_CJK_TOKEN if kind == "cjk" else CHARS_PER_TOKEN
     start = {"code": "```python\n",
@@ -113,6 +117,11 @@ def document(kind: str, tokens: int) -> list[str]:
     pieces = [text[place * size:(place + 1) * size] for place in range(middle)]
     return ([FIRST, "\n\n", *pieces, end, LAST] if tokens >= 4
             else [FIRST, " ", LAST])[:max(tokens, 3)]
+
+
+def number_of(token: int) -> str:
+    """What a reply of numbers has in the place of this token."""
+    return f"n{token:05d} "
 
 
 def _close_fence(text: str) -> str:
@@ -202,7 +211,7 @@ class Server:
         exchange.first_sent = time.monotonic()
         try:
             if rate:
-                _send_paced(connection, pieces, rate)
+                _send_paced(connection, pieces, rate, exchange.sent)
             else:
                 _send_at_once(connection, pieces)
             exchange.whole = True
@@ -221,13 +230,15 @@ def _send_at_once(connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
         connection.sendall(whole[start:start + PIECE])
 
 
-def _send_paced(connection: socket.socket, pieces: tuple[bytes, ...], rate: float) -> None:
-    """Each token when its time has come; the last ones (end of the reply,
+def _send_paced(connection: socket.socket, pieces: tuple[bytes, ...], rate: float,
+                sent: list[float]) -> None:
+    """Each token when its time has come, which `sent` notes; the last ones (end of the reply,
     end of the body) together.
     """
     begun = time.monotonic()
     for number, piece in enumerate(pieces[:-2]):
         time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        sent.append(time.monotonic())
         connection.sendall(piece)
     connection.sendall(b"".join(pieces[-2:]))
 

@@ -22,8 +22,8 @@ class MarkdownStream:
     """Shows Markdown while it streams: finished text is written once, only the end is repainted.
 
     `before`: text that the reply continues, which is not shown again. `codes`: the code blocks on
-    this screen, numbered from 1; each new one is added when it is complete. `size` gives the columns
-    and rows of the screen.
+    this screen, numbered from 1; each new one is added when it is complete. `size` gives the
+    columns and rows of the screen.
     """
 
     def __init__(self, write: Callable[[str], None], size: Callable[[], tuple[int, int]], *,

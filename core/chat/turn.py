@@ -22,6 +22,7 @@ from core.events import (
     ThinkingDelta, ToolFinished, ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
+from core.providers.finish import UNREAD
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
 from core.sessions.reply import Reply, in_call_order
 
@@ -240,8 +241,9 @@ class _Pieces:
                    f"{self._endless.advice}").rstrip()
         elif message.finish == "incomplete":
             dropped = " The tools that it called were not run." if self._reply.calls else ""
-            yield (f"{self.model} ended its answer with {self._word!r}: it may be "
-                   f"incomplete.{dropped}")
+            why = ("sent a part of its answer in an unknown form" if self._word == UNREAD
+                   else f"ended its answer with {self._word!r}")
+            yield f"{self.model} {why}: it may be incomplete.{dropped}"
         elif message.finish == "stop" and not message.text.strip() and not self._unfinished:
             yield f"{self.model} gave an empty answer."
 

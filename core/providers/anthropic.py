@@ -14,9 +14,8 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, adapted, request_body
-from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of, place_of, read_each, size_of
+from core.providers.foreign import object_of, read_each, size_of, text_of
 from core.providers.http.decoder import plausible_count
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
@@ -99,15 +98,20 @@ class MessageTranslation(Translation):
         super().__init__(endpoint)
         self._block: dict[str, Any] = {}
         self._input: list[str] = []
+        self._at = -1       # the number of the block that was begun last
         self._counts: dict[str, Any] = {}
 
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        return str(payload.get("type")).startswith(("message", "content_block", "ping"))
+
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        index = place_of(payload.get("index"))
-        match payload.get("type"):
+        begins = payload.get("type") == "content_block_start"
+        self._at = index = self.number_in(payload.get("index"), self._at + begins)
+        match self.inner(payload.get("type"), str):
             case "content_block_start":
-                yield from self._start(index, payload["content_block"])
+                yield from self._start(index, self.inner(payload.get("content_block"), dict))
             case "content_block_delta":
-                yield from self._more(index, payload["delta"])
+                yield from self._more(index, self.inner(payload.get("delta"), dict))
             case "content_block_stop":
                 yield from self._stop(index)
             case "message_start":
@@ -119,12 +123,10 @@ class MessageTranslation(Translation):
                 self.done = True
             case "message":
                 yield from self._whole(payload)
-            case _ if payload.get("error"):
-                raise classify_payload(self.endpoint, payload)
 
     def _whole(self, message: Mapping[str, Any]) -> Iterator[Delta]:
-        for index, block in enumerate(message.get("content") or ()):
-            yield from self._start(index, block)
+        for index, block in enumerate(self.inner(message.get("content"), list)):
+            yield from self._start(index, self.inner(block, dict))
             yield from self._stop(index)
         self._end(message, message.get("stop_reason"))
 
@@ -135,24 +137,25 @@ class MessageTranslation(Translation):
 
     def _start(self, index: int, block: dict[str, Any]) -> Iterator[Delta]:
         self._block, self._input = dict(block), []
-        match block.get("type"):
+        match self.inner(block.get("type"), str):
             case "text" if block.get("text"):
-                yield TextDelta(block["text"], index + 1)
+                yield TextDelta(self.words_in(block["text"]), index + 1)
             case "thinking" if block.get("thinking") or block.get("signature"):
                 yield ThinkingDelta(block.get("thinking") or "", index + 1,
                                     _signed(block.get("signature")))
             case "redacted_thinking":
                 yield ThinkingDelta("", index + 1, {NAME: {"block": block}})
             case "tool_use":
-                caller = block.get("caller") or {}
+                caller = object_of(block.get("caller"))
                 own = ({NAME: {"caller": caller}} if caller.get("type", "direct") != "direct"
                        else None)
-                yield ToolCallDelta(index, block["id"], block["name"], extra=own)
+                yield ToolCallDelta(index, text_of(block.get("id")),
+                                    self.inner(block.get("name"), str), extra=own)
 
     def _more(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
-        match delta.get("type"):
+        match self.inner(delta.get("type"), str):
             case "text_delta":
-                yield TextDelta(delta["text"], index + 1)
+                yield TextDelta(self.words_in(delta["text"]), index + 1)
             case "thinking_delta":
                 yield ThinkingDelta(delta["thinking"], index + 1)
             case "signature_delta":

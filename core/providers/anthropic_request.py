@@ -11,7 +11,7 @@ from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCa
 from core.regex import regex
 from core.providers import Options, Request
 from core.providers.parameters import schema_of
-from core.providers.tool_schema import closed_form, tool_parameters
+from core.providers.tool_schema import closed_form, tool_parameters, valid_name
 from core.providers.written import Beginnings, Entry
 
 NAME = "anthropic"
@@ -204,8 +204,8 @@ def _block(part: Part, ids: dict[str, list[str]]) -> dict[str, Any] | None:
             return _words_block(part)
         case ToolCall(id=id, name=name):
             arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
-            return {"type": "tool_use", "id": ids[id].pop(0), "name": name, "input": arguments,
-                    **_own(part)}
+            return {"type": "tool_use", "id": ids[id].pop(0), "name": valid_name(name),
+                    "input": arguments, **_own(part)}
         # its call is not sent any more
         case ToolResult(id=id, name=name, content=content) if not ids.get(id):
             return {"type": "text", "text": f"Result of {name}: {content}"}

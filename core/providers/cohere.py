@@ -14,10 +14,10 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of, objects_of, place_of, read_each, size_of, words_of
+from core.providers.foreign import object_of, read_each, size_of, text_of, words_of
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, fetch_entries
-from core.providers.tool_schema import function_tool
+from core.providers.tool_schema import function_tool, valid_name
 from core.providers.translation import Translation, read_reply
 from core.providers.written import Beginnings
 
@@ -177,7 +177,8 @@ def _assistant_entry(message: Message) -> Iterator[dict[str, Any]]:
 def _call(call: ToolCall) -> dict[str, Any]:
     arguments = dict(call.arguments) if call.invalid is None else {"invalid": call.invalid}
     return {"id": call.id, "type": "function",
-            "function": {"name": call.name, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+            "function": {"name": valid_name(call.name),
+                         "arguments": json.dumps(arguments, ensure_ascii=False)}}
 
 
 # ---- theirs -> ours
@@ -188,40 +189,60 @@ class ChatTranslation(Translation):
     """
 
     _planned = False
+    _at = -1        # the number of the part that was begun last
+
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        kind = str(payload.get("type"))
+        return ("finish_reason" in payload
+                or kind.startswith(("message-", "content-", "tool-", "citation-")))
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        index = place_of(payload.get("index"))
-        delta = payload.get("delta") or {}
-        message = delta.get("message") or {}
-        match payload.get("type"):
+        begins = str(payload.get("type")).endswith("-start")
+        self._at = index = self.number_in(payload.get("index"), self._at + begins)
+        delta = self.inner(payload.get("delta"), dict)
+        message = self.inner(delta.get("message"), dict)
+        match self.inner(payload.get("type"), str):
             case "content-start" | "content-delta":
-                yield from _content(index, message.get("content") or {})
+                yield from self._content(index, message.get("content"))
             case "tool-plan-delta":
                 yield from self._plan(message.get("tool_plan"))
             case "tool-call-start" | "tool-call-delta":
                 calls = message.get("tool_calls")
-                for call in [calls] if isinstance(calls, dict) else objects_of(calls)[:1]:
-                    yield _call_delta(index, call)
+                for call in calls[:1] if isinstance(calls, list) else [calls]:
+                    yield self._call(index, call)
             case "message-end":
                 self._end(object_of(delta))
-            case None if "message" in payload and "finish_reason" in payload:
+            case "" if "message" in payload and "finish_reason" in payload:
                 yield from self._whole(payload)
-            case "error" | None if "error" in payload or "message" in payload:
-                raise classify_payload(self.endpoint, payload)
 
-    def _plan(self, text: str | None) -> Iterator[Delta]:
+    def _plan(self, value: Any) -> Iterator[Delta]:
+        text = self.words_in(value)
         if text:
             yield ThinkingDelta(text, extra=None if self._planned else PLAN)
             self._planned = True
 
     def _whole(self, payload: Mapping[str, Any]) -> Iterator[Delta]:
-        message = payload["message"]
-        for index, block in enumerate(message.get("content") or ()):
-            yield from _content(index, block)
+        message = self.inner(payload["message"], dict)
+        for index, block in enumerate(self.inner(message.get("content"), list)):
+            yield from self._content(index, block)
         yield from self._plan(message.get("tool_plan"))
-        for index, call in enumerate(message.get("tool_calls") or ()):
-            yield _call_delta(index, call)
+        for index, call in enumerate(self.inner(message.get("tool_calls"), list)):
+            yield self._call(index, call)
         self._end(payload)
+
+    def _content(self, index: int, value: Any) -> Iterator[Delta]:
+        block = self.inner(value, dict)
+        thinking, text = (self.words_in(block.get(name)) for name in ("thinking", "text"))
+        if thinking:
+            yield ThinkingDelta(thinking, index + 1)
+        if text:
+            yield TextDelta(text, index + 1)
+
+    def _call(self, index: int, value: Any) -> ToolCallDelta:
+        call = self.inner(value, dict)
+        function = self.inner(call.get("function"), dict)
+        name, arguments = (self.inner(function.get(name), str) for name in ("name", "arguments"))
+        return ToolCallDelta(index, text_of(call.get("id")), name, arguments)
 
     def _end(self, delta: Mapping[str, Any]) -> None:
         self._count(object_of(delta.get("usage")))
@@ -247,19 +268,6 @@ class ChatTranslation(Translation):
             self.usage = Usage(_whole_number(tokens.get("input_tokens")),
                                _whole_number(tokens.get("output_tokens")),
                                _whole_number(usage.get("cached_tokens")), details or None)
-
-
-def _content(index: int, block: Mapping[str, Any]) -> Iterator[Delta]:
-    if block.get("thinking"):
-        yield ThinkingDelta(block["thinking"], index + 1)
-    if block.get("text"):
-        yield TextDelta(block["text"], index + 1)
-
-
-def _call_delta(index: int, call: Mapping[str, Any]) -> ToolCallDelta:
-    function = call.get("function") or {}
-    return ToolCallDelta(index, call.get("id") or "", function.get("name") or "",
-                         function.get("arguments") or "")
 
 
 def _whole_number(value: Any) -> int | None:

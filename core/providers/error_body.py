@@ -12,6 +12,7 @@ from core.providers.http.decoder import plausible_count, readable
 from core.regex import regex
 from core.retry.headers import retry_after
 
+LONGEST_FIELDS = 200    # characters of a body without any words that are shown
 _DELAY = regex(
     r"(?i)(?:try again|retry|retry after|wait)(?: in| after)?\s+(?=\d)"
     r"(?:(\d+(?:\.\d+)?)\s*h(?:ours?)?\s*)?(?:(\d+(?:\.\d+)?)\s*m(?!s)(?:in(?:ute)?s?)?\s*)?"
@@ -46,7 +47,7 @@ def read_error(payload: Any) -> Said:
     if isinstance(inner, dict) and isinstance(_unwrapped(inner.get("error")), dict):
         inner = _unwrapped(inner["error"])
     fields = {**payload, **inner} if isinstance(inner, dict) else payload
-    message = _message(fields, inner)
+    message = _in_full(_message(fields, inner), fields)
     detail = " ".join(_strings(fields, 0))
     return Said(message, code=_text(fields.get("code")),
                 kind=_text(fields.get("type") or fields.get("error_type")),
@@ -83,6 +84,21 @@ def _message(fields: Mapping[str, Any], inner: Any) -> str:
         if value:
             return _with_upstream(str(value), fields.get("metadata"))
     return ""
+
+
+def _in_full(message: str, fields: Mapping[str, Any]) -> str:
+    """Return the message, or all that the body says if the usual fields have at most a code."""
+    if " " in message.strip() or not fields:
+        return message
+    said = sentences(fields) or ([] if message else list(_strings(fields, 0)))
+    if not message and not any(said):
+        return json.dumps(fields, ensure_ascii=False)[:LONGEST_FIELDS]
+    return ": ".join(dict.fromkeys(text for text in (message, *said) if text))
+
+
+def sentences(value: Any) -> list[str]:
+    """Return the strings of several words in a JSON value: what an unknown shape says to people."""
+    return [text for text in _strings(value, 0) if " " in text.strip()]
 
 
 def _with_upstream(message: str, metadata: Any) -> str:

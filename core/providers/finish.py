@@ -8,6 +8,7 @@ from core.events import Finished
 from core.messages import Finish
 from core.regex import regex
 
+UNREAD = "(a part in an unknown form)"    # the end of a reply of which a part could not be read
 COMPLETE = frozenset((
     "stop", "eos", "eostoken", "end", "endturn", "endoftext", "stopsequence", "stoptoken",
     "complete", "completed", "done",
@@ -32,7 +33,7 @@ def finish_of(word: str) -> Finished:
     """
     plain = word.strip().lower()
     bare = re.sub(r"[^a-z]", "", plain)
-    if not bare or bare in COMPLETE:
+    if not plain or bare in COMPLETE:
         return Finished("stop", word)
     for finish, pattern in _KINDS:
         if pattern.search(re.sub(r"[^a-z]+", "_", plain)):

@@ -58,11 +58,6 @@ def size_of(value: Any) -> int | None:
     return value if type(value) is int and 0 < value < MOST else None
 
 
-def place_of(value: Any) -> int:
-    """A number from 0 on, as parts of an answer have them; 0 for anything else."""
-    return size_of(value) or 0
-
-
 def first_size(values: Iterable[Any]) -> int | None:
     """Return the first of these values that is a size."""
     return next(filter(None, map(size_of, values)), None)

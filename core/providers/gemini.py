@@ -14,9 +14,9 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Extra, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
-from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of, objects_of, read_each, size_of, words_of
+from core.providers.foreign import (object_of, objects_of, read_each, size_of, text_of,
+                                    words_of)
 from core.providers.gemini_request import NAME, adapted, request_body
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, counted, fetch_entries
@@ -27,6 +27,7 @@ WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO
                          "MALFORMED_RESPONSE",
                          "MISSING_THOUGHT_SIGNATURE"))
 METHODS: Mapping[str, str] = {"generateContent": "completion", "embedContent": "embedding"}
+OWN_FIELDS = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion"})
 LONGEST_ID = 28     # characters of the response id in the call ids that we make
 
 
@@ -113,27 +114,30 @@ class ContentTranslation(Translation):
         self._calls = 0
         self._id = ""
 
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        return not OWN_FIELDS.isdisjoint(payload)
+
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        if payload.get("error"):
-            raise classify_payload(self.endpoint, payload)
-        self._id = self._id or payload.get("responseId") or uuid.uuid4().hex
+        self._id = self._id or text_of(payload.get("responseId")) or uuid.uuid4().hex
         self._count(payload.get("usageMetadata"))
         blocked = object_of(payload.get("promptFeedback")).get("blockReason")
         if blocked:
             self.finish = Finished("content_filter", blocked)
-        for candidate in (payload.get("candidates") or ())[:1]:
-            for part in (candidate.get("content") or {}).get("parts") or ():
-                yield from self._translate(part)
+        for entry in self.inner(payload.get("candidates"), list)[:1]:
+            candidate = self.inner(entry, dict)
+            content = self.inner(candidate.get("content"), dict)
+            for part in self.inner(content.get("parts"), list):
+                yield from self._translate(self.inner(part, dict))
             if candidate.get("finishReason"):
                 self._end(candidate["finishReason"], candidate.get("finishMessage") or "")
 
     def _translate(self, part: dict[str, Any]) -> Iterator[Delta]:
         signature = {name: part[name] for name in ("thoughtSignature",) if part.get(name)}
         if "functionCall" in part:
-            yield self._call(part["functionCall"], signature)
+            yield self._call(self.inner(part["functionCall"], dict), signature)
         elif "text" in part:
             yield from self._words(ThinkingDelta if part.get("thought") else TextDelta,
-                                   part["text"], signature)
+                                   self.words_in(part["text"]), signature)
         elif part:
             self._kind = None
             yield from self._words(TextDelta, "", {"part": part})
@@ -153,9 +157,10 @@ class ContentTranslation(Translation):
         id, so that it is unique in the conversation.
         """
         index, self._calls, self._kind = self._calls, self._calls + 1, None
-        own = {**({"id": call["id"]} if call.get("id") else {}), **signature}
-        identity = call.get("id") or f"call_{self._id[:LONGEST_ID]}_{index}"
-        return ToolCallDelta(index, identity, call["name"],
+        given = text_of(call.get("id"))
+        own = {**({"id": given} if given else {}), **signature}
+        identity = given or f"call_{self._id[:LONGEST_ID]}_{index}"
+        return ToolCallDelta(index, identity, self.inner(call.get("name"), str),
                              json.dumps(call.get("args") or {}, ensure_ascii=False),
                              {NAME: own} if own else None)
 

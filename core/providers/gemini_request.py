@@ -9,7 +9,7 @@ from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCa
 from core.regex import regex
 from core.providers import Options, Request, ToolSpec
 from core.providers.foreign import list_of, object_of, objects_of, words_of
-from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
+from core.providers.tool_schema import DEEPEST, resolved, tool_parameters, valid_name
 from core.providers.written import Beginnings
 
 NAME = "gemini"
@@ -220,11 +220,13 @@ def _part(part: Part, ids: Mapping[str, list[str | None]]) -> dict[str, Any] | N
         case ToolCall(name=name):
             arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
             own = _own(part)
-            call = {**({"id": own["id"]} if own.get("id") else {}), "name": name, "args": arguments}
+            call = {**({"id": own["id"]} if own.get("id") else {}), "name": valid_name(name),
+                    "args": arguments}
             return {"functionCall": call, **_signature(own)}
         case ToolResult(id=id, name=name, content=content, is_error=is_error):
             theirs = ids[id].pop(0) if ids.get(id) else None
-            return {"functionResponse": {**({"id": theirs} if theirs else {}), "name": name,
+            return {"functionResponse": {**({"id": theirs} if theirs else {}),
+                                         "name": valid_name(name),
                                          "response": {"error" if is_error else "result": content}}}
         case Attached(text):
             return {"text": text}

@@ -81,7 +81,7 @@ class Ollama:
         except ProviderError as error:
             for delta in reader.rest():
                 yield delta
-            raise _with_hint(error, self.endpoint)
+            raise _with_hint(reader.reason(error), self.endpoint)
 
     async def models(self) -> list[ModelInfo]:
         answer = await self._fetch("/api/tags")

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded,
                          ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
-from core.providers.error_body import Said, read_plain, spoken_delay
+from core.providers.error_body import Said, read_error, read_plain, spoken_delay
 from core.providers.errors_http import named_parameter, overflows
 from core.retry.headers import retry_after
 
@@ -71,6 +71,8 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
         else:
             break
     text = value if isinstance(value, str) else json.dumps(value)
+    if " " not in text.strip() and facts:
+        text = read_error(facts).message
     return (read_plain(text).message if text.startswith("<") else text)[:1000], facts
 
 

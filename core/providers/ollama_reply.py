@@ -12,7 +12,9 @@ from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, To
 from core.messages import Usage
 from core.providers import Request
 from core.providers.answering import is_another, name_in
+from core.providers.error_body import sentences
 from core.providers.finish import finish_of
+from core.providers.foreign import objects_of
 from core.providers.http.decoder import plausible_count
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import not_ollama
@@ -27,6 +29,10 @@ def is_content(value: Any) -> bool:
     return bool(message.get("content") or message.get("thinking") or message.get("tool_calls"))
 
 
+OWN_FIELDS = frozenset({"message", "done", "done_reason"})
+OF_A_MESSAGE = frozenset({"role", "content", "thinking", "tool_calls"})
+
+
 class ReplyReader:
     """Translates the objects of one reply into deltas.
 
@@ -35,6 +41,8 @@ class ReplyReader:
 
     def __init__(self, request: Request) -> None:
         self.done = False
+        # the last line if Ollama's API does not define it; it matters if the reply ends there
+        self.foreign: Mapping[str, Any] | None = None
         self._begun = self._name_read = False
         self._model = request.model
         self._asked = request.messages
@@ -46,15 +54,28 @@ class ReplyReader:
         for value in objects:
             if self.done:
                 return
+            value = next(iter(objects_of(value)), None) if isinstance(value, list) else value
             if not isinstance(value, dict):
                 raise not_ollama("The server")
             if value.get("error"):
                 yield from self.rest()
                 raise self._broken(value)
+            if not self._is_own(value):
+                continue
             try:
                 yield from self._line(value)
             except (AttributeError, TypeError, ValueError) as problem:
                 raise not_ollama("The server") from problem
+
+    def _is_own(self, value: Mapping[str, Any]) -> bool:
+        """Return whether the API defines such a line; note another one that says something."""
+        message = value.get("message")
+        says = (bool(sentences(message)) if isinstance(message, str)
+                else isinstance(message, dict) and OF_A_MESSAGE.isdisjoint(message))
+        own = not OWN_FIELDS.isdisjoint(value) and not says
+        if own or sentences(value):
+            self.foreign = None if own else value
+        return own
 
     def rest(self) -> Sequence[Delta]:
         held = self._split.flush() if self._split else []
@@ -78,7 +99,7 @@ class ReplyReader:
             yield from self.rest()
             self._begun = True
             yield self._call(call)
-        if value.get("done") or value.get("done_reason") and isinstance(value["done_reason"], str):
+        if _is_last(value):
             self.done = True
             yield from self.rest()
             yield usage_of(value)
@@ -110,9 +131,20 @@ class ReplyReader:
         self._used.add(f"call_{number}")
         return f"call_{number}"
 
+    def reason(self, error: ProviderError) -> ProviderError:
+        """Return the error of the reply's end, or what the line before it says about it."""
+        unexplained = isinstance(error, StreamBroken) and error.cause is None
+        return self._broken(self.foreign) if self.foreign and unexplained else error
+
     def _broken(self, value: Mapping[str, Any]) -> ProviderError:
         error = error_from(200, {}, json.dumps(value).encode(), model=self._model)
         return StreamBroken(error.message, error.hint, cause=error) if self._begun else error
+
+
+def _is_last(value: Mapping[str, Any]) -> bool:
+    """Return whether a line says that it is the last one, by either field."""
+    done, reason = value.get("done"), value.get("done_reason")
+    return str(done).lower() in ("true", "1") or isinstance(reason, str) and bool(reason)
 
 
 def _string(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.messages import Image, Message, ToolCall
 from core.providers import Options, Request
-from core.providers.tool_schema import function_tool
+from core.providers.tool_schema import function_tool, valid_name
 from core.providers.written import Beginnings, Entry
 
 TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs",
@@ -37,7 +37,7 @@ def _entries(messages: Sequence[Message], before: Sequence[Entry], last: bool) -
 def chat_messages(message: Message) -> list[dict[str, Any]]:
     """Convert a message to Ollama's format; each tool result becomes a message."""
     if message.role == "tool":
-        return [{"role": "tool", "content": result.content, "tool_name": result.name,
+        return [{"role": "tool", "content": result.content, "tool_name": valid_name(result.name),
                  "tool_call_id": result.id}
                 for result in message.tool_results]
     wire: dict[str, Any] = {"role": message.role, "content": message.text}
@@ -58,7 +58,8 @@ def _wire_call(call: ToolCall) -> dict[str, Any]:
     """Convert a call. The server rejects a string as arguments, so a call with invalid JSON is sent
     without arguments.
     """
-    return {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+    return {"id": call.id, "function": {"name": valid_name(call.name),
+                                        "arguments": dict(call.arguments)}}
 
 
 def chat_options(options: Options) -> dict[str, Any]:

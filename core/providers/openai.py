@@ -17,7 +17,7 @@ from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of, objects_of, read_each, size_of
+from core.providers.foreign import list_of, object_of, read_each, size_of, text_of
 from core.providers.http.transport import exchange, fetch_json, open_client
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
@@ -30,6 +30,7 @@ from core.providers.written import Beginnings
 
 # finish reasons that are errors worth a retry
 BROKE = ("error", "insufficient_system_resource")
+OWN_FIELDS = frozenset({"choices", "usage", "x_groq", "prompt_progress"})
 THINKING = 1   # the part number of reasoning, for data that arrives at its end
 REFUSAL = 2    # a refusal is a separate part from the text before it
 
@@ -204,9 +205,12 @@ class ChatTranslation(Translation):
         self._thought = False
         self._followed: int | None = None      # index of the choice to read
 
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        return not OWN_FIELDS.isdisjoint(payload)
+
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         groq = object_of(payload.get("x_groq"))
-        choice = self._choice_in(payload.get("choices"))
+        choice = self._choice_in(self.inner(payload.get("choices"), list))
         error = _error_in(payload, groq, choice)
         if error is not None:
             raise classify_payload(self.endpoint, error)
@@ -217,18 +221,18 @@ class ChatTranslation(Translation):
             self.usage = usage_of(usage)
         delta = choice["delta"] if "delta" in choice else choice.get("message")
         if delta:
-            yield from self.piece(delta)
+            yield from self.piece(self.inner(delta, dict))
         reason = choice.get("finish_reason")
         if reason or choice.get("message") and "delta" not in choice:
             yield from self._end(str(reason or "stop"))
 
-    def _choice_in(self, choices: Any) -> dict[str, Any]:
+    def _choice_in(self, choices: list[Any]) -> dict[str, Any]:
         """Return the choice to read: the first one received, or number 0 of several.
 
         The others are alternatives.
         """
-        by_index = {size_of(choice.get("index")) or 0: choice
-                    for choice in reversed(objects_of(choices))}
+        read = [self.inner(choice, dict) for choice in choices]
+        by_index = {size_of(choice.get("index")) or 0: choice for choice in reversed(read)}
         if by_index and self._followed is None:
             self._followed = 0 if 0 in by_index else next(reversed(by_index))
         found: dict[str, Any] = by_index.get(self._followed or 0, {})
@@ -236,7 +240,7 @@ class ChatTranslation(Translation):
 
     def end_marker(self) -> Iterator[Delta]:
         """Handle `[DONE]`: some servers never send a finish reason, so it ends the reply."""
-        if self.finish is None:
+        if self.finish is None and self.foreign is None:
             yield from self._end("tool_calls" if self._calls else "stop")
         self.done = True
 
@@ -247,39 +251,40 @@ class ChatTranslation(Translation):
             self._refusal = []
 
     def piece(self, delta: dict[str, Any]) -> Iterator[Delta]:
-        text = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(text, str) and text:
+        text = text_of(delta.get("reasoning_content") or delta.get("reasoning"))
+        if text:
             self._thought = True
             yield ThinkingDelta(text, THINKING)
-        for item in delta.get("reasoning_details") or ():
+        for item in list_of(delta.get("reasoning_details")):
             merge_detail(self._details, item)
         content = delta.get("content")
-        if isinstance(content, str):
-            yield from self._inline.feed(content)
-        elif isinstance(content, list):
+        if isinstance(content, list):
             yield from self.pieces(content)
+        elif content is not None:
+            yield from self._inline.feed(self.words_in(content))
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         legacy = delta.get("function_call")
         for call in (calls_in(delta.get("tool_calls"))
                      or ([{"index": 0, "function": legacy}] if legacy else ())):
-            yield self._call(call)
+            yield self._call(self.inner(call, dict))
 
     def pieces(self, content: list[Any]) -> Iterator[Delta]:
         """Yield deltas for a list of typed pieces of reasoning and text (Mistral's models)."""
         for piece in content:
             if isinstance(piece, dict) and piece.get("type") == "thinking":
                 yield ThinkingDelta(thinking_text(piece), THINKING)
-            elif isinstance(piece, dict) and isinstance(piece.get("text"), str):
-                yield TextDelta(piece["text"])
+            elif not isinstance(piece, dict) or "text" in piece:
+                yield TextDelta(self.words_in(piece))
 
     def _call(self, call: dict[str, Any]) -> ToolCallDelta:
-        function = call.get("function") or {}
-        identity, name = call.get("id") or "", function.get("name") or ""
+        function = self.inner(call.get("function"), dict)
+        identity, name = text_of(call.get("id")), self.inner(function.get("name"), str)
         arguments = function.get("arguments")
         text = (arguments if isinstance(arguments, str) else "" if arguments is None
                 else json.dumps(arguments))
-        number = self._number(OpenCall(call.get("index"), identity, name, text))
+        index = self.number_in(call.get("index"), -1)
+        number = self._number(OpenCall(None if index < 0 else index, identity, name, text))
         more = call.get("extra_content")   # Gemini's signature
         return ToolCallDelta(number, identity, name, text,
                              {NAME: {"from": self._origin, "extra_content": more}} if more
@@ -311,11 +316,11 @@ class ChatTranslation(Translation):
         self.finish = finish_of(reason)
 
 
-def calls_in(value: Any) -> list[dict[str, Any]]:
+def calls_in(value: Any) -> list[Any]:
     """Return the calls in a delta: a list, a single call, or an object of calls by number."""
     if isinstance(value, dict):
-        return [value] if "function" in value else objects_of(list(value.values()))
-    return objects_of(value)
+        return [value] if "function" in value else list(value.values())
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def _begins_another(piece: OpenCall, held: OpenCall) -> bool:
@@ -342,10 +347,9 @@ def _is_complete(text: str) -> bool:
         return False
 
 
-def _error_in(payload: dict[str, Any], groq: Mapping[str, Any], choice: dict[str, Any]) -> Any:
-    """Return an error from any place where hosts put it; it takes precedence over other content."""
-    if payload.get("error") or payload.get("object") == "error" or payload.get("type") == "error":
-        return payload
+def _error_in(payload: Mapping[str, Any], groq: Mapping[str, Any],
+              choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return an error from the places of some hosts; it takes precedence over other content."""
     if groq.get("error") or choice.get("error"):
         return groq if groq.get("error") else choice
     return (payload if "choices" not in payload and ("detail" in payload or "message" in payload)

@@ -14,7 +14,7 @@ from core.errors import Unsupported
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
 from core.providers import Endpoint, Request
-from core.providers.tool_schema import function_tool, strict_form
+from core.providers.tool_schema import function_tool, strict_form, valid_name
 from core.providers.written import Beginnings, Convert, Entry
 
 NAME = "openai"
@@ -244,5 +244,5 @@ def wire_call(call: ToolCall, endpoint: Endpoint, origin: str, ids: CallIds) -> 
                                else {"invalid": call.invalid}, ensure_ascii=False)
     more = own_data(call, origin).get("extra_content")
     return {"id": ids.of_call(call.id), "type": "function",
-            "function": {"name": call.name, "arguments": arguments},
+            "function": {"name": valid_name(call.name), "arguments": arguments},
             **({"extra_content": more} if more else {})}

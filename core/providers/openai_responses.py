@@ -16,7 +16,7 @@ from core.messages import Usage
 from core.providers import Endpoint, Request, dialect
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
-from core.providers.foreign import object_of
+from core.providers.foreign import object_of, text_of
 from core.providers.http.transport import fetch_json
 from core.providers.openai import OpenAI, trimmed
 from core.providers.openai_responses_request import NAME, adapted, origin_of, request_body
@@ -119,14 +119,19 @@ class ResponseTranslation(Translation):
         self._places: dict[str, int] = {}  # item id -> output index, if the server sends none
         self._refusal = ""
 
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        return (str(payload.get("type")).startswith("response.")
+                or payload.get("object") == "response")
+
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         if self._is_known(payload):
             return
         index = self._place(payload)
-        match payload.get("type"):
+        match self.inner(payload.get("type"), str):
             case "response.output_text.delta":
-                yield TextDelta(payload["delta"], index + 1)
-                self._note(index, "text", payload["delta"])
+                text = self.words_in(payload.get("delta"))
+                yield TextDelta(text, index + 1)
+                self._note(index, "text", text)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 yield from self._thought(index, payload)
             case "response.function_call_arguments.delta":
@@ -136,18 +141,16 @@ class ResponseTranslation(Translation):
                 self._refusal += payload["delta"]
                 self._note(index, "refusal")
             case "response.output_item.added":
-                yield from self._begin(index, payload["item"])
+                yield from self._begin(index, self.inner(payload.get("item"), dict))
             case "response.output_item.done":
-                yield from self._close(index, payload["item"])
+                yield from self._close(index, self.inner(payload.get("item"), dict))
             case ("response.completed" | "response.incomplete" | "response.failed"
                   | "response.cancelled"):
                 yield from self._end(payload["response"])
-            case "error":
-                raise classify_payload(self.endpoint, payload)
-            case None if payload.get("object") == "response" and not payload.get("error"):
+            case "" if payload.get("object") == "response":
                 yield from self._end(payload)
-            case None if payload.get("error") or "message" in payload or "detail" in payload:
-                raise classify_payload(self.endpoint, payload)
+            case _ if _is_over(payload.get("response")):
+                yield from self._end(payload["response"])
 
     def rest(self) -> Iterator[Delta]:
         if self._refusal:
@@ -159,11 +162,14 @@ class ResponseTranslation(Translation):
 
         llama.cpp sends none; its items are numbered in the order of their ids' first use.
         """
-        index = payload.get("output_index")
-        if isinstance(index, int):
+        index = self.number_in(payload.get("output_index"), -1)
+        identity = (text_of(payload.get("item_id"))
+                    or text_of(object_of(payload.get("item")).get("id")))
+        if index >= 0:
+            self._places.setdefault(identity, index)
             return index
-        identity = payload.get("item_id") or (payload.get("item") or {}).get("id")
-        return self._places.setdefault(str(identity), len(self._places)) if identity else 0
+        unused = max(self._places.values(), default=-1) + 1
+        return self._places.setdefault(identity, unused) if identity else 0
 
     def _is_known(self, payload: Mapping[str, Any]) -> bool:
         """Record the event's number; return whether it was read before the connection broke."""
@@ -211,17 +217,18 @@ class ResponseTranslation(Translation):
     def _begin(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
         if item.get("type") == "function_call" and not self._has(index, "call"):
             self._note(index, "call")
-            yield ToolCallDelta(index, item.get("call_id") or item.get("id") or "",
-                                item.get("name") or "",
+            yield ToolCallDelta(index, text_of(item.get("call_id")) or text_of(item.get("id")),
+                                self.inner(item.get("name"), str),
                                 extra=self._own({"id": item.get("id")}))
 
     def _close(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
         """Yield what the completed item contains beyond its deltas."""
         self._closed.add(index)
-        match item.get("type"):
+        match self.inner(item.get("type"), str):
             case "function_call":
                 yield from self._begin(index, item)
-                arguments = self._missing(index, "arguments", item.get("arguments") or "")
+                arguments = self._missing(index, "arguments",
+                                          self.inner(item.get("arguments"), str))
                 if arguments:
                     yield ToolCallDelta(index, arguments=arguments)
             case "message":
@@ -255,8 +262,9 @@ class ResponseTranslation(Translation):
             raise classify_payload(self.endpoint,
                                    {"error": response.get("error")
                                     or {"message": f"the answer was {status}"}})
-        for place, item in enumerate(response.get("output") or ()):
-            index = self._places.get(str(item.get("id")), place)
+        for place, entry in enumerate(self.inner(response.get("output"), list)):
+            item = self.inner(entry, dict)
+            index = self._places.get(text_of(item.get("id")), place)
             if index not in self._closed:
                 yield from self._close(index, item)
         yield from self.rest()
@@ -267,6 +275,12 @@ class ResponseTranslation(Translation):
             end = Finished("tool_calls" if called else "stop", reason)
         self.finish = end
         self.done = True
+
+
+def _is_over(response: Any) -> bool:
+    """Return whether an event that we do not know has a response with an end."""
+    status = object_of(response).get("status") or "in_progress"
+    return status not in ("in_progress", "queued")
 
 
 def reasoning_text(item: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from core.messages import Image, Message, Part, Text, Thinking, ToolCall
 from core.regex import regex
 from core.providers import Endpoint, Options, Request
 from core.providers.openai_request import answer_schema
-from core.providers.tool_schema import tool_parameters
+from core.providers.tool_schema import tool_parameters, valid_name
 from core.providers.written import Beginnings
 
 NAME = "openai-responses"
@@ -148,8 +148,8 @@ def call_item(call: ToolCall, own: Mapping[str, Any]) -> dict[str, Any]:
     arguments = (json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None
                  else call.invalid)
     identity = {"id": own["id"]} if str(own.get("id", "")).startswith("fc") else {}
-    return {"type": "function_call", **identity, "call_id": call_id(call.id), "name": call.name,
-            "arguments": arguments}
+    return {"type": "function_call", **identity, "call_id": call_id(call.id),
+            "name": valid_name(call.name), "arguments": arguments}
 
 
 def call_id(identity: str) -> str:

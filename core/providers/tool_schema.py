@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.providers import ToolSpec
 
+LONGEST_NAME = 64   # characters of a tool's name
 DEEPEST = 12        # levels of a schema: recursion ends here
 JOINERS = ("anyOf", "oneOf", "allOf")
 _HOLDERS = ("items", "additionalProperties", "not", "if", "then", "else", "contains",
@@ -20,6 +22,15 @@ _UNCHECKED = frozenset((
     "maxContains", "not", "if", "then",
     "else", "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems",
     "propertyNames"))
+
+
+def valid_name(name: str) -> str:
+    """Return the name of a called tool in the form that all providers accept.
+
+    A model may call a tool that does not exist. Its name is sent in every later request, and one
+    that a provider refuses would end the conversation there.
+    """
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:LONGEST_NAME] or "unnamed"
 
 
 def function_tool(tool: ToolSpec) -> dict[str, Any]:

@@ -5,16 +5,21 @@ it.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Answering, Delta, Finished, Reading, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
+from core.providers.error_body import sentences
+from core.providers.errors_http import classify_payload
+from core.providers.finish import UNREAD
+from core.providers.foreign import size_of
 from core.providers.http.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent,
                                          join_deltas, not_the_protocol, parse_json, plausible_count,
                                          too_much)
@@ -22,6 +27,7 @@ from core.providers.http.http1 import Response
 from core.providers.http.transport import ContentClock, lines_of, read_chunks
 from core.regex import regex
 
+T = TypeVar("T")
 DONE = object()   # stands for the event with the data [DONE], which is not JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
 Reads = Callable[[ContentClock], AsyncGenerator[bytes, None]]     # the body, read with this clock
@@ -45,8 +51,11 @@ class Translation:
         self.finish: Finished | None = None
         self.done = False
         self.failure: ProviderError | None = None
+        self.unread = False     # whether a part of the reply had a shape that could not be read
         # an event that was not JSON; it matters only if nothing else follows
         self.words: Words | None = None
+        # the last event if the dialect does not define it; it matters if the reply ends there
+        self.foreign: dict[str, Any] | None = None
         self.asked = ""  # the requested model; "" if the responding model is not checked
         self._begun = False
         self._reported: Usage | None = None
@@ -58,6 +67,38 @@ class Translation:
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         """Translate one event. Raise a ProviderError for one that reports an error."""
         raise NotImplementedError
+
+    def is_own(self, payload: Mapping[str, Any]) -> bool:
+        """Return whether the dialect defines such an event. Another one may be an error."""
+        raise NotImplementedError
+
+    def inner(self, value: Any, kind: type[T]) -> T:
+        """Return the value, or an empty one if it is not of this kind.
+
+        What it holds is lost then, so the reply does not count as complete.
+        """
+        if isinstance(value, kind):
+            return value
+        self.unread = self.unread or bool(value)
+        return kind()
+
+    def words_in(self, value: Any) -> str:
+        """Return the text of a field: some servers send digits as a number, or typed pieces."""
+        match value:
+            case str():
+                return value
+            case int() | float() if not isinstance(value, bool):
+                return json.dumps(value)
+            case {"text": str(text)}:
+                return text
+            case list():
+                return "".join(map(self.words_in, value))
+        return self.inner(value, str)
+
+    def number_in(self, value: Any, otherwise: int) -> int:
+        """Return the number of a part; a value that is not a number stands for the usual one."""
+        known = value == 0 and not isinstance(value, bool) or size_of(value)
+        return int(value) if known else otherwise
 
     def end_marker(self) -> Iterator[Delta]:
         """Handle `[DONE]`. It is not reliable, so most dialects ignore it."""
@@ -102,11 +143,27 @@ class Translation:
             return self.end_marker()
         if isinstance(payload, Words):
             self.words = self.words or payload
-        return self.take(payload) if isinstance(payload, dict) else iter(())
+        if not isinstance(payload, dict):
+            return iter(())
+        if _is_error(payload):
+            raise classify_payload(self.endpoint, payload)
+        own = self.is_own(payload)
+        if own or sentences(payload):
+            self.foreign = None if own else payload
+        return self.take(payload)
+
+    def close(self) -> None:
+        """Set `failure` if the reply ended without its end, after an event that says why."""
+        if self.finish is None and self.failure is None and self.foreign is not None:
+            self._fail(classify_payload(self.endpoint, self.foreign))
 
     def _fail(self, error: ProviderError) -> None:
         self.failure = (StreamBroken(error.message, error.hint, cause=error) if self._begun
                         else error)
+
+
+def _is_error(payload: Mapping[str, Any]) -> bool:
+    return bool(payload.get("error") or "error" in (payload.get("type"), payload.get("object")))
 
 
 def _check(delta: Delta) -> None:
@@ -158,13 +215,17 @@ async def read_deltas(reads: Reads, translation: Translation,
         broken = problem
     for delta in join_deltas(translation.rest()):
         yield delta
+    translation.close()
     if translation.failure is not None:
         raise translation.failure
     if translation.finish is None and translation.words and broken is None:
         raise not_the_protocol(translation.endpoint, translation.words)
     if translation.finish is None:
         raise broken or StreamBroken("The answer ended without its end marker.")
-    yield Finished(translation.finish.reason, str(translation.finish.detail))
+    if translation.unread and translation.finish.reason in ("stop", "tool_calls"):
+        yield Finished("incomplete", UNREAD)
+    else:
+        yield Finished(translation.finish.reason, str(translation.finish.detail))
 
 
 async def _next_read(reads: AsyncGenerator[Iterator[Any], None],
@@ -221,7 +282,7 @@ def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
         if data == "[DONE]":
             yield DONE
         elif _is_json(event):
-            yield parse_json(data, endpoint)
+            yield from _objects(parse_json(data, endpoint), event.name)
         elif event.name == "error":
             yield {"error": {"message": data or "an error without a message"}}
         elif data and event.name not in SIGNS_OF_LIFE:
@@ -239,5 +300,11 @@ def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:
     it is an error.
     """
     if text.strip() and (alone or text.lstrip().startswith((b"{", b"["))):
-        document = parse_json(text, endpoint)
-        yield from document if isinstance(document, list) else [document]
+        yield from _objects(parse_json(text, endpoint), "")
+
+
+def _objects(document: Any, name: str) -> Iterator[Any]:
+    """Yield the document, or the entries of a list. The event's name says that one is an error."""
+    for entry in document if isinstance(document, list) else [document]:
+        is_error = name == "error" and isinstance(entry, dict) and not _is_error(entry)
+        yield {"error": entry} if is_error else entry

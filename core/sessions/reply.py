@@ -146,13 +146,16 @@ class Reply:
         `length`, although all calls are complete. Cut arguments are not valid JSON; then `length`
         stays and nothing is run.
         """
-        if not any(call.name for call in self._calls.values()) and self._calls:
+        calls = self._calls.values()
+        nameless = [call for call in calls if not call.name]
+        unclear = any(call.size for call in nameless) or calls and len(nameless) == len(calls)
+        if unclear and self.finish != "incomplete":
             raise BadResponse("The model called a tool without naming it.")
         parts = self._closed(with_calls=True)
         finish = self.finish
-        calls = [part for part in parts if isinstance(part, ToolCall)]
-        if (finish == "stop" and calls or finish == "length" and calls
-            and all(call.invalid is None for call in calls)):
+        whole = [part for part in parts if isinstance(part, ToolCall)]
+        if (finish == "stop" and whole or finish == "length" and whole
+            and all(call.invalid is None for call in whole)):
             finish = "tool_calls"
         if finish == "tool_calls" and not self._calls:
             finish = "stop"

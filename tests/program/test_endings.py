@@ -51,6 +51,7 @@ def test_an_unknown_end_is_incomplete_and_said(dialect: str) -> None:
     chance = random.Random(f"{SEED}/{dialect}")
     made = ["".join(chance.choices(string.ascii_lowercase, k=chance.randrange(3, 12))) + "_qx"
             for _ in range(3)]
+    made += [chance.choice(("終了", "ошибка", "خطأ", "???", "___", str(chance.randrange(1, 600))))]
     for word in [*WORDS, *made]:
         outcome = ending(dialect, word)
         assert outcome.error is None and outcome.shown == TEXT and outcome.asked == 1

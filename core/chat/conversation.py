@@ -21,6 +21,7 @@ from core.events import (
 from core.messages import Message, ToolResult, handle_in, images_in
 from core.model_manager import Providers, Target, fallbacks_of, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
+from core.models.of_session import lost_model, session_target
 from core.providers.from_settings import options_of
 from core.providers import Options, Request
 from core.running_total import RunningTotal
@@ -348,6 +349,14 @@ class Chat(Attaching):
         self.settings, said = with_kept(self._started, session.settings)
         self.system, self.options = self.settings.system, options_of(self.settings)
         return said
+
+    def use_model_of(self, session: Session) -> list[str]:
+        """Choose the model that a session was held with; return a notice if its provider is gone.
+        """
+        kept = session_target(session.model, self.settings) if session.model else self.target
+        self.target = kept or self.target
+        return [] if kept else [f"{lost_model(session.model)} {self.target} answers from here on; "
+                                "/model chooses another."]
 
     def set_options(self, **changes: object) -> None:
         """Set options of the model, from the next answer on, and store them with the session."""

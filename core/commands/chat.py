@@ -7,7 +7,6 @@ from __future__ import annotations
 from core.chat.conversation import Chat
 from core.commands import Again, Choice, ChooseSession, Done, History, Leave, Outcome, command
 from core.errors import UsageError
-from core.model_manager import parse_target
 
 GROUP = "Chat"
 COMPLETED = 20      # sessions offered for completion
@@ -53,8 +52,7 @@ async def resume(chat: Chat, argument: str) -> Outcome:
 def _resumed(chat: Chat, name: str) -> History:
     opened = chat.open_session(name)
     said = chat.enter(opened)
-    if opened.model:
-        chat.target = parse_target(opened.model, known=chat.settings.providers)
+    said = [*said, *chat.use_model_of(opened)]
     told = " ".join([f"Session {opened.name}: {opened.title} ({opened.count} messages, "
                      f"{chat.target}).", *said])
     return History(opened.recent, told, last=True)

@@ -10,7 +10,6 @@ from core.chat.conversation import Chat
 from core.commands import Choice, Confirm, Done, History, Outcome, command
 from core.sessions.tables import result_table, session_table
 from core.errors import UsageError
-from core.model_manager import parse_target
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
 from core.sessions.search import search as find
 from core.sessions.shelves import delete_session
@@ -93,8 +92,7 @@ def _open_found(chat: Chat, session: str, message: int) -> Outcome:
     """Continue that session and show the exchange that was found."""
     opened = chat.open_session(session)
     said = chat.enter(opened)
-    if opened.model:
-        chat.target = parse_target(opened.model, known=chat.settings.providers)
+    said = [*said, *chat.use_model_of(opened)]
     place = opened.ids.index(message) if message in opened.ids else len(opened.messages)
     first = max((number for number in range(min(place + 1, len(opened.messages)))
                  if opened.messages[number].role == "user"),

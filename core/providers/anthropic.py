@@ -109,9 +109,9 @@ class MessageTranslation(Translation):
         self._at = index = self.number_in(payload.get("index"), self._at + begins)
         match self.inner(payload.get("type"), str):
             case "content_block_start":
-                yield from self._start(index, self.inner(payload.get("content_block"), dict))
+                yield from self._start(index, self.inner(payload["content_block"], dict))
             case "content_block_delta":
-                yield from self._more(index, self.inner(payload.get("delta"), dict))
+                yield from self._more(index, self.inner(payload["delta"], dict))
             case "content_block_stop":
                 yield from self._stop(index)
             case "message_start":
@@ -155,7 +155,8 @@ class MessageTranslation(Translation):
     def _more(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
         match self.inner(delta.get("type"), str):
             case "text_delta":
-                yield TextDelta(self.words_in(delta["text"]), index + 1)
+                if text := self.words_in(delta["text"]):
+                    yield TextDelta(text, index + 1)
             case "thinking_delta":
                 yield ThinkingDelta(delta["thinking"], index + 1)
             case "signature_delta":

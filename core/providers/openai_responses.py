@@ -129,7 +129,7 @@ class ResponseTranslation(Translation):
         index = self._place(payload)
         match self.inner(payload.get("type"), str):
             case "response.output_text.delta":
-                text = self.words_in(payload.get("delta"))
+                text = self.words_in(payload["delta"])
                 yield TextDelta(text, index + 1)
                 self._note(index, "text", text)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
@@ -141,9 +141,9 @@ class ResponseTranslation(Translation):
                 self._refusal += payload["delta"]
                 self._note(index, "refusal")
             case "response.output_item.added":
-                yield from self._begin(index, self.inner(payload.get("item"), dict))
+                yield from self._begin(index, self.inner(payload["item"], dict))
             case "response.output_item.done":
-                yield from self._close(index, self.inner(payload.get("item"), dict))
+                yield from self._close(index, self.inner(payload["item"], dict))
             case ("response.completed" | "response.incomplete" | "response.failed"
                   | "response.cancelled"):
                 yield from self._end(payload["response"])

@@ -123,8 +123,7 @@ class Translation:
         except ProviderError as error:
             self._fail(error)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
-            who = self.endpoint.host or self.endpoint.base_url
-            self._fail(BadResponse(f"{who} sent an event of an unknown shape: {problem!r:.80}"))
+            self._fail(self._unknown_shape(f": {problem!r:.80}"))
         if self.usage is not None and self.usage != self._reported:
             self._reported = self.usage
             yield _counted(self.usage)
@@ -154,8 +153,16 @@ class Translation:
 
     def close(self) -> None:
         """Set `failure` if the reply ended without its end, after an event that says why."""
-        if self.finish is None and self.failure is None and self.foreign is not None:
+        if self.finish is not None or self.failure is not None:
+            return
+        if self.foreign is not None:
             self._fail(classify_payload(self.endpoint, self.foreign))
+        elif self.unread:
+            self._fail(self._unknown_shape())
+
+    def _unknown_shape(self, detail: str = ".") -> BadResponse:
+        who = self.endpoint.host or self.endpoint.base_url
+        return BadResponse(f"{who} sent an event of an unknown shape{detail}")
 
     def _fail(self, error: ProviderError) -> None:
         self.failure = (StreamBroken(error.message, error.hint, cause=error) if self._begun

@@ -79,7 +79,7 @@ class EventLines:
                 models = f"{safe_line(new)} instead of {safe_line(old)}"
                 return [Line("warning", f"Continued by {models}: {_inside(clause(reason))}.")]
             case Resuming(reason):
-                return [Line("note", f"Reconnected: {_inside(clause(reason))}.")]
+                return [Line("note", f"{sentence(reason)} The answer is continued.")]
             case Notice(text):
                 return [notice_line(text)]
             case QuotesChecked(line=line):

@@ -170,7 +170,7 @@ def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str],
         environment["OLLAMA_HOST"] = server.url
         done = run([*program, "-m", "m", "q"], environment)
     assert (done.returncode, done.stdout) == (0, b"one two three four\n")
-    assert done.stderr.count(b"Reconnected: ") == 1
+    assert done.stderr.count(b"The answer is continued.") == 1
 
 
 def test_an_answer_that_broke_off_and_cannot_go_on_is_incomplete(program: list[str],

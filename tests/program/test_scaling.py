@@ -224,7 +224,7 @@ def test_behind_litellm(proxy: Proxy, program: list[str], environment: dict[str,
     proxy.doom.append("now")
     code, said, told = proxy.run(program, environment, *by_name, "hello")
     assert (code, said) == (0, TEXT.rstrip("\n") + "\n"), told
-    assert "Reconnected: " in told
+    assert "The answer is continued." in told
     for _ in range(4):
         code, said, told = proxy.run(program, environment, *by_name, "--retry-max-attempts", "1",
                                      "hello")

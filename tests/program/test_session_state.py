@@ -14,6 +14,8 @@ import pytest
 
 from core.chat.kept import KEPT, kept_settings, read_kept, with_kept
 from core.config import BY_NAME, Settings
+from core.model_manager import Target
+from core.models.of_session import session_target
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import CTRL_D, Terminal
 
@@ -185,3 +187,38 @@ def test_what_is_not_a_kept_setting_is_left_out(text: str) -> None:
 
 def test_defaults_need_no_room() -> None:
     assert kept_settings(Settings({"model": "m"})) == ""
+
+
+def test_a_session_whose_provider_is_gone(ollama: FakeOllama, program: list[str],
+                                          environment: Environment, tmp_path: Path) -> None:
+    """A pipe says which one; a chat continues with the usual model, and says so. No other provider
+    is asked for that model.
+    """
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"providers": {"gpu": {"base_url": ollama.url,
+                                                        "dialect": "ollama"}}}))
+    first = [*program, "--config", str(config), "-m", "gpu/words-5", "one"]
+    subprocess.run(first, env=environment, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    before = len(ollama.chats)
+    done = subprocess.run([*program, "-c", "two"], env=environment, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and len(ollama.chats) == before, done.stderr
+    assert "This session used gpu/words-5, but the provider gpu is not configured." in done.stderr
+    config.write_text(json.dumps({"model": "ollama/words-5"}))
+    with Terminal([*program, "--config", str(config), "-c"], environment) as chat:
+        chat.wait("answers from here on; /model chooses another.")
+        chat.wait_prompt()
+        chat.say("three")
+        chat.wait_prompt()
+        chat.send(CTRL_D)
+        assert chat.exit_status() == 0
+    sent = ollama.chats[-1].json
+    assert sent["model"] == "words-5" and len(sent["messages"]) == 3
+
+
+@pytest.mark.parametrize("model, target", [
+    ("ollama/hf.co/a/b:Q4", Target("ollama", "hf.co/a/b:Q4")),
+    ("llama3.2", Target("ollama", "llama3.2")),
+    ("openai/a/b", Target("openai", "a/b")), ("gone/m", None), ("pool/gone", None), ("gone/", None)])
+def test_the_model_of_a_session(model: str, target: Target | None) -> None:
+    assert session_target(model, Settings({})) == target

@@ -222,8 +222,8 @@ def test_a_connection_lost_after_the_reason_to_stop_loses_nothing() -> None:
 
 @pytest.mark.parametrize("event",
                          [{"type": "content_block_start", "index": 0},
-                          {"type": "content_block_delta", "delta": None},
-                          more(0, "text_delta", text=5), more(0, "text_delta")])
+                          {"type": "content_block_delta", "delta": ["x"]},
+                          more(0, "text_delta", text=True), more(0, "text_delta")])
 def test_an_event_of_an_unknown_shape_is_named(event: dict[str, Any]) -> None:
     with FakeServer(stream_answer(server_events([event]))) as server:
         _, error = ask("anthropic", server.url, HELLO)

@@ -187,7 +187,7 @@ def test_a_connection_that_ends_early() -> None:
 
 
 @pytest.mark.parametrize("part",
-                         [{"text": 5}, {"text": "x", "thought": True, "thoughtSignature": "s"},
+                         [{"text": True}, {"text": "x", "thought": True, "thoughtSignature": "s"},
                           {"functionCall": {}},
                           {"functionCall": {"name": 1}}, {"functionCall": None}, 7])
 def test_parts_of_a_wrong_shape_lose_nothing_of_what_came(part: Any) -> None:

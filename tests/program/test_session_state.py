@@ -219,6 +219,7 @@ def test_a_session_whose_provider_is_gone(ollama: FakeOllama, program: list[str]
 @pytest.mark.parametrize("model, target", [
     ("ollama/hf.co/a/b:Q4", Target("ollama", "hf.co/a/b:Q4")),
     ("llama3.2", Target("ollama", "llama3.2")),
-    ("openai/a/b", Target("openai", "a/b")), ("gone/m", None), ("pool/gone", None), ("gone/", None)])
+    ("openai/a/b", Target("openai", "a/b")),
+    ("gone/m", None), ("pool/gone", None), ("gone/", None)])
 def test_the_model_of_a_session(model: str, target: Target | None) -> None:
     assert session_target(model, Settings({})) == target

@@ -70,9 +70,8 @@ class ReplyReader:
     def _is_own(self, value: Mapping[str, Any]) -> bool:
         """Return whether the API defines such a line; note another one that says something."""
         message = value.get("message")
-        says = (bool(sentences(message)) if isinstance(message, str)
-                else isinstance(message, dict) and OF_A_MESSAGE.isdisjoint(message))
-        own = not OWN_FIELDS.isdisjoint(value) and not says
+        usual = isinstance(message, dict) and not OF_A_MESSAGE.isdisjoint(message)
+        own = not OWN_FIELDS.isdisjoint(value) and (usual or not sentences(message))
         if own or sentences(value):
             self.foreign = None if own else value
         return own

@@ -314,4 +314,5 @@ def _objects(document: Any, name: str) -> Iterator[Any]:
     """Yield the document, or the entries of a list. The event's name says that one is an error."""
     for entry in document if isinstance(document, list) else [document]:
         is_error = name == "error" and isinstance(entry, dict) and not _is_error(entry)
-        yield {"error": entry} if is_error else entry
+        yield ({"error": entry} if is_error else Words(entry) if isinstance(entry, str) and entry
+               else entry)

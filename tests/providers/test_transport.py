@@ -290,7 +290,18 @@ def test_a_redirect_is_refused_and_no_key_goes_along(status: int) -> None:
             asyncio.run(collect(server.url, read_json_lines,
                                 headers={"authorization": "Bearer secret"}))
     assert caught.value.status == status and other.connections == 0
+    assert f"redirects to {other.url}/x ({status})" in caught.value.message
     assert server.requests[0].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(("place", "shown"), [
+    ("https://user:secret@sso.example/login?token=secret#x", "https://sso.example/login"),
+    ("/elsewhere", "/elsewhere"), ("http://[::1", "redirects elsewhere"), (None, "instead of an answer")])
+def test_where_a_redirect_leads(place: str | None, shown: str) -> None:
+    moved = text_answer("", 302, {} if place is None else {"Location": place})
+    with FakeServer(moved) as server, pytest.raises(BadResponse) as caught:
+        asyncio.run(collect(server.url, read_json_lines))
+    assert shown in caught.value.message and "secret" not in caught.value.message
 
 
 @pytest.mark.parametrize("key", ["se\ncret", "se\u2019cret", "secret\x00"])

@@ -28,6 +28,7 @@ FRAME = 0.025             # seconds: data that arrives this soon after a read is
 BUSY = 16_384             # bytes: after a read of this size the next one does not wait
 MAX_ERROR_BODY = 65_536   # bytes read of the body of an error
 ANEW = b""                # marks a new connection among the reads: the next one begins an event
+LONGEST_PLACE = 200       # characters of an address in a message
 ERROR_BODY_TIME = 10.0    # seconds for the body of an error, whose status is already known
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -61,6 +62,22 @@ def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) ->
 
 def _no_address(where: str, problem: Exception) -> ProviderError:
     return ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.")
+
+
+def _redirected(endpoint: Endpoint, response: Response) -> BadResponse:
+    """Return the error for a redirect, with the address that it names, without its query."""
+    from urllib.parse import urljoin, urlsplit
+    status, place = response.status_code, ""
+    with contextlib.suppress(ValueError):
+        there = urlsplit(urljoin(endpoint.base_url, response.headers.get("location", "")))
+        place = f"{there.scheme}://{there.netloc.rpartition('@')[2]}{there.path}"
+    if "location" not in response.headers:
+        return BadResponse(f"{endpoint.base_url} responded with {status} instead of an answer.",
+                           "Check --base-url and --provider.", status=status)
+    where = f"to {place[:LONGEST_PLACE]}" if place else "elsewhere"
+    return BadResponse(f"{endpoint.base_url} redirects {where} ({status}), which is not followed: "
+                       "the key would go along.",
+                       "Set --base-url to the final address.", status=status)
 
 
 def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
@@ -97,9 +114,7 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
                      **(headers or {})})
     try:
         if 300 <= response.status_code < 400:
-            raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), "
-                              "which is not followed: the key would go along.",
-                              "Set --base-url to the final address.", status=response.status_code)
+            raise _redirected(endpoint, response)
         if response.status_code >= 400:
             raise error_from(response.status_code, response.headers, await _read_limited(response))
         yield response

@@ -296,7 +296,8 @@ def test_a_redirect_is_refused_and_no_key_goes_along(status: int) -> None:
 
 @pytest.mark.parametrize(("place", "shown"), [
     ("https://user:secret@sso.example/login?token=secret#x", "https://sso.example/login"),
-    ("/elsewhere", "/elsewhere"), ("http://[::1", "redirects elsewhere"), (None, "instead of an answer")])
+    ("/elsewhere", "/elsewhere"), ("http://[::1", "redirects elsewhere"),
+    (None, "instead of an answer")])
 def test_where_a_redirect_leads(place: str | None, shown: str) -> None:
     moved = text_answer("", 302, {} if place is None else {"Location": place})
     with FakeServer(moved) as server, pytest.raises(BadResponse) as caught:

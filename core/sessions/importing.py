@@ -85,6 +85,9 @@ def _add(store: Store, made: Imported, report: Report) -> None:
         report.notes.append(f"{title}: not added, since it has no messages")
         return
     before = _count(store, made.row.id)
+    if before and made.undated:
+        stored = store.some_sessions([made.row.id])[0]
+        made.row = made.row._replace(created=stored.created, name=stored.name)
     settings = store.session_settings(made.row.id) if before else held_back(made.settings)
     try:
         store.import_session(made.row, settings, made.messages)

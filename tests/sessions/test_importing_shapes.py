@@ -159,3 +159,71 @@ def test_a_file_that_is_imported_again_leaves_what_was_decided(tmp_path: Path) -
 
 def test_a_time_that_is_none_does_not_end_a_list() -> None:
     assert local_minutes([1e300, float("inf"), -1.0, float("nan")]) == ["?"] * 4
+
+
+def claude_form(identities: list[str | None]) -> list[dict[str, Any]]:
+    messages = [{**({} if identity is None else {"uuid": identity}),
+                 "sender": ("human", "assistant")[place % 2],
+                 "content": [{"type": "text", "text": f"text {place}"}]}
+                for place, identity in enumerate(identities)]
+    return [{"uuid": "c", "name": "n", "created_at": "2024-05-01T10:00:00Z",
+             "chat_messages": messages}]
+
+
+def librechat_form(identities: list[str | None]) -> dict[str, Any]:
+    messages = [{**({} if identity is None else {"messageId": identity}),
+                 "isCreatedByUser": place % 2 == 0, "text": f"text {place}"}
+                for place, identity in enumerate(identities)]
+    return {"conversationId": "c", "endpoint": "e", "title": "t", "exportAt": "10:00",
+            "messages": messages}
+
+
+@pytest.mark.parametrize("form", [claude_form, librechat_form])
+@pytest.mark.parametrize("identities", [["a", "b", "a", "b"], ["a"] * 4, [None] * 4,
+                                        ["a", None, "a", None]], ids=range(4))
+def test_messages_that_share_an_identifier_are_all_kept(
+        form: Callable[[list[str | None]], Any], identities: list[str | None],
+        tmp_path: Path) -> None:
+    """Imported twice, without times, they are added once."""
+    store = SqliteStore(str(tmp_path / "s.db"))
+    report = imported(store, tmp_path / "file.json", form(identities))
+    assert report is not None and (report.added, report.messages) == (1, 4)
+    report = imported(store, tmp_path / "file.json", form(identities))
+    assert report is not None and (report.added, report.known, report.notes) == (0, 1, [])
+    (row,) = store.sessions()
+    said = [entry.message.text for entry in store.load_messages(row.id, hidden=True)]
+    assert sorted(said) == [f"text {place}" for place in range(4)]
+    use_everything(store, tmp_path)
+    store.close()
+
+
+def test_the_same_message_twice_is_one(tmp_path: Path) -> None:
+    form = claude_form(["a", "b"])
+    form[0]["chat_messages"] += copy.deepcopy(form[0]["chat_messages"])
+    store = SqliteStore(str(tmp_path / "s.db"))
+    report = imported(store, tmp_path / "file.json", form)
+    assert report is not None and (report.messages, report.notes) == (2, [])
+    store.close()
+
+
+@pytest.mark.parametrize("value", ["words", 7, ["words"], True, {"other": "words"}])
+@pytest.mark.parametrize(("form", "at"), [
+    (chatgpt_form(), (0, "mapping", "m1", "message")),
+    (claude_form(["a", "b"]), (0, "chat_messages", 0)),
+    (librechat_form(["a", "b"]), ("messages", 0))], ids=["chatgpt", "claude", "librechat"])
+def test_a_message_that_cannot_be_read_is_reported(form: Any, at: tuple[Any, ...], value: Any,
+                                                   tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "s.db"))
+    report = imported(store, tmp_path / "file.json", replaced(form, at, value))
+    assert report is not None and report.messages == 1
+    assert [note for note in report.notes if "cannot be read" in note], report.notes
+    store.close()
+
+
+def test_content_of_an_unknown_kind_is_reported(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "s.db"))
+    content = {"content_type": "of_tomorrow", "said": "words"}
+    at = (0, "mapping", "m1", "message", "content")
+    report = imported(store, tmp_path / "file.json", replaced(chatgpt_form(), at, content))
+    assert report is not None and report.notes == ["t: a part of the kind of_tomorrow was left out"]
+    store.close()

@@ -33,12 +33,15 @@ class Node:
 
 @dataclass(slots=True)
 class Imported:
-    """A session that was read, and notes about what could not be imported."""
+    """A session that was read, and notes about what could not be imported. `undated`: the file says
+    nothing about its time, and it is the present.
+    """
 
     row: SessionRow
     messages: list[StoredMessage]
     settings: str = ""
     notes: list[str] = field(default_factory=list)
+    undated: bool = False
 
 
 def build(kind: str, key: str, title: str, model: str, created: float, updated: float,
@@ -46,15 +49,18 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
           *, tags: str = "", pinned: bool = False, archived: bool = False,
           system: str = "") -> Imported:
     """Build a session from nodes. The branch that ends with `current`, or with the last node, is
-    shown. `system` is the system prompt.
+    shown. `system` is the system prompt. The identities of an undated session do not depend on the
+    present, so that it is not added twice.
     """
-    known, stands_for = _joined([part for node in nodes for part in _split(node)])
+    known, stands_for = _joined([part for node in _distinct(nodes) for part in _split(node)])
     times = [node.created for node in known if node.created > EARLIEST]
+    undated = created <= EARLIEST and not times
     created = created if created > EARLIEST else min(times, default=time.time())
+    since = EARLIEST if undated else created
     updated = max(updated, created)
     ids, before = {}, 0
     for node in known:
-        at = node.created if node.created > EARLIEST else created
+        at = node.created if node.created > EARLIEST else since
         ids[node.key] = before = max(made_identity(f"{kind}\0{key}\0{node.key}", at), before + 1)
     shown = _path(known, stands_for.get(current, current))
     messages = [StoredMessage(ids[node.key], _message(node, model),
@@ -62,7 +68,7 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
                               node.created if node.created > EARLIEST else created, "",
                               ids.get(node.parent, 0))
                 for node in known]
-    number = made_identity(f"{kind}\0{key}", created)
+    number = made_identity(f"{kind}\0{key}", since)
     name = time.strftime("%Y%m%d-%H%M-",
                          time.localtime(created)) + name_letters(number.to_bytes(16, "big")[-4:])
     text = title or next((part.text for node in known for part in node.parts
@@ -71,7 +77,7 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
                      or "(no text)", model, created, updated, 0,
                      None, int(pinned), "archived" if archived else "open", tags)
     settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
-    return Imported(row, messages, settings)
+    return Imported(row, messages, settings, undated=undated)
 
 
 def left_out(kind: str) -> str:
@@ -94,6 +100,24 @@ def _message(node: Node, model: str) -> Message:
     calls = any(isinstance(part, ToolCall) for part in node.parts)
     return Message("assistant", tuple(node.parts), node.model or model or None, None,
                    "truncated" if node.broken else "tool_calls" if calls else "stop")
+
+
+def _distinct(nodes: Iterable[Node]) -> list[Node]:
+    """Give a message that has the identifier of another one an identifier of its own; the same
+    message a second time is left out. Messages after it follow the newest of that identifier.
+    """
+    first: dict[str, Node] = {}
+    newest: dict[str, str] = {}
+    found: list[Node] = []
+    for node in nodes:
+        same = first.setdefault(node.key, node)
+        if same is not node and (same.role, same.parts) == (node.role, node.parts):
+            continue
+        node.parent = newest.get(node.parent, node.parent)
+        if same is not node:
+            node.key = newest[same.key] = f"{same.key}~{len(found)}"
+        found.append(node)
+    return found
 
 
 def _split(node: Node) -> list[Node]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from core.messages import Part, Role, ToolCall, ToolResult
 from core.sessions.foreign.conversation import Imported, Node, build, left_out, thinking, words
-from core.sessions.foreign.values import (a_dict, a_list, a_text, call_of, image_of, image_parts,
-                                          moment, output_text)
+from core.sessions.foreign.values import (
+    UNREADABLE, a_dict, a_list, a_text, call_of, dicts, image_of, image_parts, is_legible, moment,
+    output_text)
 
 Asset = Callable[[str], bytes | None]  # finds a file of the export by the beginning of its name
 
@@ -41,6 +42,8 @@ def read_chatgpt(data: Any, asset: Asset) -> Iterator[Imported]:
 
 def _chatgpt_node(key: str, value: dict[str, Any], asset: Asset, notes: list[str]) -> Node:
     message = a_dict(value.get("message"))
+    if value.get("message") and not isinstance(message.get("content"), dict):
+        notes.append(UNREADABLE)
     author, about = a_dict(message.get("author")), a_dict(message.get("metadata"))
     role, parent = a_text(author.get("role")), a_text(value.get("parent"))
     hidden = about.get("is_visually_hidden_from_conversation") is True or role == "system"
@@ -62,11 +65,17 @@ def _chatgpt_node(key: str, value: dict[str, Any], asset: Asset, notes: list[str
     )
 
 
+# what a content says about its text; without other fields it is empty
+ABOUT_CONTENT = frozenset(("content_type", "parts", "language", "response_format_name"))
+
+
 def _chatgpt_parts(content: dict[str, Any], asset: Asset, notes: list[str]) -> list[Part]:
     kind = a_text(content.get("content_type"))
     if kind == "thoughts":
         thoughts = map(a_dict, a_list(content.get("thoughts")))
-        return thinking("\n\n".join(a_text(entry.get("content")) for entry in thoughts))
+        text = "\n\n".join(a_text(entry.get("content")) for entry in thoughts)
+        notes += [] if text else [left_out(kind)] * bool(content.get("thoughts"))
+        return thinking(text)
     if kind in ("reasoning_recap", "user_editable_context", "model_editable_context"):
         return []
     found: list[Part] = []
@@ -81,6 +90,8 @@ def _chatgpt_parts(content: dict[str, Any], asset: Asset, notes: list[str]) -> l
             notes += [] if image else [f"an attachment is not in the file ({what})"]
         elif isinstance(part, dict):
             found += words(part.get("text"))
+    if not found and any(content[name] for name in content.keys() - ABOUT_CONTENT):
+        notes.append(left_out(kind))
     return found
 
 
@@ -90,9 +101,10 @@ def read_claude(data: Any, _asset: Asset) -> Iterator[Imported]:
     for entry in map(a_dict, a_list(data)):
         notes: list[str] = []
         nodes: list[Node] = []
-        for message in map(a_dict, a_list(entry.get("chat_messages"))):
+        for message in dicts(entry.get("chat_messages"), notes):
             parent = message.get("parent_message_uuid")
             before = a_text(parent) if parent is not None else nodes[-1].key if nodes else ""
+            notes += [] if is_legible(message) else [UNREADABLE]
             key, role = a_text(message.get("uuid")), _role(a_text(message.get("sender")))
             parts, at = _claude_parts(message, notes), moment(message.get("created_at"))
             nodes.append(Node(key or f"#{len(nodes)}", before, role, parts, at))

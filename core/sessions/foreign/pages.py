@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from core.messages import Part, Role, ToolResult
 from core.regex import regex
 from core.sessions.foreign.conversation import Imported, Node, build, left_out, thinking, words
-from core.sessions.foreign.values import (a_dict, a_list, a_text, call_of, image_of_base64,
-                                          image_parts, moment, output_text)
+from core.sessions.foreign.values import (
+    UNREADABLE, a_dict, a_list, a_text, call_of, image_of_base64, image_parts, is_legible, moment,
+    output_text)
 
 Asset = Callable[[str], bytes | None]
 Row = Mapping[str, Any]
@@ -58,6 +60,7 @@ def _webui_node(key: str, value: Row, notes: list[str]) -> Node:
         role = "system"
     parts = _webui_output(value.get("output"), notes)
     parts = parts or _webui_content(value.get("content"), role, notes)
+    notes += [] if parts or is_legible(value) else [UNREADABLE]
     for file in map(a_dict, a_list(value.get("files"))):
         image = image_of_base64(file.get("url"), a_text(file.get("name")))
         name = a_text(file.get("name")) or a_text(file.get("url"))[:60] or "unnamed"
@@ -183,14 +186,15 @@ def _librechat_nodes(entry: Row, shared: bool, notes: list[str]) -> list[Node]:
     nodes: list[Node] = []
     held = a_list(entry.get("messages")) or a_list(entry.get("messagesTree"))
     held = held or a_list(a_dict(entry.get("messages")).get("children"))
-    waiting = [(message, "") for message in held]
+    waiting = deque((message, "") for message in held)
     places = {
         a_text(a_dict(message).get("messageId")): f"#{place}"
         for place, (message, _) in enumerate(waiting)
     }
     while waiting:
-        message, above = waiting.pop(0)
+        message, above = waiting.popleft()
         message = a_dict(message)
+        notes += [] if is_legible(message) else [UNREADABLE]
         name = a_text(message.get("messageId"))
         before = a_text(message.get("parentMessageId")) or above
         key, parent = name or f"#{len(nodes)}", before
@@ -221,6 +225,8 @@ def _librechat_parts(message: Row, key: str, notes: list[str]) -> list[Part]:
             parts += words(part.get("error"))
         if isinstance(part.get("tool_call"), dict):
             parts += _librechat_call(part["tool_call"], f"{key}_{number}")
+        elif "tool_call" in part:
+            notes.append("a tool call that cannot be read was left out")
         if isinstance(part.get("image_url"), dict):
             parts += image_parts(part["image_url"].get("url"))
         if isinstance(part.get("image_file"), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from core.messages import Image, Part, ToolCall, image_type
 from core.sessions.foreign.conversation import words
 
 MOST_IMAGE = 20_000_000  # bytes
+UNREADABLE = "a message that cannot be read was left out"
 LARGEST = 1e21  # largest number taken as a time: nanoseconds are below it
 
 
@@ -20,6 +22,20 @@ def a_dict(value: object) -> dict[str, Any]:
 
 def a_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def dicts(values: object, notes: list[str]) -> list[dict[str, Any]]:
+    """Return the objects of a list of messages, and note what is not one."""
+    found = a_list(values)
+    if not all(isinstance(value, dict) for value in found) or values and not found:
+        notes.append(UNREADABLE)
+    return [value for value in found if isinstance(value, dict)]
+
+
+def is_legible(message: Mapping[str, Any]) -> bool:
+    """Whether a message has a text, a list of contents or both, though they may be empty."""
+    said, content = message.get("text"), message.get("content")
+    return isinstance(said, str) or isinstance(content, (str, list))
 
 
 def json_of(text: object) -> object:

@@ -166,6 +166,16 @@ class Message:
         return tuple([part for part in self.parts if isinstance(part, ToolResult)])
 
 
+# The content of the last piece of a broken reply that turned out to be complete.
+NOTHING_MORE = (Text(""),)
+
+
+def is_empty(message: Message) -> bool:
+    """Whether a reply has neither text nor calls, and completes no earlier piece either."""
+    return (not message.text.strip() and not message.tool_calls
+            and message.parts[-1:] != NOTHING_MORE)
+
+
 # The key in Usage.details for the handle of a reply that a killed program left unfinished.
 KEPT_AS = "kept_as"
 

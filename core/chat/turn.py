@@ -20,7 +20,8 @@ from core.events import (
     Answering, Delta, Event, Finished, Kept, MessageAdded, ModelChanged, Notice, Resuming, Retrying,
     TakenUp, TextDelta,
     ThinkingDelta, ToolFinished, ToolRequested, Waiting)
-from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
+from core.messages import (NOTHING_MORE, Finish, Message, ToolCall, ToolResult, is_empty,
+                           tool_message)
 from core.providers import Request
 from core.providers.finish import UNREAD
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
@@ -224,6 +225,8 @@ class _Pieces:
         yield from self._rest()
         message = (self._ended() if self._endless.reason
                    else self._reply.message(self._named or self.model))
+        if self._unfinished and is_empty(message):
+            message = replace(message, parts=(*message.parts, *NOTHING_MORE))
         self.messages = (*self.messages, message)
         if message.usage is not None:
             yield message.usage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.messages import Message
+from core.messages import Message, is_empty
 
 EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130
@@ -13,4 +13,4 @@ def exit_code(message: Message) -> int:
     """Only a complete answer that is not empty is a success."""
     if message.finish in INCOMPLETE:
         return EXIT_INCOMPLETE
-    return 0 if message.text.strip() or message.tool_calls else 1
+    return 1 if is_empty(message) else 0

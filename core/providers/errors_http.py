@@ -225,9 +225,11 @@ def named_parameter(said: Said) -> str:
     if _NO_STREAMING.search(said.words):
         return "stream"
     words = map(last_name, re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words))
-    plain = [name for name in words if is_parameter(name) and name not in _COMMON]
+    named = [name for name in words if is_parameter(name)]
+    plain = [name for name in named if name not in _COMMON]
     common = _AS_A_NAME.search(said.words)
-    return str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common else ""
+    return (str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common
+            else next((name for name in named if name in _RARE), ""))
 
 
 _NO_STREAMING = regex(
@@ -239,9 +241,11 @@ _NO_STREAMING = regex(
 # Everyday words are parameter names only in such positions.
 _COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking",
            "reasoning", "p", "tools")
+# Less common ones are also tried without, if the request has them.
+_RARE = ("stop", "think", "seed", "thinking", "reasoning")
 _AS_A_NAME = regex(
     r"\b({0})\b (?:parameter|field|argument|option)|(?:parameter|field|argument|option):? ({0})\b"
-    r"|^\W*({0})\b:? (?:must|is|should|may|can)".format("|".join(_COMMON)))
+    r"|^\W*({0})\b(?:: |:? (?:must|is|should|may|can))".format("|".join(_COMMON)))
 
 
 def _too_long(who: str, detail: str, said: Said, status: int) -> ContextTooLong:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from core.events import (Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying,
                          ToolFinished, ToolRequested)
-from core.messages import Message, ToolCall, ToolResult
+from core.messages import Message, ToolCall, ToolResult, is_empty
 from core.regex import regex
 from core.rendering.marks import MARKS, Kind
 from core.rendering.quantities import duration
@@ -59,7 +59,7 @@ def _inside(reason: str) -> str:
 
 def finish_note(message: Message) -> str:
     """A note below a reply that is not complete; "" if it is."""
-    if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
+    if message.finish == "stop" and is_empty(message):
         return "The model sent an empty answer."
     return FINISH_NOTES.get(message.finish or "", "")
 

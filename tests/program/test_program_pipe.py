@@ -173,6 +173,21 @@ def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str],
     assert done.stderr.count(b"The answer is continued.") == 1
 
 
+@pytest.mark.parametrize("again", [["one two ", "three"], ["one two three"], []])
+@pytest.mark.parametrize("json_lines", [[], ["--json"]])
+def test_an_answer_that_broke_off_behind_its_last_word_is_complete(
+        again: list[str], json_lines: list[str], program: list[str],
+        environment: Environment) -> None:
+    """The model has nothing to add: it repeats what it said, or says nothing."""
+    broken = lines_answer([chat_line("m", "one two "), chat_line("m", "three")], Cut())
+    more = lines_answer([*(chat_line("m", text) for text in again), done_line("m")])
+    with FakeServer([broken, more]) as server:
+        environment["OLLAMA_HOST"] = server.url
+        done = run([*program, "-m", "m", *json_lines, "q"], environment)
+    assert done.returncode == 0 and b"three" in done.stdout and b"empty" not in done.stderr
+    assert json_lines or done.stdout == b"one two three\n"
+
+
 def test_an_answer_that_broke_off_and_cannot_go_on_is_incomplete(program: list[str],
                                                                  environment: Environment) -> None:
     broken = lines_answer([chat_line("m", "one two three")], Cut())

@@ -257,7 +257,8 @@ def test_numbers_of_many_digits_in_an_error(words: str, digits: int) -> None:
         assert getattr(error, "limit", None) is getattr(error, "needed", None) is None
 
 
-PARAMETERS = ("temperature", "top_p", "seed", "max_tokens", "reasoning_effort", "response_format",
+PARAMETERS = ("temperature", "top_p", "seed", "stop", "max_tokens", "reasoning_effort",
+              "response_format",
               "stream_options",
               "chat_template_kwargs", "tool_choice")
 PHRASES = (
@@ -268,7 +269,9 @@ PHRASES = (
     "Nobody may send '{}' to this one", "the parameter {} is not enabled for your organization",
     "Extra field `{}`: refused",
     "[{}] ist nicht erlaubt", "Setting the {} parameter has no place here.",
-    "argument {}: expected something else")
+    "argument {}: expected something else", "feature {} disabled", "参数 {} 不支持",
+    "параметр {}: отказ", "you may not send {} to this deployment",
+    "sampling option <{}> was switched off by your administrator", "qzx {} wvk")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

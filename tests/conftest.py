@@ -1,6 +1,4 @@
-"""What every test shares: an empty home, no network beyond loopback,
-and no settings from outside.
-"""
+"""What all tests share: an empty home, no network beyond loopback, and no settings from outside."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CI", "PYTEST_XDIST_WO
 
 
 def _first_own_port() -> int:
-    """The lowest port that the system gives to whoever asks for any;
-    services of the machine are below it.
-    """
+    """The lowest ephemeral port; services of the machine use lower ones."""
     try:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
                    .split()[0])
@@ -40,7 +36,7 @@ FIRST_OWN_PORT = _first_own_port()
 
 
 class _Processes:
-    """Notices in which test a process is started: `make quick` runs the tests that start none."""
+    """Records which tests start processes; `make quick` runs those that start none."""
 
     EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec",
                         "os.system"})
@@ -55,7 +51,7 @@ class _Processes:
 
 
 def _finds_a_library() -> bool:
-    """Whether a package that is being imported asks ldconfig or a compiler for a library."""
+    """Whether ctypes.util is looking for a library, for which it may run ldconfig or a compiler."""
     frame = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__") != "ctypes.util":
         frame = frame.f_back  # type: ignore[assignment]  # None at the bottom
@@ -72,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What `make quick` leaves out is not even imported: that alone would take its time."""
+    """Do not even import what `make quick` leaves out: importing alone takes too long."""
     if (not config.getoption("quick") or not collection_path.match("test_*.py")
             or not collection_path.is_relative_to(ROOT / "tests")):
         return None
@@ -93,8 +89,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test with a fixture that starts processes starts processes; a busy machine is not a fault
-    of what hypothesis tests, which is loaded only by those who use it.
+    """Mark tests whose fixtures start processes, and disable hypothesis's time limits, which fail
+    on a busy machine. Hypothesis is loaded only by the tests that use it.
     """
     if "hypothesis" in sys.modules:
         from hypothesis import HealthCheck, settings
@@ -115,8 +111,7 @@ _OURS = ("core", "db", "stream_chat", "tests", "bench", "install")
 
 
 def _needs(package: str | None) -> str:
-    """Why a test is skipped that needs a package which is not installed;
-    "" for none, or where nothing may be missing.
+    """Why a test that needs a missing package is skipped; "" if none is missing, or if none may be.
     """
     if not package or package.partition(".")[0] in _OURS or os.environ.get("CI"):
         return ""
@@ -126,7 +121,7 @@ def _needs(package: str | None) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport,
                                                                          pytest.CollectReport]:
-    """A file of tests whose packages are not installed is skipped, with the reason."""
+    """Skip a file of tests whose packages are not installed, with the reason."""
     report = yield
     if report.outcome == "failed":
         missing = re.findall(r"ModuleNotFoundError: No module named '([\w.]+)'",
@@ -164,7 +159,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def clean_environment(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the person who runs the tests leaks in, and nothing leaks out of tmp_path."""
+    """Isolate the test from the user who runs it, and keep its files in tmp_path."""
     for name in list(os.environ):
         if name not in KEPT and not name.startswith(("PYTEST_", "COV", "STREAM_CHAT_TEST_")):
             monkeypatch.delenv(name)
@@ -176,8 +171,8 @@ def clean_environment(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A connection to anywhere but the test's own servers fails the test,
-    also where the program answers for the error.
+    """Fail a test that connects to anything but its own servers, even if the program handles the
+    error.
     """
     connect = socket.socket.connect
     strangers: list[object] = []
@@ -198,7 +193,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """For a child process: an empty home, the same interpreter, and no Ollama of this machine."""
+    """An environment for child processes: an empty home, the same interpreter, and no local Ollama.
+    """
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     return inherited() | {"HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
@@ -208,8 +204,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, for all tests of this worker;
-    `postgres.new_database` makes a place in it.
+    """A PostgreSQL server for all tests of this worker; `postgres.new_database` creates a database
+    in it.
     """
     reason = postgres.why_not()
     if reason:
@@ -220,7 +216,9 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture
 def ollama(environment: dict[str, str]) -> Iterator[FakeOllama]:
-    """A fake Ollama server that a started program finds. A module with other models has its own."""
+    """A fake Ollama server that a started program finds; a module that needs other models has its
+    own.
+    """
     with FakeOllama() as server:
         environment["OLLAMA_HOST"] = server.url
         yield server

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 
 class CuttingProxy:
-    """Passes connections on to a port; `cuts` of them are lost after some bytes of the answer.
+    """Forwards connections to a port; `cuts` of them are lost after some bytes of the response.
 
     `posts` counts the requests that ask for an answer.
     """

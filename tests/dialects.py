@@ -1,5 +1,5 @@
-"""Asks a provider over real loopback HTTP and hands back all that came;
-shared by the tests of the dialects.
+"""Asks a provider over real loopback HTTP and returns everything received; shared by the dialects'
+tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CUTS = (1, 7, 1 << 20)   # bytes in one send; the result must not depend on it
 
 
 def server_events(payloads: Iterable[Any], *, named: bool = False, end: str = "\n") -> bytes:
-    """Server-sent events as they stand on the wire; `named` adds the type as the event's name."""
+    """Server-sent events as bytes; `named` adds the type as the event's name."""
     lines = []
     for payload in payloads:
         if named:
@@ -43,7 +43,7 @@ def provider_at(dialect: str, url: str, *, idle_timeout: float = 10.0, **more: A
 
 
 def run(dialect: str, url: str, use: Callable[[Any], Coroutine[Any, Any, T]], **settings: Any) -> T:
-    """Call `use` with a provider that is closed afterwards."""
+    """Call `use` with a provider, and close it afterwards."""
     async def whole() -> T:
         provider = provider_at(dialect, url, **settings)
         try:
@@ -55,7 +55,7 @@ def run(dialect: str, url: str, use: Callable[[Any], Coroutine[Any, Any, T]], **
 
 def ask(dialect: str, url: str, request: Request,
         **settings: Any) -> tuple[list[Delta], ProviderError | None]:
-    """Everything that a stream yields, and the error that ended it."""
+    """Everything that a stream yielded, and the error that ended it."""
     deltas: list[Delta] = []
 
     async def use(provider: Provider) -> ProviderError | None:
@@ -71,9 +71,9 @@ def ask(dialect: str, url: str, request: Request,
 
 def exchange(dialect: str, answer: Answer | Sequence[Answer], request: Request,
              **settings: Any) -> tuple[list[Delta], Received]:
-    """One question to a scripted server: the deltas, and the request as the server got it.
+    """The deltas for one question to a scripted server, and the request as the server received it.
 
-    An error is raised.
+    Errors are raised.
     """
     with FakeServer(answer) as server:
         deltas, error = ask(dialect, server.url, request, **settings)

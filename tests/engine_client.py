@@ -1,5 +1,5 @@
-"""A chat's side of the engine as its own process, to be killed:
-makes the model if needed, attaches, asks without end.
+"""A client of the engine in its own process, to be killed: creates the model if needed, attaches,
+and asks endlessly.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What the tests of the embedded engine share:
-the toy model, made once, and the rule for machines without the wheel.
+"""Shared by the tests of the embedded engine: the toy model, made once, and the rule for machines
+without the wheel.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from core.engine.process import EngineOrder
 from core.engine.tiny import write_tiny_model
 
 PROGRAM = Path(__file__).resolve().parent.parent / "stream_chat.py"
-OUTSIDE = dict(os.environ)     # of whoever runs the tests, before a test has emptied it
+OUTSIDE = dict(os.environ)     # of the user who runs the tests, before a test replaces it
 
 
 def require_wheel() -> None:
-    """Skip, saying why, where the engine cannot run; on CI that is a failure."""
+    """Skip, with the reason, if the engine cannot run; fail on CI."""
     reason = why_no_engine()
     if reason:
         skip_unless_ci(f"the engine must be tested on CI, but {reason}", reason)
@@ -31,7 +31,7 @@ def require_wheel() -> None:
 
 @functools.cache
 def why_no_engine() -> str:
-    """Load it, in another process: that it is installed does not mean that it can be loaded."""
+    """Load it in another process: an installed package may still fail to load."""
     if importlib.util.find_spec("xllamacpp") is None:
         return "the xllamacpp wheel is not installed (requirements-local.txt)"
     if processor_flags() and not NEEDED_BY_WHEEL <= processor_flags():
@@ -53,8 +53,8 @@ def skip_unless_ci(failure: str, reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def real_model() -> Path:
-    """The smallest real language model, in the user's own cache:
-    `make test` has fetched it, else it is fetched now.
+    """The smallest real language model, in the user's own cache; downloaded unless `make test` has
+    done so.
     """
     require_wheel()
     from core.engine.models import SMALLEST
@@ -82,7 +82,7 @@ def order_for(model: Path, directory: Path, context: int = 4096, **changes: obje
 
 
 def engines_in(directory: Path) -> list[int]:
-    """Living processes whose log is in this directory: keepers and what they started.
+    """Running processes whose log is in this directory: keepers and their child processes.
 
     Zombies do not count.
     """

@@ -1,5 +1,5 @@
-"""A model server of our own on loopback: real sockets, scripted answers, exact control of how
-and when the bytes go out.
+"""A model server on loopback: real sockets, scripted responses, exact control over how and when
+bytes are sent.
 
 `FakeServer` sends what a script says: any bytes in any cut, pauses, stalls, a lost or a reset
 connection. It records each request and whether its client left early. `FakeOllama` speaks Ollama's
@@ -29,14 +29,14 @@ REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unaut
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; a client that leaves meanwhile ends the answer."""
+    """Wait; a client that disconnects meanwhile ends the response."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Send nothing more until the client leaves."""
+    """Send nothing more until the client disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Send nothing more until the test says so, or the client leaves."""
+    """Send nothing more until the test allows it or the client disconnects."""
 
     until: threading.Event
 
@@ -112,9 +112,7 @@ def lines_answer(values: Iterable[Any], *after: Step, delay: float = 0.0) -> Ans
 
 def sse_answer(events: Iterable[str | bytes], *after: Step, delay: float = 0.0,
                status: int = 200) -> Answer:
-    """Server-sent events, one send each; the events are given as they go out,
-    blank line included.
-    """
+    """Server-sent events, one send each, given as their exact bytes with the blank line."""
     sends = (event if isinstance(event, bytes) else event.encode() for event in events)
     return Answer([*_spaced(sends, delay), *after], status, content_type="text/event-stream")
 
@@ -179,7 +177,7 @@ class FakeServer:
             _shut(connection)
 
     def wait_for(self, number: int = 1, timeout: float = 10.0) -> Received:
-        """Request number `number` (from 1), as soon as it has come."""
+        """Request number `number` (from 1), waiting for it."""
         limit = time.monotonic() + timeout
         while len(self.requests) < number:
             if time.monotonic() > limit:
@@ -191,7 +189,7 @@ class FakeServer:
     def chats(self) -> list[Received]:
         """The requests for a reply.
 
-        A slow machine gives the program time for others (what is loaded?) between them.
+        On a slow machine the program may send others (which models are loaded?) between them.
         """
         return [request for request in self.requests
                 if request.method == "POST" and request.path == "/api/chat"]
@@ -240,7 +238,7 @@ class FakeServer:
                     self.requests.append(request)
                 if not _send_answer(connection, self.answer(request), request, self._skip):
                     return
-        except (OSError, ValueError):   # the client has gone, or what it sent is no HTTP
+        except (OSError, ValueError):   # the client has disconnected, or sent invalid HTTP
             return
         finally:
             with self._lock:
@@ -285,7 +283,7 @@ def _read_request(connection: socket.socket, held: bytearray) -> Received | None
 
 
 def _read_chunks(connection: socket.socket, held: bytearray) -> bytes:
-    """A body whose length its sender did not know before."""
+    """A body whose length its sender did not know in advance."""
     body = b""
     while True:
         while b"\r\n" not in held:
@@ -311,7 +309,7 @@ def _receive(connection: socket.socket, held: bytearray) -> bool:
 
 def _send_answer(connection: socket.socket, answer: Answer, request: Received,
                  skip: Callable[[float], None] | None) -> bool:
-    """Send it all; True when the connection can be used again."""
+    """Send everything; return whether the connection can be reused."""
     request.outcome = "client_left"
     try:
         request.outcome = _send_steps(connection, answer, skip)
@@ -368,7 +366,7 @@ def _head(answer: Answer, steps: Sequence[Step]) -> bytes:
 
 def _client_left(connection: socket.socket, seconds: float,
                  skip: Callable[[float], None] | None) -> bool:
-    """Wait, or let the time pass; True as soon as the other side has closed."""
+    """Wait, or skip the time; return True as soon as the other side has closed."""
     if skip is not None:
         skip(seconds)
         seconds = 0.0
@@ -568,7 +566,7 @@ def _words(model: str, kind: str, count: int, rate: float) -> Answer:
         case "cut":
             return lines_answer(lines, Cut(), delay=delay)
         case "reset":
-            # what is unread when a RST comes is lost
+            # unread data is lost at a RST
             return lines_answer(lines, Pause(0.05), Reset(), delay=delay)
         case "stall":
             return lines_answer(lines, Stall(), delay=delay)

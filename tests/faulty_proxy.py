@@ -1,9 +1,9 @@
-"""A model that always says the same text, in every dialect, behind a server that breaks the
+"""A model that always sends the same text, in every dialect, from a server that breaks the
 connection in every way.
 
-The model looks how much of TEXT stands in the request already and goes on from there, so whoever
-puts the pieces of an answer together must end with TEXT, to the character. A fault is made of an
-answer: the same events, cut, delayed, garbled.
+The model continues after the part of TEXT that is already in the request, so the joined pieces of
+an answer must equal TEXT, to the character. A fault is an answer whose events are cut, delayed or
+garbled.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ DIALECTS = ("ollama", "openai", "openai-responses", "anthropic", "gemini", "cohe
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """An answer as events: what opens it, one event a piece of text, those of a tool call, its end,
-    and an error instead.
+    """An answer as events: the opening, one per piece of text, those of a tool call, the end, and
+    an error instead of it.
     """
 
     head: tuple[bytes, ...]
@@ -193,7 +193,7 @@ _WIRES: dict[str, Callable[[Sequence[str], bool], Wire]] = {
 # ---- the model
 
 def said_already(request: Received) -> int:
-    """How many characters of TEXT stand in the request already."""
+    """How many characters of TEXT are already in the request."""
     return max((len(text) for text in _strings(request.json) if TEXT.startswith(text)), default=0)
 
 
@@ -206,7 +206,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def has_result(request: Received) -> bool:
-    """Whether the tool was run and its result stands in the request."""
+    """Whether the request contains a result of the tool."""
     return any(text.startswith("RESULT") for text in _strings(request.json))
 
 
@@ -266,7 +266,7 @@ def _head(kind: str, *more: str) -> bytes:
 
 
 def odd_answer(dialect: str, made: Wire, oddity: str) -> Answer:
-    """An answer that is whole, in a form that must not matter."""
+    """A complete answer in an unusual form that must not matter."""
     body, kind = b"".join(made.events), content_type(dialect)
     match oddity:
         case "byte by byte":
@@ -312,8 +312,8 @@ ODDITIES = ("byte by byte", "slow bytes", "rare tokens", "marker, then linger", 
 
 
 def refused(status: int, form: str = "") -> Answer:
-    """An error answer; `form` is how it says when to come again:
-    seconds, date, milliseconds, body, or not at all.
+    """An error response; `form` says how it names the delay: seconds, date, milliseconds, body, or
+    not at all.
     """
     headers = {"seconds": {"Retry-After": "0"}, "date": {"Retry-After": formatdate(usegmt=True)},
                "milliseconds": {"retry-after-ms": "20"}}.get(form, {})
@@ -322,7 +322,7 @@ def refused(status: int, form: str = "") -> Answer:
 
 
 def no_answer(kind: str) -> Answer:
-    """What comes instead of an HTTP answer with a stream in it."""
+    """What is sent instead of an HTTP response with a stream."""
     match kind:
         case "accepted, never answered":
             return Answer([Stall()], framing="raw")

@@ -1,7 +1,8 @@
-"""Servers that keep what they write and lose connections: llama.cpp's, OpenAI's background mode.
+"""Servers that store their answers and lose connections: llama.cpp's server, OpenAI's background
+mode.
 
-Each counts the tokens that it writes. An answer is written once, whole, whoever listens; what goes
-out of it is cut at a random byte.
+Each counts the tokens that it generates. An answer is generated once and completely, whether or not
+a client listens; what is sent of it ends at a random byte.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class KeptAnswers:
         return self.kept[name]
 
     def part(self, data: bytes) -> Answer:
-        """All of it, or as much as chance allows; sometimes not even a status line."""
+        """Send all of it or a random part, sometimes not even a status line."""
         if not self.cuts:
             return Answer(list(self._sends(data)), content_type=self.type)
         self.cuts -= 1
@@ -59,7 +60,9 @@ class KeptAnswers:
 
 
 class LlamaServer(KeptAnswers):
-    """llama.cpp's server; `old` has the id in the path, as the first versions that keep answers."""
+    """llama.cpp's server; `old` has the ID in the path, as in its first versions that store
+    answers.
+    """
 
     def __init__(self, chance: random.Random, cuts: int = 0, *, old: bool = False,
                  forgets: bool = False) -> None:
@@ -88,7 +91,7 @@ class LlamaServer(KeptAnswers):
 class BackgroundServer(KeptAnswers):
     """OpenAI's Responses in background mode.
 
-    `streams`: a stream can be taken up; else the answer is complete after `polls` questions.
+    With `streams` a stream can be resumed; otherwise the answer is complete after `polls` requests.
     """
 
     def __init__(self, chance: random.Random, cuts: int = 0, *, streams: bool = True,

@@ -1,7 +1,8 @@
-"""A program to be killed: streams replies through Session.record() and paints what
-it yields, until it dies.
+"""A program to be killed: streams replies through Session.record() and prints what it yields, until
+it is killed.
 
-Usage: python -m tests.killed_child DATABASE SPOOL SEED. Paints "SESSION-ID\n", then the text and
+Usage: python -m tests.killed_child DATABASE SPOOL SEED. Paints "SESSION-ID
+", then the text and
 thinking of every frame.
 """
 

@@ -1,5 +1,5 @@
-"""The pages of docs/ and the types that are made from the code:
-`make docs` writes them, tests/test_docs.py compares them.
+"""Generates pages of docs/ and modules from the code: `make docs` writes them, tests/test_docs.py
+compares them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _settings_row(row: Setting) -> str:
     if row.kind is bool and row.in_file:
         flags += f", `--no-{row.flags[-1].removeprefix('--')}`"
     default: object = "" if row.kind is dict or row.default in (None, ()) else row.default
-    if isinstance(default, bool):    # 1.0 == True, and is none
+    if isinstance(default, bool):    # not with ==: 1.0 == True
         default = "yes" if default else "no"
     choices = f" ({', '.join(row.choices)})" if row.choices else ""
     variables = ", ".join(f"`{name}`" for name in row.env)
@@ -84,7 +84,7 @@ def _settings_row(row: Setting) -> str:
 
 
 def providers_page() -> str:
-    """The same rows and the same dialects as --list-providers shows."""
+    """The providers and dialects that --list-providers shows."""
     lines = ["# Providers", "",
              "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the "
              "same and what is missing",
@@ -165,9 +165,7 @@ def _choosing() -> list[str]:
 
 
 def _capabilities() -> list[str]:
-    """What is shipped about the default models;
-    a server's own list counts more where it says something.
-    """
+    """The shipped facts about the default models; a server's own list takes precedence."""
     settings = Settings({"save": False}, environment={"HOME": "/nowhere"})
     providers = Providers(settings)
     lines = ["## What the default models can do", "",
@@ -297,8 +295,7 @@ def formats_module() -> str:
 
 
 def version_module() -> str:
-    """The version of the schema for a start that finds its database up to date,
-    and loads no migration.
+    """The version of the schema, so that a start with an up-to-date database loads no migrations.
     """
     return ('"""The number of migrations. Made from `core/store/schema.py` by `make docs`."""\n\n'
             f"SCHEMA_VERSION = {len(MIGRATIONS)}\n")
@@ -311,9 +308,9 @@ MODULES: dict[str, Callable[[], str]] = {"core/config/formats.py": formats_modul
 
 
 def main() -> None:
-    """Write all of them.
+    """Write all generated files.
 
-    The pages are made from the modules, so a changed module is loaded anew first.
+    The pages are made from the modules, so a changed module is reloaded first.
     """
     before = [(ROOT / name).read_text(encoding="utf-8") for name in MODULES]
     for name, make in MODULES.items():

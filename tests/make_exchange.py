@@ -1,5 +1,5 @@
-"""Makes docs/exchange.md by asking the adapters themselves:
-what stands where in each dialect, and what is lost.
+"""Generates docs/exchange.md from the adapters: which field means what in each dialect, and what is
+lost.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def body_of(dialect: str, request: Request,
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its path, as in messages[].content."""
+    """Every value with its path, such as messages[].content."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from leaves(inner, f"{path}.{name}" if path else str(name))
@@ -98,7 +98,7 @@ def _with_call(argument: str, result: str) -> Request:
 
 
 def place_of(dialect: str, make: Callable[[str], Request]) -> str:
-    """Where this dialect puts the words; "" where it leaves them out."""
+    """Where this dialect puts the text; "" if it leaves it out."""
     mark = "bWFya2Vk"     # base64 too, as images are
     found = [path for path, value in leaves(body_of(dialect, make(mark)))
              if isinstance(value, str) and mark in value]
@@ -115,7 +115,7 @@ VALUES: dict[str, Any] = {
 
 
 def places_of(dialect: str, name: str) -> str:
-    """The fields that come with this option; "" where the dialect has none."""
+    """The fields that this option adds; "" if the dialect has none."""
     asked = Request("m", (user_message("q"),))
     before = dict(leaves(body_of(dialect, asked)))
     options = replace(Options(), **{name: VALUES[name]})
@@ -128,7 +128,7 @@ _ABSENT = object()
 
 
 def _shared(paths: list[str]) -> str:
-    """One path, or the beginning that several have in common."""
+    """A path, or the common beginning of several."""
     if len(paths) < 2:
         return paths[0] if paths else ""
     parts = [path.split(".") for path in paths]

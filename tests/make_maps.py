@@ -1,5 +1,4 @@
-"""Two pages that list what there is: the slash commands,
-and every file of the program with its sentence.
+"""Generates two pages: the slash commands, and every file of the program with a sentence about it.
 """
 
 from __future__ import annotations

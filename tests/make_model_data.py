@@ -1,8 +1,8 @@
-"""Writes core/models/models.json: context windows and prices out of the genai-prices
-package (Pydantic, MIT).
+"""Writes core/models/models.json: context windows and prices from the genai-prices package
+(Pydantic, MIT).
 
-Not needed to run or to test the program: `pip install genai-prices`, then `python
--m tests.make_model_data`.
+Not needed to run or test the program: `pip install genai-prices`, then `python -m
+tests.make_model_data`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main() -> None:
 
 
 def _models(provider: Any) -> dict[str, list[Any]]:
-    """Every name that stands for a model exactly -> [context, input, output, cached];
-    what is not known at all is left out.
+    """Every exact name of a model -> [context, input, output, cached]; completely unknown models
+    are omitted.
     """
     found: dict[str, list[Any]] = {}
     for model in provider.models:
@@ -64,9 +64,7 @@ def _exact_names(match: Any) -> Iterator[str]:
 
 
 def _today(prices: Any) -> Any:
-    """Of prices with a beginning the newest that has begun,
-    else of those that change with the hour the dearest.
-    """
+    """The newest price that already applies; among prices that vary with the hour, the highest."""
     if not isinstance(prices, list):
         return prices
     today = datetime.date.today()
@@ -79,7 +77,7 @@ def _today(prices: Any) -> Any:
 
 
 def _number(value: Any) -> float | int | None:
-    """A price as JSON; of a price in tiers, the first."""
+    """A price as JSON; for a price in tiers, the first one."""
     value = getattr(value, "base", value)
     if value is None:
         return None

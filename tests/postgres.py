@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own in a temporary directory, for the tests that need a real one."""
+"""Starts a PostgreSQL server in a temporary directory, for tests that need a real one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def binaries() -> str | None:
 
 
 def why_not() -> str:
-    """The reason why no server can be started here; empty when one can.
+    """Why no server can be started here; empty if one can.
 
-    Raises RuntimeError where one is required (.ci/run).
+    Raises RuntimeError if one is required (.ci/run).
     """
     reason = _reason()
     if reason and os.environ.get("STREAM_CHAT_TEST_POSTGRES") == "required":
@@ -52,7 +52,7 @@ def _reason() -> str:
 
 
 def as_server(command: list[str]) -> None:
-    """Run as a user who may start a server: PostgreSQL refuses root."""
+    """Run as a user who may start a server: PostgreSQL does not run as root."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     done = subprocess.run(prefix + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.STDOUT,

@@ -37,7 +37,7 @@ NEXT_PART = 7_919       # between the seeds of two parts of a campaign
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A part of a campaign that has run, as the file of --state keeps it."""
+    """A completed part of a campaign, as stored in the file of --state."""
 
     key: str
     seed: int
@@ -98,7 +98,7 @@ def _yours() -> str:
 
 def _run_all(chosen: Sequence[Campaign], given: argparse.Namespace,
              kept: Sequence[Done]) -> dict[Campaign, list[Done]]:
-    """One after the other, and beside them those that other processes do."""
+    """Run them one after the other, in parallel with those in other processes."""
     def one(campaign: Campaign) -> list[Done]:
         return _run(campaign, given, [part for part in kept if part.key == campaign.key])
     with ThreadPoolExecutor(1) as beside:
@@ -108,7 +108,7 @@ def _run_all(chosen: Sequence[Campaign], given: argparse.Namespace,
 
 
 def _run(campaign: Campaign, given: argparse.Namespace, kept: Sequence[Done]) -> list[Done]:
-    """The parts of a campaign: those that are kept, and those that are still to be done."""
+    """The parts of a campaign: those already done, and those still to do."""
     done = list(kept)
     for seed, count in _parts(campaign, given, done):
         began = time.monotonic()
@@ -137,7 +137,7 @@ def _parts(campaign: Campaign, given: argparse.Namespace,
 
 
 def _kept(given: argparse.Namespace) -> list[Done]:
-    """What an earlier run with the same file did with the same program. Settles the seed."""
+    """What an earlier run with the same file did with the same program; sets the seed."""
     parts: list[Done] = []
     if given.state and os.path.exists(given.state):
         with open(given.state, encoding="utf-8") as file:
@@ -147,7 +147,7 @@ def _kept(given: argparse.Namespace) -> list[Done]:
 
 
 def _part(line: str) -> Done | None:
-    """A line of the file of --state; None for one that was cut off, or that is of another form."""
+    """Parse a line of the file of --state; None if it is truncated or has another form."""
     try:
         return Done(**json.loads(line))
     except (ValueError, TypeError):
@@ -155,7 +155,7 @@ def _part(line: str) -> Done | None:
 
 
 def program() -> str:
-    """A short name of the code that is checked, which changes when the code does."""
+    """A hash of the code that is checked."""
     found = hashlib.sha256()
     for path in sorted(ROOT.glob("core/**/*.py")):
         found.update(path.read_bytes())
@@ -190,7 +190,7 @@ def _row(campaign: Campaign, parts: Sequence[Done]) -> str:
 
 
 def write_page(done: Mapping[Campaign, Sequence[Done]], *, full: bool = False) -> None:
-    """Put the figures between the marks; of campaigns that were not run, those of before stay."""
+    """Put the figures between the marks; figures of campaigns that were not run stay."""
     text = PAGE.read_text(encoding="utf-8")
     name = TABLES[full]
     first, last = f"<!-- {name}: begin (written by make prove) -->", f"<!-- {name}: end -->"

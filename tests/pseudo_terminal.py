@@ -1,5 +1,5 @@
-"""A person at a terminal, for tests: runs a program in a pseudo-terminal, types,
-and reads the screen as pyte draws it.
+"""A user at a terminal, for tests: runs a program in a pseudo-terminal, types, and reads the screen
+that pyte emulates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALT_ENTER = "\x1b\r"
 
 
 class _Screen(emulator.Screen):
-    """Answers what a program asks its terminal (the cursor's position)."""
+    """Answers a program's queries to its terminal (the cursor's position)."""
 
     def __init__(self, columns: int, lines: int, descriptor: int) -> None:
         super().__init__(columns, lines)
@@ -94,7 +94,7 @@ class Terminal:
         self.send(keys)
 
     def ask(self, text: str, pattern: str, count: int = 1) -> str:
-        """Say it, and wait for what is to come and the next prompt.
+        """Enter it, and wait for the expected text and the next prompt.
 
         Returns what the screen shows from the question on.
         """
@@ -118,9 +118,7 @@ class Terminal:
     # ---- what the person sees
 
     def text(self) -> str:
-        """All that is on the screen and that has scrolled off its top,
-        without spaces at the ends of lines.
-        """
+        """Everything on the screen and scrolled off its top, without trailing spaces."""
         lines = [*self.screen.gone, *self.screen.display]
         return "\n".join(line.rstrip() for line in lines).rstrip()
 
@@ -130,11 +128,11 @@ class Terminal:
         return at_mark and len(PROMPT_BEGINS.findall(self.raw)) > self._prompts
 
     def wait_prompt(self) -> None:
-        """Until the program waits for the next line."""
+        """Wait until the program waits for the next line."""
         self.wait_until(self.at_prompt, "a prompt")
 
     def wait(self, pattern: str, count: int = 1, timeout: float = PATIENCE) -> None:
-        """Until the screen shows the pattern (`count` times)."""
+        """Wait until the screen shows the pattern (`count` times)."""
         found = re.compile(pattern, re.MULTILINE)
         self.wait_until(lambda: len(found.findall(self.text())) >= count, f"{pattern!r} x {count}",
                         timeout)
@@ -151,7 +149,7 @@ class Terminal:
                                      f"{self.raw[-600:]!r}")
 
     def read(self, seconds: float) -> bool:
-        """Take what has come within this time."""
+        """Read what arrives within this time."""
         readable, _, _ = select.select([self.master], [], [], seconds)
         if not readable:
             return False
@@ -166,7 +164,7 @@ class Terminal:
     # ---- how it ends
 
     def exit_status(self, timeout: float = PATIENCE) -> int:
-        """Wait for the end of the program; -n for a death by signal n."""
+        """Wait for the end of the program and return its exit code, -n after signal n."""
         limit = time.monotonic() + timeout
         while self.child.poll() is None:
             assert time.monotonic() < limit, f"it does not end; the screen:\n{self.text()}"
@@ -180,8 +178,8 @@ class Terminal:
         return termios.tcgetattr(self.slave)
 
     def check_restored(self) -> None:
-        """The terminal is as the program found it:
-        modes, cursor, no bracketed paste, no other screen, no style left on.
+        """Assert that the terminal is restored: modes, cursor, no bracketed paste, main screen, no
+        style.
         """
         assert self.modes() == self.modes_before
         for switch in (b"?2004", b"?1049", b"?1000", b"?1006", b"?7"):

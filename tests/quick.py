@@ -1,4 +1,4 @@
-"""The tests that `make quick` runs: of each room those that say most in the least time."""
+"""The tests that `make quick` runs: from each folder those that find most in the least time."""
 
 from __future__ import annotations
 

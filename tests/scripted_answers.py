@@ -20,7 +20,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the model says.
+    """What the model sends.
 
     `mark` is the provider-only data that has to come back; dialects without such data leave it out.
     """
@@ -187,7 +187,7 @@ def gemini(script: Script) -> Answer:
 
 
 def cohere(script: Script) -> Answer:
-    """Before calls, its thinking is the plan, which is what has to come back."""
+    """Before calls, its thinking is the plan, which must be sent back."""
     def events() -> Iterator[Any]:
         yield {"type": "message-start", "delta": {"message": {"role": "assistant", "content": []}}}
         if script.thinking and script.calls:

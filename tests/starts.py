@@ -1,5 +1,5 @@
-"""The program started in many ways, and the modules that each start has loaded at its first word,
-at its prompt and at its end.
+"""Starts the program in many ways, and records the modules loaded at its first word, at its prompt
+and at its end.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__", "_
 
 
 def modules_of_starts(place: Path) -> dict[str, set[str]]:
-    """By the words of the command line and the moment. `place` is an empty folder."""
+    """The loaded modules by command line and moment. `place` is an empty folder."""
     (place / "notes.txt").write_text("The sky is blue.")
     with FakeOllama() as server:
         # spool files that others left in the usual place would be looked at

@@ -1,5 +1,5 @@
-"""The command line: every flag is in --help,
-and every bad value is told in three lines with exit code 2.
+"""The command line: every flag is in --help, and every invalid value is reported in three lines
+with exit code 2.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The benchmark harness works: its server, its driver, its page.
+"""The benchmarks work: their server, their driver, their page.
 
-How fast anything is does not matter here.
+Speed does not matter here.
 """
 
 from __future__ import annotations

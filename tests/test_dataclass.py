@@ -1,5 +1,5 @@
-"""Our dataclasses do what the standard library's do:
-each class of the program is compared with its twin.
+"""Our dataclasses behave like the standard library's: each class of the program is compared with
+its equivalent.
 """
 
 from __future__ import annotations

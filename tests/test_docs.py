@@ -1,6 +1,4 @@
-"""Documentation cannot lie: pages made from the code are up to date, links lead somewhere,
-named commands exist.
-"""
+"""Documentation is correct: generated pages are up to date, links work, named commands exist."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ def test_options_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)
 def test_a_line_of_a_block_is_one_command(page: Path) -> None:
-    """A block that is filled like prose cannot be copied into a shell any more."""
+    """A block that was wrapped like prose cannot be copied into a shell."""
     for block in re.findall(r"^```(?:sh|console)?\n(.*?)^```", page.read_text(encoding="utf-8"),
                             re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
@@ -72,7 +70,7 @@ def test_nothing_speaks_of_a_machine() -> None:
 
 
 def test_the_drawn_layers_are_the_enforced_ones() -> None:
-    """Every module of LAYERS stands in the drawing."""
+    """Every module of LAYERS is in the drawing."""
     drawing = (DOCS / "architecture.md").read_text(encoding="utf-8").split("```")[1]
     names = {word.strip("/").removeprefix("core/").removesuffix(".py") for word in drawing.split()}
     for row in LAYERS:

@@ -1,6 +1,4 @@
-"""An empty value is not the same as none given:
-every option says so instead of doing something else.
-"""
+"""An empty value is not the same as a missing one: every option rejects it."""
 
 from __future__ import annotations
 

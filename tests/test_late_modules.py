@@ -1,4 +1,4 @@
-"""Modules that are loaded late are what they stand for as soon as something in them is used."""
+"""Late modules become the real modules when something in them is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Imports only point down and stand at the top: the rules of docs/architecture.md, enforced."""
+"""Imports only point down and are at the top of modules: enforces the rules of
+docs/architecture.md.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,7 @@ def test_imports_point_down(module: str) -> None:
 
 
 def test_doors_do_not_import_one_another() -> None:
-    """What two front ends share stands below both."""
+    """Code shared by two front ends is below both."""
     known = modules()
     for door in DOORS:
         for module in (name for name in known if name.startswith(f"{door}.")):
@@ -120,7 +122,7 @@ def test_doors_do_not_import_one_another() -> None:
 
 
 def test_imports_inside_the_store_point_down() -> None:
-    """From the databases to the queries to the plain values; db.py alone chooses a database."""
+    """From the databases to the queries to the plain values; only db.py chooses a database."""
     rooms = ("core.store.postgres", "core.store.sqlite", "core.store.sql", "core.store")
     known = modules()
 
@@ -147,7 +149,7 @@ def test_every_action_has_a_door() -> None:
 
 
 def test_no_modules_import_one_another() -> None:
-    """Not even for a type, and not over others."""
+    """Not even for a type, nor through other modules."""
     known = modules()
     below = {module: imports_of(path) - {module}
              for module, path in known.items()}
@@ -158,7 +160,7 @@ def test_no_modules_import_one_another() -> None:
 
 @pytest.mark.processes
 def test_an_import_in_a_function_spares_a_start(tmp_path: Path) -> None:
-    """It spares a start a module, or its own module a package of others, which may be missing."""
+    """It saves a module at some starts, or needs a package that may be missing."""
     starts, known = modules_of_starts(tmp_path), modules()
     needless = []
     for module, line, names in late_imports(known):
@@ -269,7 +271,7 @@ def test_dataclasses_are_made_by_our_own_decorator() -> None:
 def test_patterns_of_modules_are_compiled_when_used() -> None:
     wrong = [f"{module}:{node.lineno}"
              for module, path in modules().items() if module != "core.regex"
-             if module != "core.tools.mcp.keeper"      # a program of its own, without ours
+             if module != "core.tools.mcp.keeper"      # a separate program that does not use ours
              for node in outside_functions(tree_of(path))
              if isinstance(node, ast.Attribute) and node.attr == "compile"
              and ast.unparse(node.value) == "re"]

@@ -1,4 +1,4 @@
-"""Command lines that are read without argparse mean the same as with it."""
+"""Command lines parsed without argparse have the same meaning as with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pattern that is compiled late finds what one compiled at once finds."""
+"""A pattern that is compiled at first use matches like one compiled at once."""
 
 from __future__ import annotations
 

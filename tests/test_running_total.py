@@ -1,4 +1,4 @@
-"""Totals over conversations: right for any of them, and worked out only for what is new."""
+"""Totals over conversations: correct for all, and computed only for new messages."""
 
 from __future__ import annotations
 

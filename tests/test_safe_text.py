@@ -1,4 +1,4 @@
-"""The gate to every screen, with text that is made up instead of listed."""
+"""Escaping text for screens, tested with generated text."""
 
 from __future__ import annotations
 

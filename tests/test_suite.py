@@ -1,5 +1,5 @@
-"""The rules of docs/testing.md that no single test can see:
-where tests are, what `make` runs, which tests start processes.
+"""The rules of docs/testing.md that no single test can check: where tests are, what `make` runs,
+which tests start processes.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_the_page_names_what_tests_share() -> None:
 
 
 def test_each_explained_change_can_be_made() -> None:
-    """A row of the table for `make mutants` whose line was changed explains nothing any more."""
+    """A row of the table for `make mutants` must name an existing line."""
     rows = mutate.explained((ROOT / mutate.PAGE).read_text(encoding="utf-8"))
     possible = {mutate.key_of(mutant) for module in {row[0] for row in rows}
                 for mutant in mutations.mutants_of(

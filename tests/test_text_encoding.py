@@ -1,4 +1,4 @@
-"""Text in any encoding is read for what it holds, and a guess is reported."""
+"""Text in any encoding is decoded correctly, and an assumed encoding is reported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Time that a test turns: silence of an hour passes at once, and a slow
-machine is not an hour slow.
+"""Time that a test controls: an hour of silence passes at once, and slow machines do not matter.
 
 An event loop whose clock is real time and what was skipped. A `FakeServer` that is given
 `loop.skip` as its `wait` skips its pauses instead of waiting, so the limits in the test can be far

@@ -1,6 +1,6 @@
-"""Waiting in tests: for what is to happen, with one generous limit.
+"""Waits for events in tests, with one generous limit.
 
-What is tested is that it happens, not how fast.
+Tests check that something happens, not how fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""/aside: answered from the conversation, saved apart, part of it only when taken in."""
+"""/aside: answered from the conversation, saved separately, added only on request."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def texts(chat: Chat) -> list[str]:
 
 
 class Model:
-    """Answers with something else each time; an aside on "fail" is refused."""
+    """Gives a different answer each time; an aside on "fail" is rejected."""
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect

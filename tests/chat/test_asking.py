@@ -1,5 +1,5 @@
-"""Requests are fitted before each request of a turn, and again when a server refuses them:
-with servers that have small windows.
+"""Each request of a turn is fitted into the window, and again when a server rejects it; the servers
+have small windows.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ WORDS = "several ordinary words stand here so that something is said about it al
 
 
 class Small(FakeOllama):
-    """Says that its window holds `told` tokens and refuses what has more than `window`; calls
-    `calls` tools before it answers.
+    """Reports a window of `told` tokens and rejects requests of more than `window`; calls `calls`
+    tools before it answers.
 
-    `says` is how it refuses: in numbers, or in words alone.
+    `says` is the form of the rejection: with numbers, or only words.
     """
 
     window = told = 4_096
@@ -127,7 +127,7 @@ def notices(events: Sequence[Event]) -> list[str]:
 @pytest.mark.parametrize("says", ["words", "numbers"])
 def test_a_request_that_is_refused_is_sent_again_with_less(small: Small, says: str) -> None:
     async def run() -> None:
-        # the window is smaller than the server has said
+        # the window is smaller than the server reported
         small.window, small.told, small.says = 2_000, 6_000, says
         chat = open_chat(small)
         fill(chat, 8)

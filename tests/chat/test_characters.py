@@ -1,4 +1,4 @@
-"""Characters whose halves come in different pieces of a reply."""
+"""Characters whose halves arrive in different pieces of a reply."""
 
 from core.chat.characters import WholeCharacters
 from core.events import Delta, Finished, TextDelta, ThinkingDelta

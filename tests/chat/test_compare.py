@@ -1,4 +1,4 @@
-"""/compare: two models at once, both answers kept, one taken into the conversation."""
+"""/compare: two models answer, both answers are kept, and one is added to the conversation."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_calls_without_end(count: int, stopped: bool) -> None:
 
 
 def test_the_rounds_of_a_turn_count_together() -> None:
-    """Each of many rounds would be short enough."""
+    """Each single round would be short enough."""
     rounds = [[*(call(number, arguments=f'{{"word": "{WORDS[number]}"}}') for number in range(300)),
                Finished("tool_calls")] for _ in range(3)]
     events, _ = run(scripted(*rounds), told, rounds=9)

@@ -1,5 +1,4 @@
-"""What was attached stays where it is from question to question,
-so that a provider's cache of the beginning hits.
+"""Attachments stay in place from question to question, so that a provider's prompt cache is used.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ def body_of(request: Request) -> str:
 
 
 def common(before: str, after: str) -> float:
-    """How much of the earlier request the later one begins with;
-    the end of its last message is no part of that.
+    """The share of the earlier request with which the later one begins, without the end of its last
+    message.
     """
     same = next((place for place, pair in enumerate(zip(before, after, strict=False))
                  if pair[0] != pair[1]), len(before))
@@ -45,7 +44,7 @@ def common(before: str, after: str) -> float:
 
 
 class Talk:
-    """A conversation as a chat holds it: what is attached to a question stays with it."""
+    """A conversation in which attachments stay with their questions, as in a chat."""
 
     def __init__(self, root: Path, window: int = 32_768) -> None:
         self.estimator, self.window = TokenEstimator(), window
@@ -70,7 +69,7 @@ class Talk:
 
 
 def library(root: Path, files: int, lines: int) -> None:
-    """Files that each have a subject, told in many lines; the number of one line is only there."""
+    """Files with one subject and many lines each; the number in one line occurs only there."""
     chance = random.Random(5)
     for number in range(files):
         word = WORDS[number % len(WORDS)]
@@ -171,8 +170,8 @@ def random_text(chance: random.Random) -> str:
 
 
 def test_what_was_sent_can_be_read_back(tmp_path: Path) -> None:
-    """Texts in whole and in part, with marks, quotes and tabs in them,
-    come back from the messages and from their JSON.
+    """Complete and partial texts with marks, quotes and tabs can be read back from messages and
+    their JSON.
     """
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

@@ -1,4 +1,4 @@
-"""What keeps requests within the window: whom it asks, and when it asks nobody."""
+"""Fitting requests into the window: which servers are asked for facts, and when none is."""
 
 from __future__ import annotations
 

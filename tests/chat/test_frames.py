@@ -1,4 +1,4 @@
-"""How many async generators an event passes between the socket and the front end."""
+"""The number of async generators between the socket and the front end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The joint between the pieces of an answer:
-what a model repeats is dropped, what is new is kept, however it comes.
+"""Joining the pieces of an answer: repeated text is dropped and new text kept, however it is split.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ PROSE = ("The quick brown fox jumps over the lazy dog, and the dog does not mind
     ("| --- | ----------", "---------- |", ""),
     ("x = 1\n        ", "        y = 2", ""),
     ("n1 n2 n3", "n3", ""),                                                   # too short to tell
-    ("page 100", "100 lines", ""),  # a number may go on with its own digits
+    ("page 100", "100 lines", ""),  # a number may continue with the same digits
     ("Th", "The fox", "Th"),
     ("say aaa", "aaaa", ""), ("x abcdabcd", "abcdabcd e", ""),  # something twice over
     ("z abcxyabc", "abcxyabc!", "abcxyabc"),  # begins and ends alike, and is not
@@ -98,9 +97,7 @@ def test_part_and_extra_stay() -> None:
 # ---- through a turn
 
 def model(text: str, chance: random.Random, breaks: int) -> Respond:
-    """Says `text`, breaks off `breaks` times, and then goes on in one of the
-    ways in which models do.
-    """
+    """Sends `text`, breaks off `breaks` times, and continues in one of the ways that models do."""
     left = [breaks]
 
     async def respond(request: Request) -> AsyncGenerator[Delta, None]:
@@ -170,8 +167,8 @@ def kept(events: Sequence[Event]) -> list[str]:
 
 
 def test_any_break_and_any_way_to_go_on_gives_the_text() -> None:
-    """However often it breaks and wherever: continued exactly, from the beginning,
-    or from some way back.
+    """It may break anywhere and any number of times, and be continued exactly, from the beginning,
+    or from an earlier place.
     """
     chance = random.Random(SEED)
     numbered = " ".join(f"word{number}" for number in range(60))
@@ -238,7 +235,7 @@ CAUSES = (None, Overloaded("busy"), QuotaExhausted("empty"), ModelNotFound("gone
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_next_model_continues_after_any_break(cause: ProviderError | None) -> None:
-    """One that the same model is worth asking about is its own to continue."""
+    """After a failure that is worth a retry, the same model continues."""
     first = scripts([TextDelta("half "), StreamBroken("broke", cause=cause)],
                     [TextDelta("done"), Finished("stop")])
     models = Models({"p/m": first, "p/n": scripts([TextDelta("done"), Finished("stop")])})
@@ -278,7 +275,7 @@ def test_going_on_later_with_pieces_that_hold_no_text() -> None:
 
 @pytest.mark.parametrize("thought", ["", "let me see, let me see "])
 def test_an_answer_that_is_read_once_more_brings_only_what_is_new(thought: str) -> None:
-    """To the character, however it is cut, also where it repeats itself at the joint."""
+    """Equal to the character, however it is split, even if it repeats itself at the joint."""
     whole = "ha ha ha the same line\nthe same line\n" * 3
     for known in range(1, len(whole)):
         for size in (1, 7, 1_000):
@@ -300,14 +297,14 @@ def test_an_answer_that_is_another_one_is_joined_like_a_continuation() -> None:
 
 
 def test_an_answer_that_is_another_one_loses_nothing_at_its_end() -> None:
-    """What could have become a repetition is shown when nothing follows."""
+    """Text held back as a possible repetition is shown if nothing follows."""
     reading = SecondReading(Message("assistant", (Text("The first half of the answer, "),)))
     assert list(reading.fit(TextDelta("half"))) == []
     assert list(reading.rest()) == [TextDelta("half")] and list(reading.rest()) == []
 
 
 def test_what_a_provider_wrote_beside_its_text_keeps_its_own_part() -> None:
-    """Signatures belong to the very text that they came with."""
+    """Signatures are valid only for the text that they were sent with."""
     for first, second, count in ((None, None, 1), ({"p": {"sign": 1}}, None, 2),
                                  (None, {"p": {"sign": 1}}, 2)):
         halves = (Message("assistant", (Text("one ", first),), finish="length"),

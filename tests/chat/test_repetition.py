@@ -1,4 +1,4 @@
-"""A reply that repeats itself without end is stopped; one that only looks alike is not."""
+"""A reply that repeats itself endlessly is stopped; one that is only similar is not."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ ALIKE = {
 
 
 def test_where_a_passage_is_short_enough_and_a_quotation_is_cut() -> None:
-    """Up to 240 characters 3,000 are enough, then it takes 200,000; 40 characters are quoted."""
+    """Passages of up to 240 characters are stopped after 3,000, longer ones after 200,000; 40
+    characters are quoted.
+    """
     for length, stops in ((240, True), (241, False)):
         passage = words(100)[: length - 1] + "|"
         assert bool(repeated(passage * 30, 3_000)) is stops, passage
@@ -148,7 +150,7 @@ def test_the_setting_lets_it_run(kind: str) -> None:
 
 
 def test_a_reply_that_ended_is_complete() -> None:
-    """All of it in one frame, with its end: nothing is left to stop."""
+    """The complete reply is in one frame, so there is nothing left to stop."""
     whole = "I am sorry. " * 900
     events = events_of(TextDelta(whole + "That is all."), Finished("stop"))
     assert isinstance(events[-1], MessageAdded) and events[-1].message.finish == "stop"
@@ -156,7 +158,7 @@ def test_a_reply_that_ended_is_complete() -> None:
 
 @pytest.mark.parametrize("count, stopped", [(249, False), (251, True)])
 def test_three_thousand_characters_are_endless_and_fewer_are_not(count: int, stopped: bool) -> None:
-    """Twelve characters, 249 or 251 times; looked at once, when all of it is there."""
+    """Twelve characters, 249 or 251 times, checked once at the end."""
     watch = Repetition()
     watch.feed("I am sorry. " * count)
     assert bool(watch.reason) is stopped
@@ -164,9 +166,7 @@ def test_three_thousand_characters_are_endless_and_fewer_are_not(count: int, sto
 
 @pytest.mark.parametrize("copies, stopped", [(160, False), (170, True)])
 def test_a_long_passage_may_be_wanted_many_times(copies: int, stopped: bool) -> None:
-    """Code that is generated, a form for each of a hundred names:
-    200,000 characters of it are too many.
-    """
+    """Generated code, a form for each of a hundred names, is stopped after 200,000 characters."""
     passage = words(400)[:1_200]
     watch = Repetition()
     watch.feed(words(300) + passage * copies)
@@ -183,7 +183,7 @@ def test_what_is_repeated_is_quoted_in_short() -> None:
 
 
 def test_it_is_looked_at_every_five_hundred_characters() -> None:
-    """So it is noticed soon after the limit, however small the pieces are."""
+    """It is detected soon after the limit, however small the pieces are."""
     watch, size = Repetition(), 0
     while not watch.reason:
         watch.feed("again ")
@@ -200,7 +200,7 @@ def test_a_reason_that_was_found_stays() -> None:
 
 
 def test_few_sentences_in_any_order_need_words_and_number() -> None:
-    """Sixty of them, each twenty times: signs and single letters are no sentences."""
+    """Sixty signs, twenty times each: signs and single letters are not sentences."""
     text = "".join(NEARLY["any order"](number) for number in range(3_000))
     assert "few sentences" in reason(text, 700)
     signs = "".join(CHANCE.choice(["- . ", "* ; ", "+ : "]) for _ in range(9_000))

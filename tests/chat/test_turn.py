@@ -1,5 +1,5 @@
-"""One turn: the reply is put together, tools run once and in order,
-and a cut message runs nothing.
+"""One turn: the reply is assembled, tools run once and in order, and an incomplete message runs
+none.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ASKED = Request("m", (user_message("question"),))
 
 
 def scripted(*replies: Sequence[Item | Exception], seen: list[Request] | None = None) -> Respond:
-    """A model that gives these replies, one a call;
-    an exception in a reply is raised at its place.
+    """A model that sends these replies, one per request; an exception in a reply is raised in its
+    place.
     """
     left = iter(replies)
 
@@ -43,7 +43,7 @@ def scripted(*replies: Sequence[Item | Exception], seen: list[Request] | None = 
 
 def run(respond: Respond, run_tool: object = None,
         rounds: int = 16) -> tuple[list[Event], ChatError | None]:
-    """All events of a turn, and the error that it ended with."""
+    """All events of a turn, and the error that ended it."""
     async def collect() -> tuple[list[Event], ChatError | None]:
         events: list[Event] = []
         try:
@@ -98,7 +98,7 @@ def test_an_error_that_the_provider_reported_is_kept_as_such() -> None:
                          [[], [StreamBroken("cut")], [Finished("length")],
                           [Finished("content_filter")]])
 def test_a_cut_message_runs_no_tool(end: list[Item | Exception]) -> None:
-    """Its arguments may be half of what the model wanted."""
+    """Its arguments may be incomplete."""
     ran: list[ToolCall] = []
 
     async def note(request: ToolCall) -> ToolFinished:
@@ -130,7 +130,7 @@ def test_tools_are_run_and_the_model_is_asked_again_with_their_results() -> None
 
 
 def test_tools_run_at_once_and_their_results_stand_in_the_order_of_the_calls() -> None:
-    """The first call waits for the second: run one after the other they would never end."""
+    """The first call waits for the second, so running them one after the other would never end."""
     second_ran = asyncio.Event()
 
     async def crossed(request: ToolCall) -> ToolFinished:
@@ -240,8 +240,7 @@ def test_calls_that_were_interrupted_get_results() -> None:
 
 
 def test_the_results_of_an_earlier_call_answer_no_later_one() -> None:
-    """Models number their calls anew: the same call with the same number was answered once already.
-    """
+    """Models reuse call numbers: a result for the same call with the same number already exists."""
     asked = Message("assistant", (ToolCall("0", "look", {}),), "p/m", None, "tool_calls")
     done = tool_message((ToolResult("0", "look", "told"),))
     left = missing_results([user_message("q"), asked, done, asked])
@@ -250,7 +249,7 @@ def test_the_results_of_an_earlier_call_answer_no_later_one() -> None:
 
 
 def test_arguments_in_very_many_pieces() -> None:
-    """A hundred thousand: were each added to a longer text, this would take minutes."""
+    """A hundred thousand pieces: appending each to a growing text would take minutes."""
     reply = Reply()
     for piece in ['{"a": "', *("0123456789" for _ in range(100_000)), '"}']:
         reply.add(call(0, arguments=piece))

@@ -1,4 +1,4 @@
-"""Commands for an answer and for how it is asked for: /copy, /save, /set, /options, /think."""
+"""Commands for answers and options: /copy, /save, /set, /options, /think."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Slash commands: one function each, found by name, alias or beginning,
-and a new one needs no other file.
+"""Slash commands: one function each, found by name, alias or prefix; a new one needs no other file.
 """
 
 from __future__ import annotations

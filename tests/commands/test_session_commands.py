@@ -1,5 +1,5 @@
-"""Commands about what is saved: the last exchange when a session goes on, /history, /sessions,
-/delete and /export.
+"""Commands for saved sessions: the last exchange on resuming, /history, /sessions, /delete and
+/export.
 """
 
 from __future__ import annotations

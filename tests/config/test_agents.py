@@ -1,4 +1,4 @@
-"""An agent of the configuration: model, system prompt, options and tools under one name."""
+"""Agents in the configuration: model, system prompt, options and tools under one name."""
 
 from __future__ import annotations
 

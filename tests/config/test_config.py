@@ -1,5 +1,5 @@
-"""Where settings come from: command line over environment over file over default,
-and every bad value named with its place.
+"""Sources of settings: command line over environment over file over default; errors name the place
+of an invalid value.
 """
 
 from __future__ import annotations

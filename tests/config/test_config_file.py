@@ -62,7 +62,7 @@ def test_the_other_way_round(tmp_path: Path) -> None:
     ".5",
     "NULL1"])
 def test_text_is_what_stands_in_the_file(tmp_path: Path, written: str) -> None:
-    """YAML takes these for something else."""
+    """YAML reads these as other types."""
     for text in (f"system: {written}", f"stop: [{written}]", f"model: {written}",
                  f"keep_alive: {written}"):
         settings = load(tmp_path, text)
@@ -309,9 +309,7 @@ def test_a_key_that_stands_there_twice_is_still_refused(tmp_path: Path, text: st
 
 
 def test_nested_values_are_numbers_only_where_everybody_reads_one(tmp_path: Path) -> None:
-    """As in YAML 1.2 and JSON: no octal numbers, no minutes, no underscores;
-    a date is what was written.
-    """
+    """As in YAML 1.2 and JSON: no octal numbers, minutes or underscores; a date stays text."""
     nested = "{a: 0123, b: [1_000, 1:30, 2026-01-01, 0x10, 1e3, .5, ~], c: {d: 1.0, e: '7'}}"
     (tmp_path / "config.yaml").write_text(f"option:\n  x: {nested}\n")
     values, _, _ = read_config_file(str(tmp_path / "config.yaml"), {})

@@ -1,4 +1,4 @@
-"""Keys: where they are found, to which address they go, and that they show up nowhere else."""
+"""Keys: where they are found, to which address they are sent, and that they appear nowhere else."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
 
 def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the keyring package, which is optional; one that fails is as good as none."""
+    """A replacement for the optional keyring package; a failing keyring counts as missing."""
     package = tmp_path / "packages"
     package.mkdir()
     (package / "keyring.py").write_text("def get_password(*asked):\n    return {('stream-chat', "
@@ -205,7 +205,7 @@ class Ring(KeyringBackend):
 
 @pytest.fixture
 def ring(environment: dict[str, str], tmp_path: Path) -> Path:
-    """The file in which the keyring of `environment` keeps its secrets."""
+    """The file in which the keyring of `environment` stores its secrets."""
     pytest.importorskip("keyring")
     (tmp_path / "test_ring.py").write_text(BACKEND)
     environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
@@ -294,9 +294,7 @@ FAILURES = {
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], tmp_path: Path,
                                name: str, provider: str) -> None:
-    """Through failures that quote it: not in any output, log,
-    database or file but the one that it was put into.
-    """
+    """Even if failures quote it, a key is in no output, log, database or file except its own."""
     environment[f"{provider.upper()}_API_KEY"] = KEY
     log = tmp_path / "debug.log"
     with FakeServer(FAILURES[name]) as server:

@@ -1,4 +1,4 @@
-"""What is set for a provider on the page holds in every program, and a mistake changes nothing."""
+"""Settings of a provider made on the page apply everywhere, and an invalid one changes nothing."""
 
 from __future__ import annotations
 

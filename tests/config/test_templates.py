@@ -1,4 +1,4 @@
-"""Prompts and skills that are kept as files."""
+"""Prompts and skills stored as files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which colours a terminal gets, and how its background is found out."""
+"""Which colours are used in a terminal, and how its background is determined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures in the terminal: only where it is known to draw them."""
+"""Pictures in the terminal, only if it is known to support them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Signals in a chat: Ctrl-C stops a reply and nothing else, any number of times;
-what ends the program ends it in good order.
+"""Signals in a chat: Ctrl-C stops only the reply, any number of times; other signals end the
+program cleanly.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 @pytest.fixture(autouse=True)
 def no_alarm_left() -> Iterator[None]:
-    """A program that is told to end sets a timer that goes on until it has ended;
-    this process does not end.
-    """
+    """Cancel the timer that a program sets when it must end: this process does not end."""
     yield
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -120,9 +118,9 @@ def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str
 
 def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str],
                                     environment: Environment) -> None:
-    """The second one comes while the first is being dealt with, or when the prompt is just back.
+    """The second one arrives while the first is being handled, or just after the prompt is back.
 
-    It is not meant for the chat.
+    It must not end the chat.
     """
     with Terminal([*program, "-m", "slow"], environment) as chat:
         for number, gap in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.2), 1):
@@ -231,9 +229,7 @@ def test_results_and_errors_pass_through() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_signal_that_comes_at_the_end_of_what_runs_still_ends_the_program(fails: bool) -> None:
-    """The task is done before it can be cancelled;
-    what closes things afterwards runs to its end.
-    """
+    """The task has finished before it can be cancelled; the cleanup afterwards is completed."""
     async def finish() -> int:
         signal.raise_signal(signal.SIGTERM)
         if fails:
@@ -311,7 +307,7 @@ def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
 
 
 def await_full(chat: Terminal) -> None:
-    """Until the terminal has taken no more for a while."""
+    """Write until the terminal accepts no more for a while."""
     limit, full = time.monotonic() + 20, 0
     while full < 10:
         assert time.monotonic() < limit, "the terminal takes everything"
@@ -357,8 +353,8 @@ def test_a_signal_that_ends_the_program_is_not_stopped_at_a_part() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_as_the_work_ends_leaves_the_loop_in_order(number: signal.Signals) -> None:
-    """When the task is done and the loop still runs,
-    an exception would leave a callback behind that stops the next run.
+    """If the task has finished and the loop still runs, an exception would leave a callback that
+    stops the next run.
     """
     async def end_with_a_signal() -> int:
         asyncio.get_running_loop().call_soon(signal.raise_signal, number)

@@ -1,6 +1,4 @@
-"""A notification is one sequence that a model's name cannot break out of,
-and only for what took long.
-"""
+"""A notification is one sequence that a model's name cannot end, and only for long answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of progress: nothing at once, then one line that is written over and goes away."""
+"""The progress line: after a delay, one line that is overwritten and finally removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.console.progress_line import ProgressLine
 
 
 class Clock:
-    """Seconds as the test says."""
+    """A clock that the test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0

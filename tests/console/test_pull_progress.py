@@ -1,4 +1,4 @@
-"""Fetching a model as its user sees it: one row, in a real pseudo-terminal and in a pipe."""
+"""Downloading a model, as the user sees it: one row, in a real pseudo-terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plain(text: str) -> bytes:
 
 
 def puller(*pulls: list[Step]) -> FakeServer:
-    """An Ollama that has no model; each pull is answered with the next of these."""
+    """An Ollama without models; each pull gets the next of these responses."""
     left = list(pulls)
 
     def script(request: Received) -> Answer:
@@ -75,7 +75,7 @@ def test_layers_that_come_at_once_are_one_row(program: list[str],
 
 def test_a_narrow_terminal_and_one_that_changes(program: list[str],
                                                 environment: dict[str, str]) -> None:
-    """Nothing is wider than the screen, so that nothing is left behind when it is painted again."""
+    """No row is wider than the screen, so repainting leaves nothing behind."""
     steps: list[Step] = []
     narrow, wide = threading.Event(), threading.Event()
     for number in range(60):

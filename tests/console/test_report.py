@@ -1,4 +1,4 @@
-"""An error that ends the program: with its mark on a terminal, in words elsewhere."""
+"""An error that ends the program: with a mark in a terminal, in words elsewhere."""
 
 from __future__ import annotations
 

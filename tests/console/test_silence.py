@@ -1,4 +1,5 @@
-"""What Python would print to standard error by itself, whether `logging` is loaded before or not.
+"""What Python would print to standard error itself is hidden, whether or not `logging` is loaded
+first.
 """
 
 from __future__ import annotations

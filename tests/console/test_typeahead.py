@@ -1,6 +1,4 @@
-"""What is typed while a reply streams: not shown in it, not lost,
-and said when the prompt is back.
-"""
+"""Text typed while a reply streams is not shown, not lost, and reported when the prompt is back."""
 
 from __future__ import annotations
 
@@ -34,15 +32,15 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 def asked(server: FakeOllama) -> list[str]:
-    """What the person said in the last request."""
+    """The user's texts in the last request."""
     chats = server.chats
     return [message["content"] for message in chats[-1].json["messages"]
             if message["role"] == "user"]
 
 
 def send(chat: Terminal, keys: str) -> None:
-    """Type it, and wait until the program has taken it:
-    what comes after it was not typed at once with it.
+    """Type it, and wait until the program has read it, so that it is not read together with what
+    follows.
     """
     chat.send(keys)
     time.sleep(0.1)      # until it has gone through the terminal
@@ -141,7 +139,9 @@ def test_keys_that_are_no_characters_are_left_out() -> None:
     ("", "é漢\x7f!", [], "é!")])
 def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, lines: list[str],
                                                left: str) -> None:
-    """The terminal does not do it while a reply runs: it would cut a line after 4,095 bytes."""
+    """The terminal's own line mode is off during a reply: it would truncate a line after 4,095
+    bytes.
+    """
     ended, rest = readable(typed, Typed(before))
     assert ([line.text for line in ended], rest.text) == (lines, left)
 
@@ -166,7 +166,7 @@ def test_an_enter_after_a_paste_ends_it() -> None:
 def test_what_was_typed_is_there_after_ctrl_c(
         typed: str, kept: str, ollama: FakeOllama, program: list[str],
         environment: Environment) -> None:
-    """It is not collected yet when Ctrl-C comes, which would make the terminal forget it."""
+    """It has not been read yet when Ctrl-C is pressed, which would make the terminal discard it."""
     with Terminal([*program, "-m", "words-60@20"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2")
@@ -226,8 +226,8 @@ def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
 
 
 def test_an_enter_that_comes_just_before_the_prompt_is_one() -> None:
-    """What is not collected is read by the prompt,
-    for which a line feed is a new line in the text and no Enter.
+    """Text not read yet is read by the prompt, for which a line feed is a new line instead of
+    Enter.
     """
     master, slave = os.openpty()
     try:
@@ -244,7 +244,7 @@ def test_an_enter_that_comes_just_before_the_prompt_is_one() -> None:
 
 def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
                                                              environment: Environment) -> None:
-    """It is kept for the prompt, and the answer to the question is seen while it is typed."""
+    """It is kept for the prompt, and the answer to the question is visible while it is typed."""
     source = Path(environment["HOME"], "own.py")
     source.write_text("from core.tools import tool\n\n@tool(kind='write')\ndef note(text: str) -> "
                       "str:\n    'Write a note.'\n    return 'noted ' + text\n")
@@ -298,7 +298,7 @@ def test_text_pasted_in_a_reply_sends_nothing(
 
 def test_the_modes_of_a_reply_are_set_again_when_the_program_is_resumed(
         ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    """As a shell sets its own modes while the program is suspended."""
+    """A shell sets its own terminal modes while the program is suspended."""
     with Terminal([*program, "-m", "words-60@50"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2")
@@ -318,8 +318,8 @@ def test_the_modes_of_a_reply_are_set_again_when_the_program_is_resumed(
 
 def test_suspended_in_a_reply_by_a_shell(ollama: FakeOllama, program: list[str],
                                          environment: Environment) -> None:
-    """Ctrl-Z gives the shell its terminal; fg brings the reply back,
-    and nothing typed is lost or echoed.
+    """Ctrl-Z restores the terminal for the shell; after fg the reply continues, and nothing typed
+    is lost or echoed.
     """
     command = " ".join(shlex.quote(word) for word in [*program, "-m", "words-60@50"])
     with Terminal(["bash", "--norc", "--noediting", "-i"],

@@ -1,5 +1,4 @@
-"""What is chosen when not everything fits:
-pieces of every file compete, by words as people and programs write them.
+"""Choosing what fits: the pieces of all files compete by words, as people and programs write them.
 """
 
 from __future__ import annotations
@@ -231,9 +230,9 @@ def test_why_each_file_is_in_or_not_is_known(tmp_path: Path) -> None:
 
 
 def test_of_very_many_files_that_do_not_fit_only_some_are_looked_at(tmp_path: Path) -> None:
-    """A look at each of 50,000 takes a quarter of the time until the first request.
+    """Checking each of 50,000 files would take a quarter of the time until the first request.
 
-    One that is named is always tried.
+    A named one is always tried.
     """
     for number in range(450):
         (tmp_path / f"f{number:03}.txt").write_text("nothing to see\n" * 900)
@@ -263,7 +262,7 @@ def test_long_texts_are_marked_and_numbered_as_if_in_one_go() -> None:
 
 
 class Counted(str):
-    """A text that adds up how many characters of it were counted."""
+    """A text that records how many of its characters were counted."""
 
     characters = 0
 

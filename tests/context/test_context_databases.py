@@ -250,9 +250,9 @@ def test_commands_that_fail(tmp_path: Path) -> None:
 
 @pytest.mark.processes
 def test_a_long_output_is_kept_from_both_ends(tmp_path: Path) -> None:
-    """The newest lines are at the end.
+    """The last lines, which are the newest, are kept.
 
-    The note of what is not there reaches the model and the user.
+    The note of what is missing reaches the model and the user.
     """
     context = ContextSet(root=str(tmp_path), ask=agree)
     assert asyncio.run(context.add("!seq 1 2000000; exit 3")) == []

@@ -1,6 +1,4 @@
-"""The runs in docs/context.md, repeated with the program:
-in a sample folder it says what the page shows.
-"""
+"""The examples of docs/context.md, run in a sample folder, print what the page shows."""
 
 from __future__ import annotations
 
@@ -74,7 +72,7 @@ class _Tides(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def places() -> Iterator[dict[str, str]]:
-    """What stands on the page, and where it is in the test."""
+    """Addresses on the page, and those of the test in their place."""
     pages = ThreadingHTTPServer(("127.0.0.1", 0), _Tides)
     threading.Thread(target=pages.serve_forever, daemon=True).start()
     found = {"https://example.org": f"http://127.0.0.1:{pages.server_address[1]}"}
@@ -94,7 +92,7 @@ def places() -> Iterator[dict[str, str]]:
 
 
 class Wide(Meanings):
-    """A server whose models have the window that the page speaks of."""
+    """A server whose models have the window of the examples."""
 
     def _route(self, request: Received) -> Answer:
         asked = [each.json.get("options") or {}
@@ -108,7 +106,7 @@ class Wide(Meanings):
 
 
 def run(command: str, root: Path, places: dict[str, str], environment: dict[str, str]) -> str:
-    """The first line that the program says beside its answer, in the sample folder."""
+    """The first line that the program writes to standard error in the sample folder."""
     line = command.replace("python stream_chat.py",
                            shlex.join([sys.executable, str(ROOT / "stream_chat.py")]))
     for shown, real in places.items():

@@ -1,5 +1,5 @@
-"""PDF and Word files as context, made here and read for real,
-in the whole program and beside its event loop.
+"""PDF and Word files as context, generated here and really read, in the whole program without
+blocking its event loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Files and folders as context: which ones are taken,
-and what happens with those that cannot be read.
-"""
+"""Files and folders as context: which ones are included, and what happens with unreadable ones."""
 
 from __future__ import annotations
 
@@ -331,7 +329,7 @@ def test_stdin(tmp_path: Path) -> None:
 
 
 def test_this_repository_answers_with_file_and_line() -> None:
-    """The question leads to the file that has the answer, with the number of its line."""
+    """The question selects the file with the answer, with line numbers."""
     file, number = next((path.relative_to(ROOT).as_posix(), number)
                         for path in (ROOT / "core").rglob("*.py")
                         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"),
@@ -425,8 +423,8 @@ def test_what_is_not_a_notebook_stays_as_it_is(tmp_path: Path, content: str) -> 
 
 
 def test_a_named_file_in_no_known_encoding_is_refused_at_once(tmp_path: Path) -> None:
-    """Not when the question is sent: nobody could be asked any more whether
-    it goes without the file.
+    """It is found before the question is sent, while the user can still decide to send it without
+    the file.
     """
     (tmp_path / "odd.txt").write_bytes("half \ud800 and \udc41 \x9b "
                                        "\x85\x7f".encode("utf-8", "surrogatepass") * 9)
@@ -437,9 +435,7 @@ def test_a_named_file_in_no_known_encoding_is_refused_at_once(tmp_path: Path) ->
 
 
 def test_of_a_long_text_the_beginning_is_counted(tmp_path: Path) -> None:
-    """Millions of short lines are not written out with their numbers, to see that they are
-    too many.
-    """
+    """Millions of short lines are not numbered only to find that they are too long."""
     seen = []
 
     class Watching(TokenEstimator):

@@ -1,4 +1,4 @@
-"""What an error about context advises fits the reason why nothing could be loaded."""
+"""The advice of a context error fits the reason why nothing could be loaded."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The program's own keys, settings, history and chats never go to a model,
-whatever name they are reached by.
+"""The program's own keys, settings, history and chats are never sent to a model, by whatever path
+they are named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = ("keys.json", "config.yaml", ".env", "input_history", "grants.json")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The data directory below a project, as it is where someone works in their home directory."""
+    """The data directory inside a project, as for users who work in their home directory."""
     data = tmp_path / "work" / "data"
     data.mkdir(parents=True)
     for name in NAMES:
@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def load(root: Path, *sources: str, between: Callable[[], object] = lambda: None) -> Prepared:
-    """What the model would be shown. Nothing at all is a ContextError."""
+    """What the model would get; a ContextError if nothing is left."""
     async def go() -> Prepared:
         context = ContextSet(root=str(root), protected=[str(root / "data")])
         for source in sources:
@@ -137,7 +137,7 @@ def test_as_a_database(home: Path, link: Callable[[Path, Path], None] | None) ->
 
 
 def test_a_chat_gives_its_own_places(home: Path) -> None:
-    """Wherever the settings say that they are."""
+    """Their places come from the settings."""
     (home / "chats.db").write_text(SECRET)
     (home / "mine.yaml").write_text(SECRET)
     settings = Settings({"save": False, "database_url": str(home / "chats.db"),

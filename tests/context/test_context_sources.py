@@ -1,4 +1,4 @@
-"""What can be named as context, and @path in a prompt."""
+"""Sources of context, and @path in a prompt."""
 
 from __future__ import annotations
 

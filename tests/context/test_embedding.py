@@ -1,5 +1,5 @@
-"""Choosing from the context by meaning: what is ranked, what is asked for and kept,
-and that no failure stops a conversation.
+"""Choosing context by meaning: ranking, requests, caching, and that no failure stops a
+conversation.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def open_chat(server: Meanings, store: Store | None = None, **values: Any) -> Ch
 
 
 async def ask(chat: Chat, text: str = QUESTION) -> list[str]:
-    """The notices of a turn that has to be answered."""
+    """The notices of a turn, which must get an answer."""
     events: list[Event] = [event async for event in chat.turn(user_message(text))]
     assert (isinstance(events[-1], MessageAdded)
             or any(isinstance(event, MessageAdded) for event in events))
@@ -179,7 +179,7 @@ def test_pieces_of_a_file_that_is_too_large(server: Meanings, folder: Path) -> N
 # ---- what goes wrong
 
 class Broken(Meanings):
-    """Answers the requests for embeddings as it is told; None: as it should."""
+    """Sends this response to requests for embeddings; None means a correct one."""
 
     script: Any = None
 
@@ -334,7 +334,7 @@ def test_the_time_that_choosing_takes_is_not_the_models(folder: Path, tmp_path: 
 # ---- what is kept
 
 class Counting:
-    """Gives vectors of `size` numbers and counts the texts."""
+    """Returns vectors of `size` numbers and counts the texts."""
 
     def __init__(self, size: int = 4) -> None:
         self.size, self.asked = size, list[str]()
@@ -383,7 +383,7 @@ def test_a_store_that_refuses_does_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_waited_for_once(tmp_path: Path) -> None:
-    """Not for each batch: nothing else goes on in that second."""
+    """It is not written after each batch, since writing blocks everything else."""
     refused: list[int] = []
 
     class Counted(SqliteStore):
@@ -446,8 +446,8 @@ def test_nothing_to_compare() -> None:
 # ---- the parts
 
 def test_words_and_meaning_are_added() -> None:
-    """Each as a part of its best; what is less near than the middle of all
-    counts by its words alone.
+    """Each score is relative to the best one; a piece less similar than the median counts only by
+    its words.
     """
     spots = [Spot("a", (0, 5), 3.0), Spot("b", (0, 5), 1.5)]
     similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.7, ("d", (0, 5)): 0.2}

@@ -1,4 +1,4 @@
-"""The outline of files that are not in a prompt as a whole."""
+"""The outline of files that are not completely in a prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_headings_with_their_lines() -> None:
 
 
 def test_the_model_sees_what_else_there_is(tmp_path: Path) -> None:
-    """Every line number of the outline is right, and it takes no more than its share."""
+    """Every line number of the outline is correct, and it takes at most its share."""
     for number in range(30):
         body = "".join(f"def step_{number}_{part}(valve):\n    return 'tide "
                        f"{part}'\n" + "    # filler words stand here\n" * 9

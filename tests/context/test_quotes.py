@@ -1,5 +1,5 @@
-"""Quotations are looked up: none that was changed passes, all true ones do,
-however they are spaced and set.
+"""Quotations are checked: changed ones never pass, true ones always do, whatever their spacing and
+typography.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def some_quote(luck: random.Random) -> tuple[str, str, int]:
 
 
 def typeset(luck: random.Random, quote: str) -> str:
-    """The same words in other spacing and typography."""
+    """The same words with different spacing and typography."""
     changed = "".join(luck.choice(("  ", " ", "\u00a0", " \u2009")) if char == " " else
                       luck.choice("\u2019'") if char == "'" else
                       luck.choice("\u2013-\u2010") if char == "-" else char for char in quote)

@@ -1,5 +1,5 @@
-"""The embedded engine as a process: started once, shared,
-gone with its last chat however that ends, and plain when it fails.
+"""The embedded engine as a process: started once, shared, ended with its last chat, with clear
+errors when it fails.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def start_client(model: Path, directory: Path) -> subprocess.Popen[str]:
 def output_at_end(chat: subprocess.Popen[str]) -> str:
     """What it printed.
 
-    This little client may swallow a single Ctrl-C between two requests; it is then killed.
+    This small client may miss a Ctrl-C between two requests; it is then killed.
     """
     try:
         return chat.communicate(timeout=5)[0]
@@ -165,7 +165,7 @@ def test_stopping_while_it_starts_leaves_nothing(tiny: Path, tmp_path: Path) -> 
 
 @LINUX
 def test_a_chat_killed_while_a_model_is_loaded_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
-    """A pipe that nobody writes stands for a file that takes for ever to read."""
+    """A pipe without a writer simulates a file that never finishes loading."""
     endless = tmp_path / "endless.gguf"
     os.mkfifo(endless)
     chat = start_client(endless, tmp_path / "engines")

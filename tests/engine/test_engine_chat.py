@@ -1,6 +1,4 @@
-"""Chats with a real engine through the real adapters:
-what a conversation needs, and what happens when the engine dies.
-"""
+"""Chats with the real engine through the real adapters, and what happens when the engine dies."""
 
 from __future__ import annotations
 
@@ -354,7 +352,7 @@ def test_the_self_test_tells_what_fails(tiny: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_engine_counts_what_it_then_reads(tiny: Path, tmp_path: Path) -> None:
-    """With tools, a system prompt and earlier turns: exactly what the answer says was read."""
+    """With tools, a system prompt and earlier turns, the count equals what the answer reports."""
     earlier = Message("assistant", (), "local/tiny", None, "stop")
     asked = Request(str(tiny), (user_message("hi, \u00e9 \u65e5\u672c"), earlier,
                                 user_message("and <|im_end|> now?")),
@@ -372,8 +370,8 @@ def test_the_engine_counts_what_it_then_reads(tiny: Path, tmp_path: Path) -> Non
 
 def test_a_chat_is_planned_with_the_window_that_the_engine_allocates(tiny: Path,
                                                                      tmp_path: Path) -> None:
-    """Not with the one that the model was made for:
-    then requests are too long, and a summary is never due.
+    """The model's own window must not be used: requests would be too long, and no summary would be
+    due.
     """
     settings = Settings({"provider": "local", "model": str(tiny), "num_ctx": 2048, "save": False},
                         environment={"HOME": str(tmp_path)})

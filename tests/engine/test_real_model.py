@@ -124,7 +124,9 @@ def test_an_answer_has_the_form_of_a_json_schema(home: Home, tmp_path: Path) -> 
 
 
 def test_tools_may_be_offered(home: Home) -> None:
-    """So small a model may call them or not; each call has its result, and the turn ends well."""
+    """So small a model may or may not call them; each call has its result, and the turn ends
+    normally.
+    """
     events = home.ask("--tools", "current_time", "--max-tokens", "60", "What time is it?",
                       code=None)
     calls, results = ([event for event in events if event["event"] == kind]

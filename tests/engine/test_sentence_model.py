@@ -1,5 +1,5 @@
-"""A small model that compares texts by meaning:
-made of what a Python package carries, run by the embedded engine.
+"""A small model that compares texts by meaning, converted from a Python package and run by the
+embedded engine.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def minilm() -> Path:
 
 @pytest.mark.processes
 def test_the_real_one_gives_the_published_figures(minilm: Path) -> None:
-    """Of the model's own page: how near three sentences are to "That is a happy person"."""
+    """From the model's own page: the similarity of three sentences to "That is a happy person"."""
     found = vectors(minilm.parent, COMPARING[0].name, [
         "That is a happy person", "That is a happy dog", "That is a very happy person",
         "Today is a sunny day"])

@@ -1,4 +1,4 @@
-"""`make check` looks up known vulnerabilities, and is no worse without a network."""
+"""`make check` looks up known vulnerabilities, and still works without a network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD = {"dependencies": [{"name": "good", "version": "1", "vulns": []},
 
 
 def audited(tmp_path: Path, says: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run it with a uv whose tools print this."""
+    """Run it with a fake uv whose tools print this."""
     (tmp_path / "python").symlink_to(sys.executable)
     uv = tmp_path / "uv"
     uv.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")

@@ -1,5 +1,5 @@
-"""`make chat` and `make test` from nothing:
-the real Makefile, venv and pip, with one tiny package instead of the real ones.
+"""`make chat` and `make test` in a fresh clone: the real Makefile, venv and pip, with one tiny
+package instead of the real ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def toy_wheel() -> bytes:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone in a path with a space, whose lock files name the toy package alone."""
+    """A clone in a path with a space, whose lock files name only the toy package."""
     made = tmp_path / "a clone"
     shutil.copytree(ROOT / "install", made / "install",
                     ignore=shutil.ignore_patterns("__pycache__"))
@@ -61,7 +61,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def ready_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One environment for the tests that need no new one: making it takes seconds."""
+    """One environment shared by the tests that need no new one, since creating it takes seconds."""
     made = tmp_path_factory.mktemp("ready") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(made)], check=True)
     return made
@@ -164,8 +164,8 @@ def test_words_when_there_is_no_network(clone: Path, offline: Environment,
 
 def test_progress_is_one_row_that_fits(clone: Path, offline: Environment,
                                        ready_environment: Path) -> None:
-    """The names of wheels are long: the package and its version are shown,
-    cut at the width of the terminal.
+    """Names of wheels are long: the package and version are shown, truncated at the width of the
+    terminal.
     """
     shutil.copytree(ready_environment, clone / ".venv", symlinks=True)
     with Terminal(["make", "chat"], offline | {"TERM": "xterm"}, columns=40, lines=12,

@@ -1,4 +1,4 @@
-"""docs/first-steps.md: every line of it is run, in order, by one newcomer with one home."""
+"""Every command of docs/first-steps.md is run, in order, with one new home directory."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def newcomer(environment: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A home with an Ollama that has a model (called echo),
-    and a provider that answers where OpenAI is expected.
-    """
+    """A home with an Ollama that has a model (echo), and a provider in the place of OpenAI."""
     with FakeOllama(models=("echo",)) as ollama, FakeServer(sse_answer(OPENAI)) as openai:
         config = Path(environment["HOME"], ".config", "stream-chat", "config.yaml")
         config.parent.mkdir(parents=True)

@@ -1,5 +1,5 @@
-"""The lock files hold what requirements*.txt ask for, with hashes,
-and nothing of the machine that made them.
+"""The lock files contain what requirements*.txt request, with hashes, and nothing about the machine
+that made them.
 """
 
 from __future__ import annotations

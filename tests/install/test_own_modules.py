@@ -1,5 +1,5 @@
-"""The program as it is installed: its own modules wherever it is called,
-and one line for a Python that does not do.
+"""The installed program uses its own modules wherever it is started, and prints one line if Python
+is too old.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Facts that age: each default has a source,
-and one that is gone gives way to one that the host lists.
+"""Facts that become outdated: each default model has a source, and a withdrawn one is replaced by
+one that the host lists.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ UNPRICED = {"cborg", "huggingface", "openrouter"}
 
 
 def test_every_default_has_a_price_from_a_dated_table() -> None:
-    """Else a limit on cost would ask at each question.
+    """Otherwise a limit on cost would have to ask at each question.
 
-    What has none says so, and is asked about.
+    Hosts without prices say so, and the user is asked.
     """
     providers = Providers(Settings({}))
     cloud = [host for host in hosts() if host.kind == "cloud" and host.default_model]
@@ -88,7 +88,9 @@ def _default(provider: str) -> str:
 
 
 def test_a_doubt_says_what_is_not_confirmed() -> None:
-    """A default whose maker's page was not seen is reported at each check, and never as an end."""
+    """A default whose maker's page could not be read is reported at each check, but never as
+    withdrawn.
+    """
     doubtful = [fact for fact in FACTS if fact.doubt]
     assert doubtful and all(fact.ends is None and not fact.doubt.endswith(".") for fact in doubtful)
     for fact in doubtful:
@@ -101,7 +103,7 @@ SAID = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason":
 
 def asked_at(listed: list[str], settings: dict[str, Any],
              target: Target) -> tuple[list[Any], list[str]]:
-    """(what comes, the models that were asked) of a server that has only these."""
+    """(the result, the requested models) of a server that has only these models."""
     models: list[str] = []
 
     def script(request: Received) -> Answer:

@@ -1,5 +1,5 @@
-"""Who answers when the first model cannot, what is said meanwhile,
-and that stopping leaves nothing behind.
+"""Fallbacks: which model answers, what is reported meanwhile, and that stopping leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def test_a_refused_key_is_reported_each_time_and_the_fallback_answers() -> None:
 
 
 def test_the_chosen_model_answers_again_after_its_rest() -> None:
-    """It is looked at beside a request, so the first request after the rest still goes
-    to the one that stands in.
+    """It is checked in parallel with a request, so the first request after the rest still goes to
+    the fallback.
     """
     with FakeOllama(models=["busy", "words-2"]) as server:
         now = [0.0]
@@ -225,7 +225,9 @@ def test_what_the_server_does_is_said() -> None:
 
 
 class Earlier:
-    """Calls that each read 1,000 tokens in so many seconds; the last number is the first call's."""
+    """Calls that each read 1,000 tokens in so many seconds; the last number is that of the first
+    call.
+    """
 
     def __init__(self, *seconds: float) -> None:
         self._seconds = [*seconds[1:], *seconds[:1] * 5]
@@ -236,7 +238,7 @@ class Earlier:
 
 
 def test_how_far_a_prompt_has_been_read_is_said() -> None:
-    """llama.cpp's server says it; the rest is forecast from the speed so far."""
+    """llama.cpp's server reports its progress; the rest is forecast from the speed so far."""
     def chunk(**fields: Any) -> bytes:
         return f"data: {json.dumps({'object': 'chat.completion.chunk', **fields})}\n\n".encode()
 
@@ -277,8 +279,8 @@ def slow_retry(request: Received) -> Answer:
 
 @pytest.mark.parametrize("script", [silent, slow_retry])
 def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object) -> None:
-    """Stopped while it waits for the first byte, for the next attempt,
-    or for the description of the wait.
+    """Stop while waiting for the first byte, for the next attempt, or for the description of the
+    wait.
     """
     complaints: list[object] = []
 

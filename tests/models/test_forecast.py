@@ -1,4 +1,5 @@
-"""Forecasts of waits from the waits before: how near they come, and what they say if unsure."""
+"""Forecasts of waits from earlier waits: their precision, and what is shown if they are uncertain.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def past(chance: random.Random, noise: float, number: int = 12) -> list[CallRow]
 
 
 def test_nine_of_ten_forecasts_are_within_a_quarter() -> None:
-    """Of a machine whose speed varies by a tenth: one number, and right."""
+    """If the speed of a machine varies by a tenth, one correct number is shown."""
     print(f"STREAM_CHAT_TEST_SEED={SEED}")
     chance, right = random.Random(SEED), 0
     for _ in range(400):
@@ -70,7 +71,9 @@ def test_a_call_that_waited_for_its_model_is_no_measure_of_reading_and_one_of_lo
 @pytest.mark.parametrize("calls", [
     [], [call(1.0, 50)], [call(2.0, 1_000)] * 2, [call(2.0, 1_000, None)] * 5])
 def test_without_enough_to_go_by_there_is_no_forecast(calls: Sequence[CallRow]) -> None:
-    """Nothing, a short prompt, two calls; and later calls of a server silent about its cache."""
+    """No forecast without calls, for a short prompt, after two calls, or if a server does not
+    report its cache.
+    """
     assert reading(calls, 0, 8_000) is None
 
 
@@ -87,7 +90,7 @@ def test_the_conversation_is_in_the_cache_when_the_last_call_was_its_own() -> No
 
 
 def test_what_is_left_follows_the_speed_of_what_was_read() -> None:
-    """Later tokens take longer, for each looks back at all before it."""
+    """Later tokens take longer, because each depends on all earlier ones."""
     read = [Reading(done, 20_000, 0, seconds(0, done)) for done in range(0, 10_001, 2_000)]
     span = left_to_read(read)
     assert span is not None and span.likely == pytest.approx(seconds(10_000, 20_000), rel=0.01)
@@ -104,7 +107,7 @@ STEP = 512
 
 
 def progress(chance: random.Random, slower: float, noise: float) -> list[Reading]:
-    """A prompt of 10,240 tokens, read step by step by a machine that others use too."""
+    """A prompt of 10,240 tokens, read in steps on a machine with other load."""
     read, spent = list[Reading](), 0.0
     for done in range(STEP, 20 * STEP + 1, STEP):
         spent += seconds(done - STEP, done) * slower * chance.lognormvariate(0, noise)
@@ -125,7 +128,8 @@ def test_a_machine_that_is_slower_today_is_believed_after_a_third_of_the_prompt(
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("noise", [0.05, 0.3, 0.6])
 def test_the_ends_hold_on_machines_of_any_unrest(noise: float, known: bool) -> None:
-    """Nine of ten waits end between them; on a quiet machine the likeliest is near."""
+    """Nine of ten waits end between the two numbers; on an idle machine the likeliest one is close.
+    """
     print(f"STREAM_CHAT_TEST_SEED={SEED}")
     chance, within, near = random.Random(SEED), 0, 0
     for _ in range(400):

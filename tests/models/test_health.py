@@ -1,4 +1,4 @@
-"""--check and /check: who answers, whether the key works, and advice that fits the trouble."""
+"""--check and /check: which servers respond, whether keys work, and fitting advice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_missing(name: str, words: str) -> None:
 
 
 def test_all_are_asked_at_the_same_time() -> None:
-    """No answer goes out before all six have asked."""
+    """No response is sent before all six requests have arrived."""
     together = threading.Barrier(6)
 
     def script(request: Received) -> Answer:
@@ -179,7 +179,7 @@ def test_on_the_command_line(program: list[str], environment: dict[str, str]) ->
 def test_lists_for_programs_hold_values_and_not_the_words_of_a_table(
     program: list[str], environment: dict[str, str]
 ) -> None:
-    """No "?", no "352 ms", no "1.2 GB": numbers, true, false and null."""
+    """JSON has numbers, true, false and null instead of "?", "352 ms" and "1.2 GB"."""
     with FakeOllama() as server:
         environment |= {"OLLAMA_HOST": server.url, "GROQ_API_KEY": "g-123456"}
         lists = {}

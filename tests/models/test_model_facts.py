@@ -1,4 +1,4 @@
-"""What is known of models and what they cost: server, table, the user's own word."""
+"""Facts and prices of models: from the server, the table, or the user's configuration."""
 
 from __future__ import annotations
 

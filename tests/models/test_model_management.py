@@ -1,5 +1,5 @@
-"""Models on a server: fetch, delete, explain, make of a Modelfile;
-and the parameters that are sent to them.
+"""Models on a server: download, delete, describe, create from a Modelfile; and the parameters sent
+to them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, chat_li
 
 
 def commands(server: FakeOllama, *lines: str) -> list[Any]:
-    """What each command gives, or the error that it ends with."""
+    """What each command returns, or the error that it raises."""
     settings = Settings({"ollama_host": server.url, "model": "echo"},
                         environment={"HOME": "/nonexistent"})
 

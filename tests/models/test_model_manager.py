@@ -1,4 +1,4 @@
-"""Which model answers: how names are read, what is asked for, which server and key."""
+"""Which model answers: names, defaults, servers and keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""/model in the middle of a chat: names, what changes, what is left out,
-and that nothing that is stored is lost.
-"""
+"""/model during a chat: names, what changes, what is left out, and that nothing stored is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool: models under one name that share the work, over providers and over programs."""
+"""Pools: models under one name that share the load, across providers and programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEMBERS = ["one/words-3", "two/words-3", "three/words-3"]
 
 @pytest.fixture
 def three(tmp_path: Path, environment: dict[str, str]) -> Iterator[list[FakeOllama]]:
-    """Three servers, and a configuration with a provider for each and a pool of them."""
+    """Three servers, and a configuration with one provider for each and a pool of all."""
     with ExitStack() as stack:
         servers = [stack.enter_context(FakeOllama()) for _ in range(3)]
         urls = dict(zip(("one", "two", "three"), [server.url for server in servers]))
@@ -61,7 +61,7 @@ def asked(servers: list[FakeOllama]) -> list[int]:
 def test_one_shots_at_once_are_spread(
     three: list[FakeOllama], program: list[str], environment: dict[str, str]
 ) -> None:
-    """Programs know of one another: two answers for each of three servers."""
+    """Programs share their load records: two answers from each of three servers."""
     write(
         environment,
         dict(zip(("one", "two", "three"), [server.url for server in three])),

@@ -1,6 +1,4 @@
-"""The window alarm: nothing that a server drops stays untold,
-and nothing is told that did not happen.
-"""
+"""The window alarm: every message that a server drops is reported, and nothing else."""
 
 from __future__ import annotations
 
@@ -47,8 +45,8 @@ KINDS: dict[str, Callable[[random.Random, int], str]] = {
 
 
 def by_words(text: str) -> int:
-    """A large vocabulary: short words and their space are one token, long ones two;
-    a capital begins a new one.
+    """A large vocabulary: a short word with its space is one token, a long one two; a capital
+    starts another one.
     """
     return sum(1 + len(piece) // 9 if piece.isascii() else -(-len(piece) * 7 // 10)
                for piece in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]{1,3}|[^\sA-Za-z0-9]+", text)) + 4
@@ -76,7 +74,7 @@ def open_chat(server: FakeOllama, model: str, **values: object) -> Chat:
 
 
 async def ask(chat: Chat, text: str) -> tuple[Message | None, list[str]]:
-    """The reply, and what was told beside it."""
+    """The reply, and the notices with it."""
     reply, notices = None, []
     async for event in chat.turn(user_message(text)):
         if isinstance(event, Notice):
@@ -114,10 +112,10 @@ def test_the_rule(seen: Seen, kept: int | None) -> None:
 @pytest.mark.parametrize("tokens", TOKENISERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_false_alarm_and_no_missed_one(tokens: Callable[[str], int], kind: str) -> None:
-    """Conversations that grow past a window, turn by turn, with a server that
-    drops the oldest messages.
+    """Conversations that outgrow a window, turn by turn, with a server that drops the oldest
+    messages.
 
-    While all fits, nothing may be told. Once it is twice what fits, it must be.
+    While everything fits, nothing may be reported; at twice the window, it must be.
     """
     seed = random.randrange(1 << 32)
     print("seed", seed)
@@ -162,8 +160,8 @@ MIXED = KINDS | {
 
 
 async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
-    """A few short turns of any kind, then a long message of another:
-    cut as old servers do, or whole.
+    """A few short turns of any kind, then a long message of another kind: cut as by old servers, or
+    complete.
     """
     tokens, window = chance.choice(TOKENISERS), chance.choice((2048, 4096, 8192))
     watch = WindowWatch(Providers(Settings({})))
@@ -184,7 +182,7 @@ async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
         text += " " + make(chance, 16 + len(text) // 40)
     while not cut and used + tokens(text) > window:
         text = text[:len(text) * 19 // 20]
-    # by chance what a cut leaves: nobody could tell
+    # equals by chance what a cut leaves, so it cannot be detected
     if not cut and used + tokens(text) == window // 2 + 2:
         text += " and so on"
     counted = window // 2 + 2 if cut else used + tokens(text)
@@ -193,8 +191,8 @@ async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
 
 
 def test_nearly_every_cut_of_an_old_server_is_reported_and_nothing_else() -> None:
-    """19 of 20 cuts at least, and no false alarm in 200 prompts that were read whole;
-    the kinds of text vary within a chat.
+    """At least 19 of 20 cuts are detected, with no false alarm in 200 complete prompts; the kinds
+    of text vary within a chat.
     """
     async def run() -> None:
         cuts = [await is_cut_reported(random.Random(seed), cut=True) for seed in range(100)]
@@ -207,7 +205,7 @@ def test_nearly_every_cut_of_an_old_server_is_reported_and_nothing_else() -> Non
 @pytest.mark.parametrize("tokens", TOKENISERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_false_alarm_for_one_large_prompt(tokens: Callable[[str], int], kind: str) -> None:
-    """Nothing was counted before; the prompt nearly fills the window."""
+    """There was no earlier count, and the prompt nearly fills the window."""
     chance = random.Random(1)
     text = KINDS[kind](chance, 2000)
     window = int(tokens(text) * 1.02)
@@ -233,8 +231,8 @@ def test_the_bound_is_above_every_tokenisation() -> None:
 # ---- with a server
 
 def test_a_server_is_not_sent_more_than_it_would_keep(ollama: FakeOllama) -> None:
-    """The oldest turns stay out of the request, which is told;
-    so the server has nothing to drop.
+    """The oldest turns are left out of the request, which is reported, so the server has nothing to
+    drop.
     """
     async def run() -> None:
         chat = open_chat(ollama, "window-2048")

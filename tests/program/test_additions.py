@@ -1,5 +1,5 @@
-"""What a newcomer adds, done in a copy of the program as docs/building.md says:
-how few files each touches, and that it works.
+"""The additions of docs/building.md, made in a copy of the program: the number of files each
+changes, and that it works.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.fake_server import Answer, FakeServer, Received, json_answer, lines_answer
 from tests.pseudo_terminal import CTRL_D, Terminal
 
-LONGEST = 600     # seconds: the program is compiled anew in each copy, and the machine may be busy
+LONGEST = 600     # seconds: each copy is compiled again, and the machine may be busy
 DEMO = ("--provider", "demo", "--demo-delay", "0")
 
 
@@ -35,7 +35,7 @@ class Copy:
         (self.place / file).write_text(text, encoding="utf-8")
 
     def insert(self, file: str, before: str, text: str) -> None:
-        """Text in front of the one line of the file that begins so."""
+        """Insert text before the only line of the file that begins with `before`."""
         path = self.place / file
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         found = [number for number, line in enumerate(lines) if line.lstrip().startswith(before)]
@@ -43,9 +43,7 @@ class Copy:
         path.write_text("".join([*lines[:found[0]], text, *lines[found[0]:]]), encoding="utf-8")
 
     def follow(self, heading: str) -> None:
-        """Do what this part of the page says: make its files,
-        and put its lines where they belong.
-        """
+        """Follow this part of the page: create its files, and insert its lines where it says."""
         page = (ROOT / "docs" / "building.md").read_text(encoding="utf-8")
         part = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
         examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before"
@@ -60,7 +58,7 @@ class Copy:
                 self.add(file, text)
 
     def append(self, file: str, table: str, text: str) -> None:
-        """Rows at the end of a table."""
+        """Add rows at the end of a table."""
         path = self.place / file
         whole = path.read_text(encoding="utf-8")
         end = whole.index("\n)\n", whole.index(f"{table}: ")) + 1
@@ -75,7 +73,7 @@ class Copy:
         return [sys.executable, str(self.place / "stream_chat.py"), *words]
 
     def run(self, *words: str) -> str:
-        """What it prints; it has to end well."""
+        """What it prints; it must succeed."""
         done = self.start(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -122,7 +120,7 @@ def test_a_dialect_is_a_file_and_a_row(copy: Copy) -> None:
 
 
 def test_a_dialect_over_http(copy: Copy) -> None:
-    """It answers, reports a refusal, resumes a reply that broke off, and says what it lacks."""
+    """It answers, reports a rejection, resumes an interrupted reply, and declares what it lacks."""
     copy.follow("A dialect")
     broken = iter([True])
 

@@ -1,5 +1,5 @@
-"""--response-format holds: an answer of another form is repaired once,
-and reported when it still has another.
+"""--response-format: an answer of the wrong form is repaired once, and reported if it is still
+wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GOOD = '{"name": "Ada", "age": 36}'
 
 
 def server(*answers: str) -> FakeServer:
-    """An Ollama that says these one after the other, whatever is asked."""
+    """An Ollama that sends these replies one after the other."""
     said = [lines_answer([chat_line("m", answer), done_line("m")]) for answer in answers]
     count = iter(range(1000))
 

@@ -1,4 +1,4 @@
-"""What a server sends without end takes at most 200 MB, and the program ends by itself."""
+"""Endless responses of a server take at most 200 MB, and the program ends by itself."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STREAMS: dict[str, Callable[[], list[bytes]]] = {
 
 
 def peak_and_output(command: list[str], environment: dict[str, str]) -> tuple[int, int, str]:
-    """(MB at most, exit code, what it said)."""
+    """(peak memory in MB, exit code, output)."""
     started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, encoding="utf-8")

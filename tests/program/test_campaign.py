@@ -1,5 +1,5 @@
-"""Servers are killed at random while conversations run over three providers: none ends, and no
-character is lost or doubled.
+"""Servers are killed at random while conversations use three providers: none ends, and no character
+is lost or repeated.
 
 STREAM_CHAT_TEST_CAMPAIGN=1000 sets how many conversations (150 otherwise), STREAM_CHAT_TEST_SEED
 the seed; `-s` shows the figures.
@@ -39,7 +39,7 @@ DIALECTS = ("ollama", "openai", "anthropic")
 
 
 class Mortal:
-    """A server of TEXT that can be killed and comes back at the same address."""
+    """A server of TEXT that can be killed and restarted at the same address."""
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect
@@ -58,14 +58,15 @@ class Mortal:
         self.alive, self.kills = False, self.kills + 1
 
     def revive(self) -> None:
-        with suppress(OSError):   # the address may be taken for a moment
+        with suppress(OSError):   # the address may be in use for a moment
             self.server = FakeServer(self.answer, self.port)
             self.server.start()
             self.alive = True
 
 
 class Killer:
-    """Kills one server after the other at random moments and revives them; one is always alive."""
+    """Kills one server after the other at random moments and restarts them; one is always running.
+    """
 
     def __init__(self, servers: list[Mortal], chance: random.Random) -> None:
         self.servers, self.chance, self.stop = servers, chance, threading.Event()
@@ -98,7 +99,7 @@ def settings_for(servers: list[Mortal]) -> Settings:
 
 async def converse(providers: Providers, order: list[Target], settings: Settings,
                    seen: Counter[str]) -> str:
-    """One conversation; says what is wrong with it, or nothing."""
+    """Run one conversation; return what is wrong with it, or ""."""
     chain = Chain(order, providers, retry_config_of(settings))
     shown, messages = "", []
     try:
@@ -153,8 +154,8 @@ def test_random_kills_end_no_conversation() -> None:
 
 @pytest.mark.parametrize("turns", [100])
 def test_a_full_outage_is_not_made_worse(turns: int) -> None:
-    """Retries stay under a fifth of the requests, the few that are free included:
-    a long outage is no flood.
+    """Retries, including the free ones, stay below a fifth of the requests, so a long outage causes
+    no flood.
     """
     with FakeServer(refused(503)) as server:
         settings = Settings({"retry_initial_delay": 0.001, "retry_max_delay": 0.001},

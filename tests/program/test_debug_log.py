@@ -1,4 +1,4 @@
-"""The log of --debug holds the error that the user was shown."""
+"""The log of --debug contains the error that the user saw."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The files of deploy/: what they name exists, and they fit one another.
-tests/web/test_team_processes.py runs nginx.conf."""
+"""The files of deploy/ name things that exist, and match one another.
+tests/web/test_team_processes.py runs nginx.conf.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +109,7 @@ def test_systemd_finds_no_fault_in_the_timer() -> None:
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
-    """With a Python that is here in the place of the one that will be there."""
+    """With this Python in place of that of the deployment."""
     named = {"stream-chat-page@.service": "stream-chat-page@8421.service"}
     files = []
     for path in [*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")]:

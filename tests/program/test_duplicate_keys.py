@@ -1,5 +1,5 @@
-"""A key that stands twice in JSON that a user wrote or brought is refused or reported:
-parsers disagree on which one wins.
+"""Duplicate keys in JSON that a user wrote or imported are rejected or reported: parsers disagree
+on which one wins.
 """
 
 from __future__ import annotations

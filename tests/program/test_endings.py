@@ -1,5 +1,5 @@
-"""Why a reply ended, in every dialect and in words nobody has seen:
-never taken for a complete one, never dropped in silence.
+"""Unknown finish reasons in every dialect: the reply is never taken for complete, and never dropped
+silently.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_every_dialect_is_here() -> None:
 
 def test_a_model_that_repeats_itself_without_end(program: list[str],
                                                  environment: dict[str, str]) -> None:
-    """What it wrote is kept, and the exit code says that the answer is not complete."""
+    """The text is kept, and the exit code says that the answer is incomplete."""
     line = chat_line("m", "I am sorry. " * 10)
     with FakeServer(lines_answer([line] * 2_000)) as server:
         environment["OLLAMA_HOST"] = server.url

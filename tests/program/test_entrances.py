@@ -1,5 +1,5 @@
-"""Every entrance x every dangerous text x every sink:
-what comes in anywhere is harmless everywhere it goes.
+"""Every input × every dangerous text × every output: text from anywhere is harmless wherever it
+goes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ARGUMENT = ALL.replace("\x00", "").encode("utf-8", "surrogatepass")     # no arg
 
 
 class Model:
-    """Answers "seen", or what `reply` says; `sent` is all that reached it, as bytes."""
+    """Answers "seen", or with `reply`; `sent` is everything received, as bytes."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -204,7 +204,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def check_wire(sent: bytes) -> None:
-    """Every request is JSON in UTF-8 that a strict server takes."""
+    """Every request is JSON in UTF-8 that a strict server accepts."""
     for line in sent.splitlines():
         for text in strings(json.loads(line.decode("utf-8"))):
             assert not any(0xD800 <= ord(character) <= 0xDFFF for character in text), repr(text)
@@ -239,7 +239,7 @@ def test_dangerous_text_is_harmless_wherever_it_goes(world: World, entrance: str
 @pytest.mark.parametrize("path", ["@~/.ssh/id_rsa", "@.ssh/id_rsa"])
 def test_the_name_of_a_secret_file_brings_nothing_in(world: World, entrance: str,
                                                      path: str) -> None:
-    """Only the user's own words attach a file, and a secret one not without a question."""
+    """Only the user's own words attach a file, and a secret one only after a question."""
     ENTRANCES[entrance](world, f"look at {path} now")
     assert SECRET.encode() not in world.model.sent
 

@@ -1,5 +1,5 @@
-"""Every setting and every command has a test that uses it through the program:
-those that no other test names are here.
+"""Every setting and command is tested through the program; this file tests those that no other test
+names.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_a_server_that_is_silent(run: Run, environment: Environment) -> None:
 
 
 def test_a_server_that_takes_no_connection(run: Run, environment: Environment) -> None:
-    """Its queue is full: a connection is neither taken nor refused."""
+    """Its queue is full: a connection is neither accepted nor refused."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -193,7 +193,7 @@ def test_a_server_that_takes_no_connection(run: Run, environment: Environment) -
 # ---- tools
 
 class Calling:
-    """A model that calls one tool and then repeats what it was told."""
+    """A model that calls one tool and then repeats the result."""
 
     def __init__(self, name: str, arguments: dict[str, Any]) -> None:
         self.call = {"function": {"name": name, "arguments": arguments}}
@@ -383,7 +383,7 @@ def test_commands_for_sessions(
 # ---- the page and the engine
 
 def test_how_the_engine_runs(tiny: Path, run: Run, environment: Environment) -> None:
-    """What was ordered stands beside the engine while it runs."""
+    """The engine's settings are in a file while it runs."""
     done = run("-p", "local", "-m", str(tiny), "--engine-threads", "1", "--engine-idle", "30",
                "--max-tokens", "3", "q")
     try:

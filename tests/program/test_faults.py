@@ -1,8 +1,8 @@
-"""Every fault, in every phase of an answer, in every dialect: the whole answer in the end, to the
-character, and no tool run twice.
+"""Every fault, in every phase of an answer, in every dialect: the answer is complete in the end, to
+the character, and no tool runs twice.
 
-In process, against real sockets (tests/faulty_proxy.py). The first answer is faulty, what
-comes after it is sound.
+In process, against real sockets (tests/faulty_proxy.py). The first response is faulty, the
+following ones are correct.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Faulty = Callable[[Received, int], Answer | None]
 
 @dataclass(slots=True)
 class Outcome:
-    """What a turn came to."""
+    """The outcome of a turn."""
 
     events: list[Event] = field(default_factory=list)
     error: ChatError | None = None
@@ -67,7 +67,7 @@ class Outcome:
 
 
 class Model:
-    """A server that says TEXT in a dialect, or a faulty answer where `faulty` gives one for
+    """A server that sends TEXT in a dialect, or the faulty response that `faulty` returns for
     request number n (from 1).
     """
 
@@ -131,7 +131,7 @@ def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, alone: bool 
 
 
 def check_whole(outcome: Outcome) -> None:
-    """All of the text, once, as it was shown and as it is kept."""
+    """The text is shown and stored once and completely."""
     assert outcome.error is None, outcome.error
     assert outcome.shown == TEXT
     assert ([message.text for message in outcome.messages] == [TEXT]
@@ -159,7 +159,7 @@ def test_a_break_is_mended(dialect: str, phase: str, fault: str) -> None:
 @pytest.mark.parametrize("fault", ["fin", "rst", "no-marker", "silence", "error"])
 @pytest.mark.parametrize("phase", ["call", "end"])
 def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: str) -> None:
-    """Its whole arguments may have come; it runs once, from the message that came whole."""
+    """All arguments may have arrived; it runs once, from the complete message."""
     cut = broken_answer(dialect, wire(dialect, TEXT, call=True), phase, fault)
     outcome = outcome_of(dialect, once(lambda request: cut), call=True)
     assert outcome.error is None and outcome.shown == TEXT + "seen."
@@ -170,8 +170,8 @@ def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: s
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_an_odd_form_does_not_matter(dialect: str, oddity: str) -> None:
-    """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole:
-    there is no limit on that.
+    """`rare tokens` and `slow bytes` take longer than the idle timeout in total, which is not
+    limited.
     """
     outcome = outcome_of(dialect,
                          once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)))
@@ -217,7 +217,9 @@ def test_every_status_that_passes_is_asked_again(dialect: str, status: int) -> N
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("status", REFUSED)
 def test_every_other_status_is_the_next_model_s_turn(dialect: str, status: int) -> None:
-    """Whatever the words: it is asked once, the fallback answers, and the reason is reported."""
+    """Whatever the words, the model is asked once, the fallback answers, and the reason is
+    reported.
+    """
     outcome = outcome_of(dialect, once(lambda request: refused(status)))
     check_whole(outcome)
     assert (outcome.asked, outcome.spare_asked, outcome.count(ModelChanged)) == (1, 1, 1)
@@ -262,7 +264,7 @@ def test_a_cut_at_any_byte(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_break_after_break(dialect: str) -> None:
-    """Three in a row, each somewhere else; the third time another model goes on."""
+    """Three interruptions in different places; after the third, another model continues."""
     chance = random.Random(f"{SEED}/{dialect}/again")
 
     def faulty(request: Received, number: int) -> Answer:

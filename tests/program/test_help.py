@@ -1,6 +1,4 @@
-"""-h, --help and --help TOPIC: what users of an installed copy,
-which has no docs/ beside it, can read.
-"""
+"""-h, --help and --help TOPIC, also in an installed copy without docs/."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ def test_commands_words_and_mistakes(program: list[str], environment: Environmen
 
 
 def test_help_that_a_message_names_exists() -> None:
-    """No message names a file of docs/, which only a clone has; the topics that they name exist."""
+    """No message names a file of docs/, which only a clone has; all topics in messages exist."""
     for path in sorted((ROOT / "core").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         outside = re.sub(r'(?s)""".*?"""|#[^\n]*', "", text)
@@ -87,7 +85,7 @@ def test_help_that_a_message_names_exists() -> None:
 
 
 def test_an_installed_copy_carries_the_pages(environment: Environment, tmp_path: Path) -> None:
-    """What pyproject.toml says about the pages, in the places where installers put it."""
+    """The pages are installed where pyproject.toml says."""
     assert '"share/doc/stream-chat" = ["docs/*.md"' in (ROOT / "pyproject.toml").read_text()
     for number, site in enumerate(("lib/python3.11/site-packages", ".")):
         prefix = tmp_path / f"prefix{number}"
@@ -103,9 +101,7 @@ def test_an_installed_copy_carries_the_pages(environment: Environment, tmp_path:
 
 def test_a_terminal_gets_a_page_in_its_pager(program: list[str], environment: Environment,
                                              tmp_path: Path) -> None:
-    """Rendered; what fits on the screen is printed,
-    and so is everything where the pager does not work.
-    """
+    """A page is rendered; it is printed if it fits on the screen or the pager does not work."""
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho BEGIN; cat; echo END\n")
     pager.chmod(0o755)

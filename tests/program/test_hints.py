@@ -1,5 +1,5 @@
-"""Every option, command, page and file that a message of the program names exists:
-advice works as it is printed.
+"""Every option, command, page and file in a message of the program exists: advice works as it is
+printed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FLAGS = {form: row for row in SETTINGS for flag in row.flags for form in (flag, 
 # Options of other programs, and the command of the chat that is an example of one's own.
 FOREIGN = {"--python": "uv"}
 EXAMPLES = {"/review"}
-# Text that is no message: styles of a page, the widget of a shell.
+# Text that is not a message: styles of a page, the widget of a shell.
 NOT_MESSAGES = {"core/sessions/html_page.py"}
 VALUE = re.compile(r"(--[a-z][a-z-]+) ([0-9][0-9.]*[km]?|on|off|last|json|true|false)(?![\w{])")
 
 
 def messages() -> Iterator[tuple[str, str]]:
-    """(where, text) of all text in the program that may be shown; what is filled in is a NUL."""
+    """(place, text) of all text in the program that may be shown; inserted values are NUL."""
     for path in sorted((ROOT / "core").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
         if name not in NOT_MESSAGES:
@@ -56,7 +56,7 @@ MESSAGES = list(messages())
 
 
 def named(pattern: str) -> dict[str, str]:
-    """What the messages name in this form, and where first."""
+    """The names of this form in messages, and the first place of each."""
     found: dict[str, str] = {}
     for where, text in MESSAGES:
         for word in re.findall(pattern, text):

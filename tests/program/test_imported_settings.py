@@ -1,4 +1,4 @@
-"""A session that was imported attaches and switches on nothing before its user has agreed."""
+"""An imported session attaches and enables nothing before the user has agreed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "20261101-0101-aaaa"
 
 
 def session_of(folder: Path, **settings: Any) -> dict[str, Any]:
-    """A file of ours that somebody else may have written."""
+    """A file in our format that somebody else may have written."""
     first = "018bcfe5680070018000000000000011"
     kept = {
         "system": "Speak like a pirate.",
@@ -78,7 +78,7 @@ def imported(program: list[str], environment: Environment, ollama: FakeOllama,
 
 
 def has_theirs(sent: dict[str, Any]) -> list[bool]:
-    """Whether their file, their tools and their option are in a request."""
+    """Whether the imported file, tools and option are in a request."""
     return ["4711" in json.dumps(sent), bool(sent.get("tools")), "background" in json.dumps(sent)]
 
 

@@ -1,7 +1,7 @@
-"""kill -9 at random moments: every character that was painted is in the database, and
-the next start recovers it.
+"""kill -9 at random moments: every character that was shown is in the database, and the next start
+recovers it.
 
-`killed()` and `stored_words()` serve any program that paints to a pipe and saves to a database.
+`killed()` and `stored_words()` work with any program that prints to a pipe and saves to a database.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ THREADS, TRIALS = 3, 12      # 36 kills; make prove ONLY=kills does more, of the
 def killed(command: Sequence[str], chance: random.Random, *, environment: dict[str, str],
            seconds: float = 0.05,
            letters: int = 30_000) -> str:
-    """Run `command`, kill it after a random time or a random amount of what it painted,
-    and return all that it painted.
-    """
+    """Run `command`, kill it after a random time or amount of output, and return its output."""
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -58,7 +56,7 @@ def killed(command: Sequence[str], chance: random.Random, *, environment: dict[s
 
 
 def stored_words(database: str, session: str) -> str:
-    """All text and thinking of a session's replies in the order in which it came, folded or not."""
+    """All text and thinking of a session's replies in order, merged or not."""
     store = open_store(database)
     words = ""
     try:
@@ -76,7 +74,7 @@ def stored_words(database: str, session: str) -> str:
 
 
 def one_database(directory: Path, seed: int) -> int:
-    """Kill program after program on one database; return how many of them had painted something."""
+    """Kill program after program on one database; return how many of them had shown something."""
     chance = random.Random(seed)
     database, spool = str(directory / f"{seed}.db"), str(directory / f"spool{seed}")
     open_store(database).close()
@@ -107,9 +105,7 @@ def check_database(database: str) -> None:
 
 
 def check_recovery(database: str, spool: str, seen: dict[str, str]) -> None:
-    """The next start leaves nothing half-written and loses nothing;
-    each reply is a message again.
-    """
+    """The next start completes every reply and loses nothing."""
     store = open_store(database)
     try:
         recover(store, spool)

@@ -1,4 +1,4 @@
-"""The pictures of the documentation show the program as it is: `make pictures` makes them anew."""
+"""The pictures of the documentation are up to date; `make pictures` recreates them."""
 
 from __future__ import annotations
 

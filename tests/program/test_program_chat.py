@@ -1,5 +1,4 @@
-"""The whole chat in a pseudo-terminal: prompt, streaming, commands,
-and everything a person may do to it.
+"""The whole chat in a pseudo-terminal: prompt, streaming, commands, and everything a user may do.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Context and long conversations in the whole program:
-what the model is really sent, and what the person is told.
+"""Context and long conversations in the whole program: what the model is really sent, and what the
+user sees.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ LINE = re.compile(r'<(source-\w+) file="(?P<file>[^"]+)"[^>]*>\n(?P<body>.*?)\n<
 
 
 class Reader(FakeOllama):
-    """A model that reads: it answers a question for `word` with the file and the line, and
-    sums up when it is asked to.
+    """A model that reads: it answers a question about `word` with the file and the line, and writes
+    summaries.
 
-    `sees` is whether it takes pictures, `summary` what a summary is made of.
+    `sees` is whether it accepts pictures, `summary` the words of a summary.
     """
 
     window = 32_768
     sees = False
     summary: Answer | None = None
-    to_nobody = 0        # summaries that are answers to nobody
+    to_nobody = 0        # requests for summaries
 
     def _show(self, model: str) -> Answer:
         return json_answer({"capabilities": ["completion", *(["vision"] if self.sees else [])],
@@ -330,8 +330,8 @@ def test_what_takes_long_can_be_stopped(reader: Reader, program: list[str],
 @pytest.mark.parametrize("keys", [CTRL_C, "y" + CTRL_C, "y\r" + CTRL_C])
 def test_a_question_can_be_stopped(reader: Reader, program: list[str], environment: Environment,
                                    folder: Path, keys: str) -> None:
-    """The kernel drops what was typed before Ctrl-C,
-    also a line that the program was about to read.
+    """The kernel discards what was typed before Ctrl-C, including a line that the program was about
+    to read.
     """
     with Terminal([*program, "--context", "!sleep 30", "q"], environment, cwd=folder) as terminal:
         terminal.wait(r"\[y/N\]")
@@ -342,7 +342,7 @@ def test_a_question_can_be_stopped(reader: Reader, program: list[str], environme
 
 def test_counts_are_learned(reader: Reader, program: list[str], environment: Environment,
                             folder: Path) -> None:
-    """The server's counts make the estimate exact, and that is kept for the next run."""
+    """The server's counts make the estimate exact, which is stored for the next run."""
     for _ in range(3):
         done = run(program, ["--context", "docs/context.md,core/models/window.py", "q"],
                    environment)
@@ -547,7 +547,7 @@ def test_what_was_left_out_can_be_read_with_the_tools(program: list[str], enviro
 
 def test_progress_of_a_large_folder(reader: Reader, program: list[str], environment: Environment,
                                     folder: Path) -> None:
-    """With no patience, the line shows at once; it is gone when the answer comes."""
+    """Without a delay, the line is shown immediately; it disappears when the answer arrives."""
     for number in range(3_000):
         (folder / f"f{number}.txt").write_text("some words\n", encoding="utf-8")
     impatient = ["-c", "import sys; import core.console.progress_line as line; line.PATIENCE = "
@@ -561,7 +561,7 @@ def test_progress_of_a_large_folder(reader: Reader, program: list[str], environm
 
 def test_a_model_that_has_to_be_loaded_first(program: list[str], environment: Environment,
                                              folder: Path) -> None:
-    """Its window is known only then, and the context is fitted to that, not to a guess."""
+    """Its window is known only after loading, and the context is fitted to it, not to a guess."""
     with FakeOllama(models=("window-2048",)) as server:
         environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "window-2048"}
         server.windows["another"] = 8192

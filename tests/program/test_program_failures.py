@@ -1,5 +1,5 @@
-"""A store that does not work costs no text:
-said once, the chat goes on, and what was refused is saved at the next start.
+"""A failing store loses no text: it is reported once, the chat continues, and rejected text is
+saved at the next start.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def test_a_locked_database(ollama: FakeOllama, program: list[str], environment: 
 
 def test_no_room_left(ollama: FakeOllama, program: list[str], environment: Environment,
                       data: Path) -> None:
-    """A limit on the size of files stands for a full disk:
-    neither the database nor its log can grow.
+    """A limit on the size of files simulates a full disk: neither the database nor its log can
+    grow.
     """
     make(program, environment)
     size = (data / "sessions.db").stat().st_size
@@ -181,8 +181,8 @@ def fill(disk: Path) -> None:
 
 
 def test_a_full_disk(program: list[str], environment: Environment, small_disk: Path) -> None:
-    """What was seen goes to the temporary directory,
-    and is saved by the first start that finds room.
+    """The text shown is written to the temporary directory, and saved by the first start that finds
+    room.
     """
     data = small_disk / ".local/share/stream-chat"
     with Terminal([*program, "-p", "demo"], environment) as chat:

@@ -1,5 +1,5 @@
-"""The whole program in pipes: one answer, JSON events, exit codes,
-odd streams and odd surroundings.
+"""The whole program in pipes: one answer, JSON events, exit codes, unusual streams and
+environments.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def test_a_transcript_only_when_asked_for(ollama: FakeOllama, program: list[str]
 @pytest.mark.parametrize("flags", ["", "--json"])
 def test_a_reader_that_leaves(ollama: FakeOllama, program: list[str], environment: Environment,
                               flags: str) -> None:
-    """The reply so far is kept, the server's work is ended, nobody is told of a broken pipe."""
+    """The reply so far is kept, the server stops, and no broken pipe is reported."""
     done = shell(f'"$@" -m words-500@200 {flags} q | head -c 20; echo " ${{PIPESTATUS[0]}}"',
                  program, environment)
     request = ollama.wait_for()
@@ -313,7 +313,8 @@ def test_closed_streams(ollama: FakeOllama, program: list[str], environment: Env
 
 def test_a_notice_between_does_not_stick_to_the_answer(
         program: list[str], environment: Environment, ollama: FakeOllama) -> None:
-    """With 2>&1 a notice begins a line of its own; apart, the answer has no character more."""
+    """With 2>&1 a notice begins on a new line; separately, the answer has no additional character.
+    """
     together = shell('"$@" -m cut-5 --retry-max-attempts 1 q 2>&1', program,
                      environment).stdout.decode()
     assert together.startswith(fake_words(5)) and len(together.splitlines()) > 1

@@ -1,4 +1,4 @@
-"""What an answer quotes from attached files is looked up, and the result is shown and reported."""
+"""Quotations from attached files are checked, and the result is shown and reported."""
 
 from __future__ import annotations
 

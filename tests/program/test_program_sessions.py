@@ -1,4 +1,4 @@
-"""Saved sessions through the whole program: found again, gone on with, chosen, exported."""
+"""Saved sessions in the whole program: found, continued, chosen, exported."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_id_that_is_not_there_or_not_one(ollama: FakeOllama, program: list[st
 
 def test_the_model_of_a_session_answers_on(ollama: FakeOllama, program: list[str],
                                            environment: Environment) -> None:
-    """Also where the environment names another for new ones; a flag changes it."""
+    """It is used even if the environment names another one for new sessions; a flag changes it."""
     run(program, environment, "-p", "demo", "--demo-delay", "0", "alpha")
     done = run(program, environment, "--continue", "--demo-delay", "0", "echo beta")
     assert (done.returncode, done.stdout) == (0, "beta\n") and not ollama.requests

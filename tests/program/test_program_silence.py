@@ -1,4 +1,4 @@
-"""Whatever is logged, warned of or lost in a thread, nothing of it is printed on the screen."""
+"""Log records, warnings and errors of threads are never printed on the screen."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a locked database refused is there for every command,
-and another program's database stays as it is.
+"""Text rejected by a locked database is available to every command, and another database is not
+changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def run(program: list[str], environment: dict[str, str],
 
 def test_last_is_what_was_spooled_last(program: list[str], environment: dict[str, str],
                                        tmp_path: Path) -> None:
-    """The older session is not taken for the last one, least of all to be deleted."""
+    """An older session is not taken for the last one, above all not when deleting."""
     environment["DATABASE_URL"] = path = str(tmp_path / "sessions.db")
     assert run(program, environment, "echo older").returncode == 0
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -1,6 +1,4 @@
-"""Tools through the whole program: a model that calls them, a person who is asked,
-and what is kept of it.
-"""
+"""Tools in the whole program: a model that calls them, a user who is asked, and what is stored."""
 
 from __future__ import annotations
 
@@ -158,9 +156,7 @@ def test_demo_searches_and_reads(searxng: FakeServer, program: list[str], enviro
 
 def test_the_ollama_that_plays_one(caller: Caller, program: list[str], environment: Environment,
                                    folder: Path) -> None:
-    """FakeOllama's own `tools` model calls the first tool with a wrong argument,
-    and gets told so.
-    """
+    """FakeOllama's `tools` model calls the first tool with a wrong argument, and gets the error."""
     done = run(program, environment, folder, "-m", "tools", "--tools", "double", "--tools-file",
                "own.py", "q")
     assert done.returncode == 0 and done.stdout.startswith("result: ") and "number" in done.stdout
@@ -179,9 +175,7 @@ def test_what_is_offered(caller: Caller, program: list[str], environment: Enviro
 
 def test_nothing_of_the_program_is_read(caller: Caller, program: list[str],
                                         environment: Environment, folder: Path) -> None:
-    """Sessions in the working directory, and the configuration that was named,
-    are not for tools.
-    """
+    """Tools cannot access sessions in the working directory or a named configuration file."""
     (folder / "conf.yaml").write_text("temperature: 0\n")
     question = '\n'.join(f'read_file {{"path": "{name}"}}'
                          for name in ("mine.db", "conf.yaml", "data.json"))
@@ -317,7 +311,7 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.send("\n")
     chat.wait("answer: Not run: the user declined")
     assert notes(folder) == ["one"]
-    # each call once, in its question; what is meant for the model only where it repeats that
+    # each call once, in its question; the text for the model only if it repeats it
     shown = chat.text()
     assert re.search(r"^\u2717 note two  you declined$", shown, re.M)
     assert not re.search(r"^\u2717.*(user declined|try again)", shown, re.M)
@@ -339,7 +333,7 @@ def test_an_answer_that_is_none_is_explained_and_asked_again(chat: Terminal, fol
     chat.send("?\n")
     chat.wait("y: run it, this once")
     chat.wait(r"^  \u203a", 2)
-    chat.send("yes please\ny\n")   # the rest of what was pasted is no answer to the next question
+    chat.send("yes please\ny\n")   # the rest of the paste does not answer the next question
     chat.wait(r"^  \u203a", 3)
     assert notes(folder) == []
     chat.send("n\n")
@@ -512,7 +506,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def configured(folder: Path, tmp_path: Path) -> list[str]:
-    """Flags for a good MCP server and one that says nothing and does not want to end."""
+    """Flags for a working MCP server and for one that neither responds nor ends."""
     pytest.importorskip("mcp")
     servers = {}
     for name, code in (("good", SERVER), ("mute", STUBBORN)):
@@ -524,7 +518,7 @@ def configured(folder: Path, tmp_path: Path) -> list[str]:
 
 
 def wait_until_ready(chat: Terminal) -> None:
-    """A slow machine starts the good server after the first question has been answered."""
+    """On a slow machine the working server starts after the first answer."""
     for number in range(1, 60):
         chat.say("/mcp")
         chat.wait(r"^mute +problem", number)

@@ -1,5 +1,5 @@
-"""A conversation costs less with every turn:
-what is sent begins as before, and the provider is asked to keep it.
+"""Prompt caching: each request begins with the same bytes as the one before, and the provider is
+asked to cache them.
 """
 
 from __future__ import annotations

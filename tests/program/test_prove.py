@@ -1,4 +1,4 @@
-"""The command that proves the promises: its judge finds losses, its page names each campaign."""
+"""The command that checks the promises: it detects losses, and its page names each campaign."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_killed_imports_lose_nothing() -> None:
 
 @pytest.mark.processes
 def test_the_judge_finds_what_is_not_saved() -> None:
-    """A program that saves nothing is found out."""
+    """A program that saves nothing is detected."""
     tally = kill_programs(5, 10, ["--no-save"])
     assert tally.while_answering and any("not saved" in fault for fault in tally.faults)
 
@@ -87,7 +87,7 @@ def test_a_failing_postgresql_loses_nothing() -> None:
 def test_kills_use_a_database_and_a_server_that_are_named(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
-    """And a database that holds sessions is refused."""
+    """A database with sessions is rejected."""
     with FakeOllama() as server:
         monkeypatch.setenv("PROVE_URL", server.url)
         monkeypatch.setenv("PROVE_MODEL", "words-20000")
@@ -193,7 +193,7 @@ def kept(key: str, seed: int, count: int, kills: int, code: str) -> str:
 
 def test_a_run_that_was_stopped_continues(tmp_path: Path,
                                           capsys: pytest.CaptureFixture[str]) -> None:
-    """Parts that are in the file are not done again, unless the program has changed since."""
+    """Parts in the file are not repeated, unless the program has changed since."""
     state = tmp_path / "done.jsonl"
     state.write_text(kept("kills", 4, 200, 150, "another") + kept("kills", 4, 200, 200, program())
                      + kept("kills", 4 + 7_919, 300, 300, program()) + '{"key": "ki')

@@ -1,5 +1,5 @@
-"""Hostile text through every place where foreign text is shown:
-nothing of it that a terminal would obey reaches the terminal.
+"""Hostile text in every place where foreign text is shown: no control sequence of it reaches the
+terminal.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ ARGUMENT = SHORT + "".join(f"Q{chr(code)}Z" for code in range(1, 0x20))
 
 
 def check(raw: bytes) -> None:
-    """Nothing but text and our own sequences, and none of these stands where a
-    hostile text had one like it.
-    """
+    """Only text and our own sequences, none of them in the place of a similar hostile one."""
     text = raw.decode()
     for each in HOSTILE:
         assert f"Q{each}Z" not in text, f"{each!r} went through"
@@ -61,7 +59,7 @@ def check(raw: bytes) -> None:
 
 
 def routes(chat: Answer, name: str = "m") -> FakeServer:
-    """A server whose one model answers so."""
+    """A server whose only model gives this answer."""
     def route(request: Received) -> Answer:
         if request.path == "/api/chat":
             return chat
@@ -82,9 +80,9 @@ def hostile(environment: Environment) -> Iterator[FakeServer]:
 
 
 def shown(command: list[str], environment: Environment, **more: Any) -> bytes:
-    """All that a run in a terminal of 200 columns puts there.
+    """Everything that a run writes to a terminal of 200 columns.
 
-    What could not be saved is written to no file.
+    Text that could not be saved is not written to any file.
     """
     with Terminal(command, environment, columns=200, **more) as terminal:
         terminal.wait_until(lambda: terminal.child.poll() is not None

@@ -1,5 +1,5 @@
-"""The nginx and LiteLLM configurations of docs/scaling.md,
-run as they stand there (but for addresses) before two servers.
+"""The nginx and LiteLLM configurations of docs/scaling.md, run unchanged (except for addresses) in
+front of two servers.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def test_two_servers_share_the_work_and_one_may_die(balanced: tuple[str, FakeOll
 # ---- LiteLLM
 
 class Host(FakeServer):
-    """An Ollama that says TEXT, or goes on with it.
+    """An Ollama that sends TEXT, or continues it.
 
     Offered a tool, it calls that first. Of those that share `doom`, the first that is asked once
     there is something in it dies in the middle of its answer.
@@ -201,8 +201,8 @@ def wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 @with_litellm
 def test_behind_litellm(proxy: Proxy, program: list[str], environment: dict[str, str],
                         tmp_path: Path) -> None:
-    """Answers, tools, a key that is wrong, and hosts that die:
-    one between two answers, one in the middle of one.
+    """Answers, tools, a wrong key, and hosts that die: one between two answers, one during an
+    answer.
     """
     by_name = ("--provider", "litellm", "--base-url", proxy.url, "--model", "chat")
     tools = tmp_path / "own_tools.py"

@@ -1,6 +1,4 @@
-"""What was attached belongs to the session:
-it is there again with -c, also when its file is gone.
-"""
+"""Attachments belong to the session: -c restores them, even if their file is gone."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ Environment = dict[str, str]
 
 
 class Runs:
-    """Runs the program in a folder, and gives what the model was sent."""
+    """Runs the program in a folder, and returns what the model was sent."""
 
     def __init__(self, program: list[str], environment: Environment, ollama: FakeOllama,
                  folder: Path) -> None:
@@ -96,7 +94,7 @@ def test_a_file_that_is_gone_stays_as_it_was_sent(runs: Runs) -> None:
     second = runs.ask("-c", "and again?")
     assert second[0] == first[0]
     assert "notes.txt is attached as it was sent." in runs.said
-    long = "word " * 1_200       # what was sent finds no room in its place, and is chosen anew
+    long = "word " * 1_200       # there is no room for it in its place, so everything is chosen again
     third = texts(runs.ask("-c", "--num-ctx", "2048", f"what is the code? {long}"))
     assert "the code is 4711" in third
 

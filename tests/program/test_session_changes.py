@@ -1,5 +1,5 @@
-"""Sessions are changed from the command line:
-taken back, asked again, edited, forked, named, tagged, archived and deleted.
+"""Sessions changed from the command line: undone, retried, edited, forked, named, tagged, archived
+and deleted.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a conversation had comes back with it:
-system prompt, options and tools belong to the session.
+"""Settings of a conversation are restored with it: system prompt, options and tools belong to the
+session.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A reply that falls silent in its middle:
-a person is told below the text, and nothing else ever sees it.
+"""A reply that stops in the middle: a line below the text tells the user, and it appears nowhere
+else.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def saved(environment: Mapping[str, str]) -> list[str]:
 @pytest.mark.parametrize("words", [(), ("--no-markdown",), ("--color", "never")], ids=" ".join)
 def test_a_person_is_told_and_the_text_goes_on(words: Sequence[str], program: list[str],
                                                environment: dict[str, str]) -> None:
-    """Also at the bottom of the screen, and where the text has just filled a row."""
+    """It also works at the bottom of the screen, and if the text has just filled a row."""
     before, after = ("".join(f"line {number}\n\n" for number in range(9)) + "x" * 59 + " y",
                      "z goes **on** now.\n\nThe end.")
     with (speaker(line(before), Pause(1.4), line(after), Pause(1.4), END) as server,
@@ -191,8 +191,8 @@ def test_no_status_changes_what_is_shown(kind: str) -> None:
 @pytest.mark.parametrize("before", ["```\n", "- ```\n  ", "> ```\n> ", "```json\n\t{\t"],
                          ids=["alone", "item", "quote", "tabs"])
 def test_a_code_line_of_many_rows_can_fall_silent(before: str, width: int, height: int) -> None:
-    """Wherever it stops in the row, also at its very end,
-    and with characters that do not fit there.
+    """The text may stop anywhere in the row, also at its end, and with characters that do not fit
+    there.
     """
     def make(write: Callable[[str], None]) -> Stream:
         return MarkdownStream(write, lambda: (width, height))

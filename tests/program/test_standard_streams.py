@@ -1,6 +1,4 @@
-"""Standard input in any encoding that says what it is, `-` for it among the words,
-and an output that is closed.
-"""
+"""Standard input in any recognisable encoding, `-` for it among the words, and a closed output."""
 
 from __future__ import annotations
 

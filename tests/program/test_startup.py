@@ -1,6 +1,4 @@
-"""What each command may load: start-up is imports, so nothing heavy before it is needed,
-and importing does nothing.
-"""
+"""What each command may import: nothing heavy before it is needed, and imports have no effects."""
 
 from __future__ import annotations
 
@@ -47,13 +45,13 @@ exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__", "_
 
 
 def without_coverage(environment: Environment) -> Environment:
-    """Measuring coverage loads modules in children; here they are counted."""
+    """Child processes must not measure coverage, which loads modules that would be counted here."""
     return {name: value for name, value in environment.items() if not name.startswith("COV")}
 
 
 def loaded(arguments: list[str], environment: Environment, tmp_path: Path,
            when: str = "all", output: int = subprocess.PIPE) -> set[str]:
-    """The modules that a run of the program loaded, beyond what the interpreter brings."""
+    """The modules that a run of the program loaded, except those of the interpreter."""
     place = tmp_path / "loaded"
     environment = without_coverage(environment)
     done = subprocess.run([sys.executable, "-c", WRAPPER, str(ROOT / "stream_chat.py"), str(place),
@@ -93,7 +91,7 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
 
 def test_a_list_in_a_terminal_loads_nothing_that_answers(
         ollama: FakeOllama, environment: Environment, tmp_path: Path) -> None:
-    """It took 140 ms of processor time when it did, and takes 80."""
+    """With them it took 140 ms of processor time, without them 80."""
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     terminal, inside = os.openpty()
     try:
@@ -129,8 +127,7 @@ def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> Non
 
 
 def test_importing_does_nothing(environment: Environment, tmp_path: Path) -> None:
-    """Every module of the program, in a place where nothing may be touched:
-    no file, no connection, no variable.
+    """Import every module of the program where it must not touch files, connections or variables.
     """
     files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "core").rglob("*.py")]
     names = [".".join(path.parts).removesuffix(".__init__") for path in files]
@@ -188,7 +185,7 @@ for place in places:
 
 
 def test_ctrl_c_while_the_program_is_loaded_is_silent(environment: Environment) -> None:
-    """Also before anything of ours could wait for it."""
+    """It must work even before any code of ours can handle it."""
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
     print(f"STREAM_CHAT_TEST_SEED={seed}")
     chance = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A program that is killed while a server answers takes the very answer up again later.
+"""A program that is killed while a server answers resumes the same answer later.
 
 STREAM_CHAT_TEST_KILLS sets how many are killed for each server (3 otherwise),
 STREAM_CHAT_TEST_SEED the seed.
@@ -33,7 +33,7 @@ SERVERS: dict[str, type[KeptAnswers]] = {"llamacpp": LlamaServer,
 
 
 def stops_once(server: KeptAnswers, chance: random.Random) -> None:
-    """The first connection brings half of the answer or more, and then nothing more."""
+    """The first connection sends at least half of the answer, and then nothing more."""
     plain, asked = server.part, list[int]()
 
     def part(data: bytes) -> Answer:
@@ -46,7 +46,7 @@ def stops_once(server: KeptAnswers, chance: random.Random) -> None:
 
 
 def killed(words: list[str], environment: Environment, chance: random.Random) -> str:
-    """Kill the program when it has shown something; returns what it has shown."""
+    """Kill the program when it has shown something; return what it has shown."""
     shown = b""
     with subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL) as program:
@@ -60,7 +60,7 @@ def killed(words: list[str], environment: Environment, chance: random.Random) ->
 
 
 def replies(environment: Environment) -> list[str]:
-    """The text of each, the oldest first."""
+    """The text of each answer, oldest first."""
     database = Path(environment["HOME"]) / ".local/share/stream-chat/sessions.db"
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
@@ -91,7 +91,7 @@ def test_a_server_that_was_restarted_is_asked_to_continue(program: list[str],
 
 def finished_after_a_kill(name: str, server: KeptAnswers, program: list[str],
                           environment: Environment, chance: random.Random) -> str:
-    """What is saved of the answer in the end."""
+    """The text of the answer that is saved in the end."""
     stops_once(server, chance)
     with FakeServer(server) as real:
         at = ["-p", name, "--base-url", real.url, "-m", "m", *FLAGS[name]]

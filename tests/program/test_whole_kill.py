@@ -87,7 +87,7 @@ def killed_in_terminal(environment: dict[str, str], chance: random.Random) -> st
 
 
 def check_shown(shown: str, stored: str, where: str) -> None:
-    """The words are the same; a terminal ends its lines where it is full."""
+    """Compare words, since a terminal breaks full lines."""
     shown, stored = "".join(shown.split()), "".join(stored.split())
     assert stored.startswith(shown), f"{where}: shown {shown[-80:]!r}, stored {stored[-80:]!r}"
 

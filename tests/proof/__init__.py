@@ -1,1 +1,1 @@
-"""The campaigns of `python -m tests.prove` that are no tests of their own."""
+"""The campaigns of `python -m tests.prove` that are not tests."""

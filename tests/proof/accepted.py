@@ -1,7 +1,6 @@
-"""Whether a provider would accept a request: what their references demand of a conversation.
+"""Whether a provider would accept a request, by the rules of its reference.
 
-Written from those references, and nothing of the program is used. A rule that a provider does not
-document is not here.
+Written from those references without using the program's code. Undocumented rules are not included.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ Json = dict[str, Any]
 
 
 def why_refused(dialect: str, body: Json) -> str:
-    """The first rule that the request breaks; empty for a request that is accepted."""
+    """The first rule that the request violates; empty if it is accepted."""
     return next(iter(RULES[dialect](body)), "")
 
 
 def _chat(body: Json) -> list[str]:
-    """Messages with roles: each call has one result, right behind the message that made it."""
+    """Messages with roles: each call has one result, directly after the message that made it."""
     faults, waiting = [], list[str]()
     messages = [message for message in body["messages"]
                 if message["role"] not in ("system", "developer")]
@@ -46,7 +45,7 @@ def _ends_with(messages: Sequence[Json], roles: Sequence[str]) -> list[str]:
 
 
 def _mistral(body: Json) -> list[str]:
-    """As OpenAI's, and: after a result an answer comes, and identities have nine characters."""
+    """As for OpenAI; in addition, an answer follows a result, and IDs have nine characters."""
     messages = body["messages"]
     faults = [f"user follows tool at message {number}"
               for number, (one, two) in enumerate(zip(messages, messages[1:], strict=False))
@@ -75,7 +74,7 @@ def _responses(body: Json) -> list[str]:
 
 
 def _anthropic(body: Json) -> list[str]:
-    """The user begins and ends; results stand first in the message behind their calls."""
+    """The user begins and ends; results come first in the message after their calls."""
     faults, waiting = [], set[str]()
     messages = body["messages"]
     if messages[0]["role"] != "user":
@@ -98,7 +97,7 @@ def _anthropic(body: Json) -> list[str]:
 
 
 def _gemini(body: Json) -> list[str]:
-    """As many function responses, with the same names, right behind their calls."""
+    """As many function responses as calls, with the same names, directly after them."""
     faults, waiting = [], list[str]()
     contents = body["contents"]
     for content in contents:
@@ -115,7 +114,7 @@ def _gemini(body: Json) -> list[str]:
 
 
 def _ollama(body: Json) -> list[str]:
-    """As many results as calls, right behind them."""
+    """As many results as calls, directly after them."""
     faults, waiting = [], 0
     messages = [message for message in body["messages"] if message["role"] != "system"]
     for message in messages:

@@ -1,5 +1,5 @@
-"""kill -9 of the program while the model calls tools: no call runs twice, and the conversation
-that is left is one that every provider accepts.
+"""kill -9 of the program while the model calls tools: no call runs twice, and every provider
+accepts the remaining conversation.
 
 Each question is asked of another dialect, in the session that the killed programs left. The model
 calls a tool that notes its number in a file and takes a while. The judges are that file, what was
@@ -78,7 +78,9 @@ class _Models:
 
 
 def _is_conversation(request: Received) -> bool:
-    """Not a question about the model, nor one without messages, with which Ollama loads it."""
+    """Whether the request asks for a reply, and is not about the model or without messages, which
+    loads a model in Ollama.
+    """
     try:
         body = request.json
     except ValueError:
@@ -111,7 +113,9 @@ def kill_calls(seed: int, count: int) -> Tally:
 
 
 def _killed(home: Path, url: str, dialect: str, number: int, chance: random.Random) -> str:
-    """Ask, and kill the program when so many tools have run, or after a while; what it showed."""
+    """Ask, kill the program when so many tools have run or after a while, and return what it
+    showed.
+    """
     words = ["--provider", dialect, "--base-url", url, "--model", "any", "--tools", "note",
              "--tools-file", str(home / "tools.py"), *(["--continue"] if _saved(home) else []),
              f"question {number}"]
@@ -134,13 +138,13 @@ def _killed(home: Path, url: str, dialect: str, number: int, chance: random.Rand
 
 
 def _wait(program: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait so long, or until the program ends."""
+    """Wait for this time, or until the program ends."""
     with suppress(subprocess.TimeoutExpired):
         program.wait(timeout=seconds)
 
 
 def _saved(home: Path) -> str:
-    """All text that the database holds, whole or in pieces."""
+    """All text in the database, merged or in pieces."""
     path = home / ".local/share/stream-chat/sessions.db"
     if not path.exists():
         return ""

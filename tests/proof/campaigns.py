@@ -1,4 +1,4 @@
-"""The campaigns of `make prove`: a promise, what checks it, and how much of that is done."""
+"""The campaigns of `make prove`: a promise, what checks it, and how often."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a campaign counted, a number for each unit; `faults` is "" when it held.
+    """What a campaign counted, a number for each unit; `faults` is "" if the promise held.
 
-    `missing` says what the campaign needs, where it could not be run.
+    `missing` says what the campaign lacks if it could not be run.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -51,10 +51,10 @@ Run = Callable[[int, int], Result]      # given a seed and how much to do
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A promise and what checks it. `quick` and `full` are how much is done, `part` is how much of
-    `full` is done at a time: what a run that is stopped may lose. `yours`: it can be run with the
-    server or the database of a user. `apart`: all of it is done by another process, so that it may
-    run beside one that is not.
+    """A promise and what checks it. `quick` and `full` are the numbers of rounds; `part` is how
+    many of `full` run at a time, which a stopped run may lose. `yours`: it can use the server or
+    database of a user. `apart`: it runs completely in another process, so it may run in parallel
+    with one that does not.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Campaign:
 
 
 def total(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The sums of the counts; of those whose unit says so, the largest."""
+    """The sums of the counts, or their maximum if the unit says so."""
     sums: dict[str, int] = {}
     for part in parts:
         for unit, number in part.items():
@@ -82,7 +82,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 
 def counted(printed: str) -> dict[str, int]:
-    """The sums of what tests say that they have done, in lines like "counted: 250 answers"."""
+    """The sums of the numbers in lines like "counted: 250 answers" that tests print."""
     return total({unit.strip(): int(number.replace(",", ""))}
                  for number, unit in re.findall(r"counted: ([\d,]+) (.+)", printed))
 
@@ -90,7 +90,7 @@ def counted(printed: str) -> dict[str, int]:
 # ---- how they are run
 
 def tests(*targets: str, count: str = "") -> Run:
-    """A campaign that is a test; `count` is the variable that says how much it does."""
+    """A campaign that consists of tests; `count` is the variable with the number of rounds."""
     def run(seed: int, number: int) -> Result:
         environment = {**os.environ, "STREAM_CHAT_TEST_SEED": str(seed)}
         if count:
@@ -107,7 +107,7 @@ def tests(*targets: str, count: str = "") -> Run:
 
 
 def together(*runs: Run) -> Run:
-    """One after the other; what fails ends it."""
+    """Run them one after the other, until one fails."""
     def run(seed: int, number: int) -> Result:
         results: list[Result] = []
         for each in runs:

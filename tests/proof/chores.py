@@ -1,8 +1,8 @@
-"""kill -9 of what works on all sessions: export, backup, restoring, moving, shrinking, repair.
+"""kill -9 of commands that process all sessions: export, backup, restore, move, shrink, repair.
 
-After each kill every word is where it was, nothing that is half done stands under the name of
-something complete, and the same command done again succeeds. Judged by sqlite3, and by the bytes
-of the files that the same command makes when nobody kills it.
+After each kill every word is unchanged, no incomplete file has its final name, and the same command
+succeeds when it is repeated. Checked with sqlite3, and against the files that the same command
+makes without a kill.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def kill_chores(seed: int, count: int) -> Tally:
 
 
 class _Origin:
-    """A user with many sessions, and what each chore makes of them when nobody kills it."""
+    """A user with many sessions, and what each command makes of them without a kill."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -125,7 +125,7 @@ def _trial(origin: _Origin, home: Path, chore: str, chance: random.Random, tally
 
 
 def faults(home: Path, told: Rows, exported: bytes, *, complete: str = "") -> Iterator[str]:
-    """What is lost, or half done. `complete`: this chore has ended, so what it makes is there."""
+    """What is lost or incomplete. `complete`: this command has ended, so its result must exist."""
     if rows(_data(home)) != told:
         yield "the database is not what it was"
     wanted = _made_by(complete) if complete else ""
@@ -149,7 +149,7 @@ def _made_by(chore: str) -> str:
 
 
 def rows(path: Path) -> Rows:
-    """All that is said in a database, and whether it is sound."""
+    """All messages in a database, and whether it is valid."""
     with closing(sqlite3.connect(path)) as base:
         if base.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             return frozenset([("the database is damaged",)])

@@ -1,8 +1,8 @@
-"""Sets the clock while conversations run: years ahead, back, to leap days,
-over ends of summer time.
+"""Sets the clock while conversations run: years ahead and back, to leap days, across changes of
+summer time.
 
-The program runs with a clock that tests/proof/shifted/sitecustomize.py moves; the judge reads the
-database with sqlite3, and what the server was sent.
+tests/proof/shifted/sitecustomize.py shifts the program's clock; the database, read with sqlite3,
+and the requests are checked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Tally:
 
 
 def set_clocks(seed: int, count: int) -> Tally:
-    """So many runs of the program, each at another time than the one before."""
+    """Run the program `count` times, each at another time than before."""
     with tempfile.TemporaryDirectory() as home, FakeOllama() as server:
         lane = _Lane(Path(home), server, seed)
         for _ in range(count):
@@ -61,7 +61,7 @@ class _Lane:
         self.tally = Tally()
 
     def run(self) -> None:
-        """Ask in a new session or the last one; look at what is there; judge."""
+        """Ask in a new session or the last one, and check what is stored."""
         moment = self._moment()
         self.tally.runs += 1
         self.tally.back += moment < self._last
@@ -106,7 +106,7 @@ class _Lane:
             self._fault(f"{words} ended with {done.returncode}: {done.stderr[-200:]}")
 
     def _stored(self) -> list[list[str]]:
-        """What is said in each session, in the order of its tree."""
+        """The messages of each session, in the order of its tree."""
         with closing(sqlite3.connect(self._home / ".local/share/stream-chat/sessions.db")) as base:
             rows: Sequence[tuple[str, str, str, str]] = base.execute(
                 "SELECT session_id, id, parent, parts FROM messages").fetchall()

@@ -1,8 +1,7 @@
-"""A disk as a power cut leaves it: made of the writes of a program, as strace has recorded them.
+"""A disk after a power cut, made from the writes of a program that strace recorded.
 
-What was synced is there. Of what was written since, any part is: nothing, all, the first
-writes, or any sectors of any of them. New, renamed and deleted names are kept in their
-order, as a journal does it.
+Synced data is on the disk. Of later writes, any part is: none, all, the first ones, or any sectors
+of any of them. New, renamed and deleted names stay in order, as in a journal.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A name that leads to this file from now on, or to none."""
+    """A name that refers to this file from now on, or to none."""
 
     name: str
     file: _File | None
@@ -57,10 +56,10 @@ class _Change:
 
 
 class Disk:
-    """The files of one folder, fed with calls in their order."""
+    """The files of one folder, built from calls in order."""
 
     def __init__(self, folder: str, *, lies: bool = False) -> None:
-        """`lies`: it says that writes are safe, and they are not."""
+        """`lies`: syncs are reported but not done."""
         self._folder, self._lies = folder, lies
         self._now: dict[str, _File] = {}
         self._safe: dict[str, _File] = {}
@@ -113,7 +112,8 @@ class Disk:
         file.size = place if data is None else max(file.size, place + len(data))
 
     def _sync(self, name: str, begun: int) -> None:
-        """Keep what was done before the sync began: of what another thread did since, any part."""
+        """Keep what was done before the sync began, and any part of what another thread did since.
+        """
         if self._lies:
             return
         while self._changes and self._changes[0].moment <= begun:

@@ -1,4 +1,4 @@
-"""Addresses and paths that are made up, tried at the doors of the tools that fetch and that read.
+"""Random addresses and paths, tried with the tools that fetch and read.
 
 An address inside (this machine, its network, a cloud's metadata) is written as some parser
 somewhere understands it, and fetched; the judge is Python's audit hook, which sees each connection
@@ -46,7 +46,7 @@ class Tally:
 
 
 def try_doors(seed: int, count: int) -> Tally:
-    """So many addresses, and as many paths."""
+    """Try `count` addresses and as many paths."""
     chance, tally = random.Random(seed), Tally()
     CONNECTIONS.install()
     for _ in range(count):
@@ -80,14 +80,14 @@ def given_away(context: ToolContext, path: str) -> str:
 # ---- addresses
 
 def inside(chance: random.Random) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Any address of a range that is not public, its ends more often."""
+    """A random address of a range that is not public, its ends more often."""
     network = ipaddress.ip_network(chance.choice(INSIDE))
     last = network.num_addresses - 1
     return network[chance.choice((0, min(1, last), last, chance.randint(0, last)))]
 
 
 def written(address: ipaddress.IPv4Address | ipaddress.IPv6Address, chance: random.Random) -> str:
-    """The address in one of the ways in which it can be written."""
+    """The address in a random notation."""
     if isinstance(address, ipaddress.IPv6Address):
         return chance.choice((f"[{address}]", f"[{address.exploded}]", f"[{address}%25eth0]",
                               f"[{str(address).upper()}]", str(address)))
@@ -108,7 +108,7 @@ def written(address: ipaddress.IPv4Address | ipaddress.IPv6Address, chance: rand
 
 
 def reached(url: str, chance: random.Random) -> list[str]:
-    """Places inside that were connected to when the tool was given this URL."""
+    """Internal addresses to which the tool connected for this URL."""
     answers = [str(inside(chance)), "93.184.216.34"]
     chance.shuffle(answers)
     context = ToolContext(resolve=lambda host, port: _resolved(host, answers))
@@ -118,7 +118,7 @@ def reached(url: str, chance: random.Random) -> list[str]:
 
 
 def _resolved(host: str, answers: list[str]) -> list[str]:
-    """What an attacker's name server says: names lead inside, beside an address outside."""
+    """An attacker's name server: names resolve to internal addresses, besides an external one."""
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:
@@ -158,7 +158,7 @@ CONNECTIONS = Connections()
 # ---- paths
 
 def made_up_path(chance: random.Random, world: Path) -> str:
-    """Parts that lead out, in any order, from the root, from outside or from nowhere."""
+    """Random parts that lead outside, from the root, from outside or from nowhere."""
     parts = chance.choices(PARTS, k=chance.randint(1, 7))
     begin = chance.choice(("", "", "./", f"{world}/root/", f"{world}/", "/", "//", "file://"))
     ends = chance.choice(([], ["secret.txt"], ["outside", "secret.txt"]))
@@ -166,7 +166,7 @@ def made_up_path(chance: random.Random, world: Path) -> str:
 
 
 def make_world(world: Path) -> Path:
-    """A root, with links in it that lead out, and a secret beside it."""
+    """A root with links that lead outside, and a secret beside it."""
     root = world / "root"
     (root / "sub/deep").mkdir(parents=True)
     (world / "outside/sub").mkdir(parents=True)

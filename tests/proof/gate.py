@@ -1,4 +1,4 @@
-"""Control sequences of every kind, cut at every character, through every way to a screen.
+"""Control sequences of every kind, split at every character, shown in every way.
 
 The judge knows no sequence by name: the program's own (styles, erasing, moving up and along its own
 rows) are taken away from what is written, and then no character may be left that a terminal obeys.
@@ -38,8 +38,8 @@ A_STREAM = 40       # sequences that are shown in one stream
 
 
 def sequences() -> list[str]:
-    """What steers a terminal: each control of one character, and members of each kind of the
-    longer ones (ECMA-48, xterm), opened and ended in each way that there is.
+    """Control sequences: each single control character, and members of each longer kind (ECMA-48,
+    xterm) with every possible start and end.
     """
     made = [chr(code) for code in sorted(map(ord, OBEYED)) if not 0xD800 <= code < 0xE000]
     finals = [chr(code) for code in range(0x40, 0x7F)]
@@ -99,7 +99,7 @@ def _show(batch: Sequence[str], chance: random.Random, tally: Tally, seed: int) 
 
 
 def judge(written: str, wrapped: Sequence[str], where: str, tally: Tally) -> None:
-    """Note what a terminal would obey of what was written."""
+    """Record the control sequences in the output that are not the program's own."""
     tally.shown += len(wrapped)
     left = set(OWN.sub("", written).replace("\r\n", "\n")) & OBEYED - {"\r"}
     if left:

@@ -1,4 +1,4 @@
-"""kill -9 of imports: in the end each session is there once, with every message.
+"""kill -9 of imports: in the end each session is stored once, with every message.
 
 The judge reads the database with Python's own sqlite3, and nothing of the program.
 """
@@ -27,7 +27,7 @@ A_ROUND = 6     # kills before an import may finish
 
 
 def kill_imports(seed: int, count: int) -> tuple[int, int, list[str]]:
-    """Kill `count` imports; returns the kills, those that came midway, and what was wrong."""
+    """Kill `count` imports; return the number of kills, of those midway, and the faults."""
     chance, kills, midway, faults = random.Random(seed), 0, 0, list[str]()
     with tempfile.TemporaryDirectory(prefix="prove-") as directory:
         file = _exported(Path(directory))
@@ -67,7 +67,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _import(home: Path, file: str, seconds: float | None) -> None:
-    """Import, and end it after so many seconds; None lets it finish."""
+    """Import, and kill it after so many seconds; None lets it finish."""
     program = subprocess.Popen([sys.executable, str(ROOT / "stream_chat.py"), "--import", file],
                                env=_environment(home), stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""A key of its own in every place where one may be given: it reaches its server, and nothing else.
+"""A different key in every place that accepts one: it reaches its server, and nothing else.
 
 The servers repeat every header of a request in their answers and errors, as careless ones do. The
 judge looks for the keys in all that the program printed, in every byte of every file of the user
@@ -55,7 +55,7 @@ class User:
 
 
 def plant_keys(seed: int, count: int) -> Tally:
-    """So many keys, place after place, each with some commands."""
+    """Try `count` keys in all places, each with some commands."""
     chance, tally = random.Random(seed), Tally()
     for number in range(count):
         place = list(PLACES)[(seed + number) % len(PLACES)]
@@ -81,7 +81,7 @@ def stands_in(key: str, text: str) -> bool:
 
 
 def _careless(status: int) -> Callable[[Received], Answer]:
-    """Answers with the headers that it was sent; 0 is an answer that is none of an API."""
+    """Answers with the headers of the request; 0 means a response unlike that of an API."""
     def answer(request: Received) -> Answer:
         said = json.dumps(request.headers)
         return json_answer({"error": {"message": said, "type": said, "code": said}},

@@ -1,4 +1,4 @@
-"""kill -9 of the program while it answers: what was sent and what was shown is saved.
+"""kill -9 of the program while it answers: everything sent and shown is saved.
 
 It is asked in a new session or the last one, and shows its answer as text or as events.
 
@@ -27,14 +27,14 @@ from tests.fake_server import FakeOllama
 from tests.proof.yours import Yours, parts_of, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LANES = 2          # programs that run at the same time, each lane on a database of its own
-WORDS = 20_000     # words of the answer: far more than are shown before the end comes
+LANES = 2          # programs that run at the same time, each with its own database
+WORDS = 20_000     # words of the answer: far more than are shown before the kill
 SHOWN = 60_000     # most bytes of the answer before a kill
 
 
 @dataclass
 class Tally:
-    """What the kills came to. `faults` say what was lost, and in which trial."""
+    """The results of the kills. `faults` say what was lost, and in which trial."""
 
     kills: int = 0
     while_answering: int = 0
@@ -139,7 +139,7 @@ class _Lane:
                        stdin=subprocess.DEVNULL, timeout=300, check=True)
 
     def _stored(self) -> dict[str, str]:
-        """The text of each reply, put together or in pieces still, by identity."""
+        """The text of each reply by ID, merged or still in pieces."""
         texts = {identity: "".join(part.get("text", "") for part in parts_of(parts))
                  for identity, parts in self._rows(
                      "SELECT id, parts FROM messages WHERE role = 'assistant'")}

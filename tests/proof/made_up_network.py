@@ -1,5 +1,5 @@
-"""A network that is made up: what a server sends comes in given pieces, at given moments, without
-sockets and without waiting.
+"""A simulated network: a server's bytes arrive in given pieces at given times, without sockets or
+waiting.
 
 Only the two calls that would open a socket are replaced; above them everything is the program's.
 """
@@ -26,7 +26,7 @@ class Arrival:
 
 
 class MadeUpNetwork(JumpingLoop):
-    """Whatever connects, anywhere, receives `arrival` as soon as it has sent something."""
+    """Any connection to any address receives `arrival` after it has sent something."""
 
     arrival = Arrival(())
 
@@ -44,7 +44,7 @@ class MadeUpNetwork(JumpingLoop):
 
 
 class _Transport(asyncio.Transport):
-    """One connection. While reading is paused, what arrives is put together, as a system does."""
+    """One connection. While reading is paused, arriving data is buffered, as by a system."""
 
     def __init__(self, loop: MadeUpNetwork, protocol: asyncio.BufferedProtocol,
                  arrival: Arrival) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL fails while the program answers: the answer is shown whole, and saved.
+"""PostgreSQL fails while the program answers: the answer is shown completely, and saved.
 
 Connections are ended, the server crashes and comes back, or stays away; it is full, read only, or
 so slow that nothing is written. After the
@@ -33,12 +33,12 @@ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"""
 @dataclass(slots=True)
 class Tally:
     faults_made: int = 0
-    set_aside: int = 0      # runs whose words were kept beside the database
+    set_aside: int = 0      # runs whose text was spooled
     faults: list[str] = field(default_factory=list)
 
 
 def fail_server(seed: int, count: int) -> Tally:
-    """So many answers, with a fault of the database during each."""
+    """Run `count` answers, with a fault of the database during each."""
     with tempfile.TemporaryDirectory(prefix="prove-") as home, FakeOllama() as models:
         server = Server()
         try:
@@ -91,7 +91,7 @@ class _User:
             self._note(name, f"saved is {[text[-60:] for text in saved]}: {said[-400:]}")
 
     def _saved(self, question: str) -> list[str]:
-        """What stands after this question, once for each time that the question is there."""
+        """The text after this question, once for each occurrence of the question."""
         rows = self._sql("SELECT id, parent, role, parts FROM messages")
         texts = {row[0]: "".join(part.get("text", "") for part in parts_of(row[3])) for row in rows}
         asked = [row[0] for row in rows if row[2] == "user" and texts[row[0]] == question]

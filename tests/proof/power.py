@@ -1,8 +1,8 @@
-"""Cuts the power while the program answers, and judges with sqlite3 what is on the disk.
+"""Simulates power cuts while the program answers, and checks the disk with sqlite3.
 
-The program runs under strace, which records its writes; a cut is a disk with all that was
-synced and any part of the rest (tests/proof/disk.py). Not one of the program's own
-modules has a part in it.
+The program runs under strace, which records its writes; a power cut leaves a disk with everything
+synced and any part of the rest (tests/proof/disk.py). None of the program's own modules is used for
+this.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Tally:
 
 @dataclass(slots=True)
 class _Seen:
-    """What the world outside has seen up to a moment."""
+    """What was visible outside up to a moment."""
 
     shown: list[tuple[float, str]] = field(default_factory=list)
     asked: bool = False
@@ -62,7 +62,7 @@ class _Seen:
 
 
 def available() -> bool:
-    """Whether programs can be traced here."""
+    """Whether programs can be traced on this machine."""
     if shutil.which("strace") is None:
         return False
     tried = subprocess.run(["strace", "-o", os.devnull, "-e", "trace=exit_group", "true"],
@@ -71,7 +71,7 @@ def available() -> bool:
 
 
 def cut_power(seed: int, cuts: int, *, lies: bool = False) -> Tally:
-    """Cut it so often, in the middle of several answers of one session after another."""
+    """Simulate `count` power cuts during answers in one session after another."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as home, FakeOllama() as server:
         judge = _Judge(Path(home), server, random.Random(seed), tally, seed)
@@ -151,9 +151,7 @@ class _Judge:
 
 
 def _stored(database: Path) -> tuple[dict[str, str], bool]:
-    """The answer to each question, put together or in pieces still;
-    and whether the file is sound.
-    """
+    """The answer to each question, merged or still in pieces; and whether the file is valid."""
     if not database.exists() or not database.stat().st_size:
         return {}, True
     try:

@@ -1,5 +1,5 @@
-"""Whole conversations in one process: programs, models and faults by a
-random schedule, no real time.
+"""Simulates conversations in one process: programs, models and faults in a random order, without
+real time.
 
 Programs (each with a store of its own, on one SQLite file) take turns at a session: they ask, are
 stopped, are killed, take back, ask again otherwise. Models break off, refuse, pause and call tools,
@@ -53,13 +53,13 @@ class Tally:
 
 @dataclass(slots=True)
 class _Paper:
-    """What must be said. A line of an answer that broke off or was killed is what was shown."""
+    """The expected conversation. The line of an interrupted answer is what was shown of it."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
 
 
 class _Model:
-    """Answers a question with words that follow from it, as its plan of faults lets it."""
+    """Answers a question with words derived from it, with the planned faults."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -104,7 +104,7 @@ def whole_answer(request: Request) -> str:
 
 
 def said_of_it(request: Request) -> str:
-    """What stands of the answer already, where the model is asked to continue."""
+    """The answer so far, if the model is asked to continue."""
     whole = whole_answer(request)
     replies = [message.text for message in request.messages if message.role == "assistant"]
     return replies[-1] if replies and whole.startswith(replies[-1]) else ""
@@ -146,7 +146,7 @@ class _Programs:
         return self._stores[number]
 
     def end(self, number: int) -> None:
-        """The locks of the program are gone, as after kill -9; nothing else is tidied up."""
+        """Release the program's locks, as after kill -9, and clean up nothing else."""
         self._stores.pop(number).close()
 
     def end_if_running(self, number: int) -> None:
@@ -202,7 +202,7 @@ class Conversation:
         await self._turn(session, question)
 
     async def _turn(self, session: Session, question: str) -> None:
-        """Ask; sometimes be stopped, or killed, after some events."""
+        """Ask; sometimes stop or kill the program after some events."""
         chance, shown = self._chance, ""
         self._tally.turns += 1
         self._model.left = chance.randint(0, 3)
@@ -248,7 +248,7 @@ class Conversation:
         return ToolFinished(ToolResult(call.id, call.name, "found"), 0.0)
 
     def _check(self) -> None:
-        """Another program, which is often a new one, opens the session."""
+        """Let another program, often a new one, open the session."""
         if self._chance.random() < 0.2:
             self._programs.end_if_running(PROGRAMS)
         store = self._programs.store(PROGRAMS)
@@ -270,7 +270,7 @@ class Conversation:
 
 
 def _told(messages: list[Message]) -> list[tuple[str, str]]:
-    """The words of both sides; the pieces of one answer are one line, as it was shown."""
+    """The texts of user and model; an answer in several pieces is one line, as it was shown."""
     lines: list[tuple[str, str]] = []
     for message in messages:
         if message.role not in ("user", "assistant") or not message.text:
@@ -283,7 +283,7 @@ def _told(messages: list[Message]) -> list[tuple[str, str]]:
 
 
 def simulate(seed: int, count: int) -> Tally:
-    """So many conversations. The same seed gives the same ones."""
+    """Run `count` conversations; the same seed gives the same ones."""
     tally, loop = Tally(), JumpingLoop()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:

@@ -1,4 +1,4 @@
-"""Every write to the disk fails once, or from then on: the answer is shown whole, and saved.
+"""Every write to the disk fails once, or from then on: the answer is shown completely, and saved.
 
 strace lets a call of the system fail (no space, an error of the disk, a quota, a disk that is read
 only): the n-th write, sync, read, or change of a name, that one alone or all from there on, of the
@@ -29,7 +29,7 @@ WRITES, SYNCS = "pwrite64,ftruncate", "fsync,fdatasync"
 CALLS = (WRITES, WRITES, WRITES, SYNCS, f"{WRITES},{SYNCS}", "pread64", "unlink,rename,mkdir",
          f"{WRITES},{SYNCS},unlink,rename,mkdir")
 ONWARD = ("", "+", "+", "+3")       # this call alone, each one from then on, each third one
-LAST = 45                           # a run makes about so many of these calls
+LAST = 45                           # about the number of these calls in a run
 FILES = ("sessions.db", "sessions.db-wal", "sessions.db-journal")
 
 
@@ -37,13 +37,13 @@ FILES = ("sessions.db", "sessions.db-wal", "sessions.db-journal")
 class Tally:
     faults_made: int = 0
     met: int = 0            # runs in which a call did fail
-    set_aside: int = 0      # runs whose words were kept beside the database
+    set_aside: int = 0      # runs whose text was spooled
     questions: int = 0
     faults: list[str] = field(default_factory=list)
 
 
 def fail_writes(seed: int, count: int) -> Tally:
-    """So many runs of the program, each with a fault of its own."""
+    """Run the program `count` times, each with another fault."""
     chance, tally = random.Random(seed), Tally()
     with FakeOllama() as server:
         while tally.faults_made < count:
@@ -91,7 +91,7 @@ class _Home:
         self._judge(where, done.stderr)
 
     def _fault(self) -> list[str]:
-        """The words of strace before the program."""
+        """The strace command before the program's."""
         chance = self._chance
         calls, error = chance.choice(CALLS), chance.choice(ERRORS)
         when = f"{chance.randint(1, LAST)}{chance.choice(ONWARD)}"
@@ -108,7 +108,7 @@ class _Home:
                               capture_output=True, text=True, timeout=300)
 
     def _judge(self, where: str, said: str) -> None:
-        """Every question is saved once, with the whole answer after it."""
+        """Every question is saved once, followed by the complete answer."""
         with closing(sqlite3.connect(self._data / "sessions.db")) as base:
             if base.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
                 self._note(where, "the database is damaged")

@@ -1,5 +1,5 @@
-"""Answers that a network cuts anywhere: what is read is what was said, and only a whole answer is
-called whole.
+"""Answers split anywhere by a network: the text read is the text sent, and only a complete answer
+is called complete.
 
 Each stream is made up: dialect, words, size of its events, line ends, framing in HTTP, signs of
 life between the events, where it is cut into pieces, where and how it ends. The oracle is the text
@@ -56,7 +56,7 @@ class Stream:
 
 
 def split_streams(seed: int, count: int) -> Tally:
-    """Read so many streams. The same seed gives the same ones."""
+    """Read `count` streams; the same seed gives the same ones."""
     tally, loop = Tally(), MadeUpNetwork()
     try:
         for start in range(0, count, A_BATCH):
@@ -142,7 +142,7 @@ def made_up(chance: random.Random) -> Stream:
 
 
 def _with_signs(made: Wire, chance: random.Random) -> Iterator[bytes]:
-    """The events, with signs of life between them; none after the first of the tail."""
+    """The events, with keep-alives between them, but not after the first event of the tail."""
     often = chance.choice((0.0, 0.0, 0.3))
     for event in (*made.head, *made.texts, *made.call):
         yield event
@@ -168,7 +168,7 @@ def _framed(body: bytes, length: int, framing: str, chance: random.Random, *,
 
 
 def _pieces(raw: bytes, chance: random.Random) -> Iterator[tuple[float, bytes]]:
-    """Cut at a few places, mostly; sometimes at every byte."""
+    """Usually split in a few places, sometimes at every byte."""
     if chance.random() < 0.003:
         cuts = list(range(1, len(raw)))
     else:

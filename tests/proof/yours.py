@@ -1,4 +1,4 @@
-"""What a user lets the campaigns use: a server of models, and an empty database.
+"""The servers that a user lets the campaigns use: a model server, and an empty database.
 
 PROVE_URL    the address of an OpenAI-compatible server, or of Ollama
 PROVE_MODEL  the model to ask there; a key is given as to the program itself (OPENAI_API_KEY, ...)
@@ -23,7 +23,7 @@ OPTIONS = "-c search_path=stream_chat,public -c default_transaction_read_only=of
 
 
 class NotEmpty(Exception):
-    """The database of the user holds sessions, which no campaign may touch."""
+    """The user's database contains sessions, which no campaign may touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Yours:
 
 
 def rows_of(database: str, query: str) -> list[tuple[Any, ...]]:
-    """What a query finds; nothing where there is no database yet, or not these tables."""
+    """The rows of a query; none if the database or its tables do not exist yet."""
     if database.startswith(("postgresql://", "postgres://")):
         return _rows_of_postgres(database, query)
     if not Path(database).exists():
@@ -80,5 +80,5 @@ def _rows_of_postgres(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def parts_of(stored: Any) -> list[dict[str, Any]]:
-    """The parts of a message as its row holds them: JSON, or read already."""
+    """The parts of a message in its row: JSON, or already parsed."""
     return list(json.loads(stored) if isinstance(stored, str) else stored)

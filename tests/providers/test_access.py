@@ -1,5 +1,5 @@
-"""A key goes only to the origin it was given for, and never in the clear:
-every host, every way to give key and address.
+"""A key is sent only to the origin it was given for, and never unencrypted: every host, every way
+to set key and address.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ADDRESSED = [host.name for host in SERVERS if host.base_url]
 def open_at(home: Path, name: str, *, file: dict[str, Any] | None = None,
             flags: dict[str, object] | None = None,
             **environment: str) -> Endpoint:
-    """The endpoint of a provider, or one without a key where it refuses to be asked."""
+    """The endpoint of a provider, or one without a key if using it is rejected."""
     given: dict[str, object] = {"provider": name, **(flags or {})}
     if file is not None:
         path = home / "config.json"
@@ -52,7 +52,7 @@ def row(name: str) -> Host:
 @pytest.mark.parametrize("name", ADDRESSED)
 @pytest.mark.parametrize("kept", ["variable", "stored", "entry"])
 def test_an_address_of_the_environment_gets_no_key(tmp_path: Path, name: str, kept: str) -> None:
-    """Whoever can set a variable, such as a project's own settings, must not get the key."""
+    """Settings that others can change, such as a project's variables, must not redirect the key."""
     environment, file = {"STREAM_CHAT_BASE_URL": FOREIGN}, None
     if kept == "variable":
         environment[row(name).key_variables[0]] = KEY
@@ -86,7 +86,8 @@ def test_no_key_travels_in_the_clear(tmp_path: Path, name: str, url: str) -> Non
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "openai"])
 def test_the_key_at_the_top_of_a_file_is_its_owners(tmp_path: Path, name: str) -> None:
-    """`api_key` is OpenAI's, whichever provider the same file chooses and wherever that is."""
+    """`api_key` is OpenAI's key, whichever provider the file chooses and whatever its address is.
+    """
     file: dict[str, Any] = {"provider": name, "model": "m", "base_url": "http://127.0.0.1:1/v1",
                             "api_key": KEY}
     found = open_at(tmp_path, name, file=file)
@@ -129,7 +130,7 @@ def test_configured_headers_are_keys_too(tmp_path: Path, name: str, header: str)
 
 @pytest.mark.parametrize("name", ADDRESSED)
 def test_only_a_cloud_provider_needs_a_key(tmp_path: Path, name: str) -> None:
-    """At its own address: what is at another one may need none."""
+    """Only at its own address: another server may need no key."""
     cloud = row(name).kind == "cloud"
     assert ("needs a key" in open_at(tmp_path, name).quirks.get("refused", "")) is cloud
     elsewhere = open_at(tmp_path, name, flags={"base_url": "https://proxy.example/v1"})
@@ -137,9 +138,7 @@ def test_only_a_cloud_provider_needs_a_key(tmp_path: Path, name: str) -> None:
 
 
 def test_a_local_server_is_asked_without_the_key_and_a_refusal_says_why(tmp_path: Path) -> None:
-    """OLLAMA_API_KEY is for ollama.com; a server in the own network that
-    OLLAMA_HOST names does not get it.
-    """
+    """OLLAMA_API_KEY is for ollama.com; a local server named by OLLAMA_HOST does not get it."""
     at_home = open_at(tmp_path, "ollama", OLLAMA_HOST="http://10.0.0.7:11434", OLLAMA_API_KEY=KEY)
     assert at_home.key is None and "10.0.0.7" in at_home.base_url
     assert open_at(tmp_path, "ollama", OLLAMA_HOST="https://ollama.com",

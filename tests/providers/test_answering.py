@@ -1,5 +1,4 @@
-"""A server may answer with another model than it was asked for:
-that name is recorded, and reported once.
+"""A server may answer with another model than requested: its name is recorded, and reported once.
 """
 
 from __future__ import annotations

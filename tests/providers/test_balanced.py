@@ -1,5 +1,5 @@
-"""Several hosts of one provider: the least busy is asked,
-a dead one costs little once and is back soon after it recovers.
+"""Several hosts of one provider: the least busy is used, and a dead one costs little once and is
+used again soon after it recovers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ASKED = Request("words-5", (user_message("q"),))
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -52,7 +52,7 @@ def at(url: str) -> Provider:
 
 
 async def text_of(provider: Balanced, request: Request = ASKED) -> str:
-    """The answer as the asking loop gets it, in one attempt."""
+    """The answer of one attempt, as the asking loop gets it."""
     models = Models({"p/m": provider.stream})
     async with aclosing(stream_chat_with_retry(models, request)) as items:
         return "".join([item.text async for item in items if isinstance(item, TextDelta)])
@@ -140,7 +140,7 @@ def test_a_host_that_loads_a_model_is_waited_for() -> None:
 
 
 def test_a_request_goes_to_one_host(five: list[FakeOllama]) -> None:
-    """Its error says which and how many are left; the policy decides about them."""
+    """The error names the host and how many are left; the policy decides whether to try them."""
     away = f"http://127.0.0.1:{free_port()}"
 
     async def main() -> None:

@@ -29,8 +29,8 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderErr
 
 
 class Server:
-    """Answers each request with its path, over TLS or not;
-    notes the connections and the heads of the requests.
+    """Answers each request with its path, with or without TLS; records connections and request
+    headers.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Server:
 
 
 class Proxy:
-    """Leads every name to one port of this machine, by CONNECT, by forwarding, or by SOCKS 5."""
+    """Connects every name to one port of this machine, with CONNECT, forwarding, or SOCKS 5."""
 
     def __init__(self, port: int, login: str = "") -> None:
         self._port, self._login = port, login
@@ -243,7 +243,7 @@ def test_an_address_that_does_not_answer_does_not_hold_up_the_next() -> None:
 
 
 def test_what_pours_in_is_read_in_parts_between_which_others_have_their_turn() -> None:
-    """A frame is read, saved and painted without a pause: as long as that takes, Ctrl-C waits."""
+    """A frame is read, saved and shown without a pause, so its duration delays Ctrl-C."""
     sent, turns = os.urandom(3_000_000), 0
 
     async def count() -> None:
@@ -278,7 +278,7 @@ def test_what_pours_in_is_read_in_parts_between_which_others_have_their_turn() -
 
 
 def test_what_comes_during_a_rest_is_given_out_at_its_end_all_at_once() -> None:
-    """Each look at the wire costs as much as a hundred tokens."""
+    """Each read of the socket costs as much as a hundred tokens."""
     async def two_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readline():
             for piece in (b"one, ", b"two"):

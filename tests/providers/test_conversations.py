@@ -1,7 +1,7 @@
-"""One table of conversations for every dialect: what is sent, and what comes of an answer.
+"""One table of conversations for every dialect: requests, and the events of replies.
 
-What is sent is kept in tests/expected/<dialect>/<case>.json. STREAM_CHAT_TEST_WRITE=1 writes these
-files anew; read the difference before you commit it. A new dialect needs a row in
+The expected requests are in tests/expected/<dialect>/<case>.json. STREAM_CHAT_TEST_WRITE=1 rewrites
+these files; read the difference before you commit it. A new dialect needs a row in
 tests/scripted_answers.py and its files.
 """
 
@@ -162,7 +162,7 @@ def test_a_reply_that_thinks_and_calls_goes_back_with_its_results(dialect: str) 
             sent(dialect, Request("", (QUESTION, reply_of(deltas), RESULTS), tools=TOOLS)))
 
 
-# ---- what comes of an answer: the same, whoever gives it
+# ---- the events of an answer: the same in all dialects
 
 EVENTS: dict[str, tuple[Script, list[dict[str, Any]]]] = {
     "text": (GREETING, [
@@ -235,9 +235,7 @@ def assert_in_order(wanted: Sequence[str], held: Sequence[str]) -> None:
 
 def one_step(number: int, words: str, *,
              calls: int) -> tuple[Message, Script, Message | None, list[str]]:
-    """What the person says, what the model answers, what the tools give,
-    and all that must never be lost of it.
-    """
+    """The user's words, the model's replies and the tools' results, none of which may be lost."""
     said, answer, picture = (f"said-{number}. {words}", f"answer-{number}. {words}",
                              f"cGljdHVyZS0{number:04d}")
     wanted = tuple(Call(f"call{number:03d}{index:02d}", "weather",

@@ -1,4 +1,4 @@
-"""The demo provider: honest about itself, the same every time, and good for every kind of turn."""
+"""The demo provider says what it is, always replies the same, and shows every kind of turn."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What holds for the streams of every dialect:
-any cut, a connection that stays open, a text held back, events of any shape.
+"""Streams of every dialect: split anywhere, on a connection that stays open, with text held back,
+with events of any shape.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def body_of(dialect: str) -> tuple[bytes, str]:
 
 
 def whole(deltas: Iterable[Delta]) -> tuple[list[Delta], list[Usage]]:
-    """The deltas as one read would have brought them, and the last count."""
+    """The deltas as if they had come in one read, and the last usage."""
     kept = list(deltas)
     return list(join_deltas(delta for delta in kept if not isinstance(delta, Usage))), [
         delta for delta in kept if isinstance(delta, Usage)][-1:]
@@ -117,7 +117,7 @@ def test_what_comes_soon_after_the_finish_still_counts(late: bytes) -> None:
 
 
 def mutated(value: Any, chance: random.Random) -> Any:
-    """The value with one place of it changed, left out or put twice."""
+    """The value with one place changed, removed or repeated."""
     if isinstance(value, dict) and value and chance.random() < 0.85:
         name = chance.choice(list(value))
         if chance.random() < 0.15:
@@ -183,8 +183,7 @@ def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, se
                          [b"data: " + b"x" * 1000, b"data:", b"zzzz " + b"x" * 1000, b"z",
                           b"z" * 60_000 + b"\r"])
 def test_an_answer_without_an_end_is_no_answer(dialect: str, line: bytes) -> None:
-    """The server would send 3 GB; what is held of it stays within the limit,
-    lines of few bytes included.
+    """The server would send 3 GB; the part in memory stays within the limit, even with short lines.
     """
     chunk = (line + b"\n") * max(1, 60_000 // len(line))
     with FakeServer(Answer([chunk] * 50_000, content_type="text/event-stream")) as server:

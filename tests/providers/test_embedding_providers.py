@@ -1,5 +1,5 @@
-"""Embeddings over each dialect that has them:
-what is asked, what comes, and what is refused as useless.
+"""Embeddings in each dialect that has them: requests, results, and invalid results that are
+rejected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Foreign shapes: what cannot be read is unknown, and everything beside it is read all the same."""
+"""Values of the wrong type are unknown, and everything else is still read."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def with_value(entry: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 @pytest.mark.parametrize("dialect", sorted(GOOD))
 def test_every_field_of_a_model_list_may_be_anything(dialect: str) -> None:
-    """All fields × all kinds of values in one list:
-    the good entries at its ends are read, whatever is between them.
+    """All fields × all kinds of values in one list: the valid entries at its ends are read,
+    whatever is between them.
     """
     under, good = GOOD[dialect]
     name = "id" if "id" in good else "name"
@@ -126,7 +126,7 @@ def test_one_odd_host_does_not_empty_the_list_for_all(odd: Any) -> None:
 
 
 def test_a_very_long_list_is_cut_and_says_so() -> None:
-    """Others have a turn while it is read: Ctrl-C never waits for the whole list."""
+    """Reading it yields to the event loop, so Ctrl-C never waits for the whole list."""
     entries = [{"id": f"m{number}"} for number in range(MOST_ENTRIES + 5)]
 
     async def run_table(url: str) -> tuple[Table, int]:
@@ -215,7 +215,7 @@ COUNTS: dict[str, Any] = {
     "input_tokens_details": {"cached_tokens": 1}, "output_tokens_details": {"reasoning_tokens": 1},
     "cachedContentTokenCount": 1, "thoughtsTokenCount": 1, "billed_units": {"input_tokens": 1},
     "cached_tokens": 1}
-# What an event holds beside the words and the end of an answer.
+# The fields of events besides the text and the end of an answer.
 SIDE = ("usage", "usageMetadata", "x_groq", "id", "model", "created", "system_fingerprint", "role",
         "object", "responseId", "promptFeedback", "annotations", "status", "item_id",
         "prompt_eval_count", "eval_count", "total_duration")
@@ -244,7 +244,7 @@ def events_of(dialect: str) -> tuple[list[str], dict[int, tuple[str, dict[str, A
 
 @pytest.mark.parametrize("dialect", sorted(SCRIPTED))
 def test_beside_the_words_of_an_event_anything_may_stand(dialect: str) -> None:
-    """A field of another shape is unknown; the answer stands and is not asked for again."""
+    """A field of another type is unknown; the answer is kept and not requested again."""
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
     print(f"STREAM_CHAT_TEST_SEED={seed}")
     lines, events = events_of(dialect)

@@ -1,5 +1,5 @@
-"""The rows of hosts: whole, without doubles, and cheap to read;
-and the splitter of inline thinking that several of them need.
+"""The rows of hosts: complete, without duplicates, and cheap to read; and the splitter of inline
+thinking that several of them need.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Answers as servers frame them: read as h11 reads them, however they are cut,
-and no damage does more than end them.
-"""
+"""HTTP responses are read as h11 reads them, however they are split, and damage only ends them."""
 
 from __future__ import annotations
 
@@ -77,7 +75,7 @@ def cut(chance: random.Random, raw: bytes) -> list[bytes]:
 
 
 def by_h11(raw: bytes, closes: bool) -> tuple[int, dict[str, str], bytes, bool]:
-    """Status, headers, body, and whether it came to its end."""
+    """Status, headers, body, and whether the response is complete."""
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method="POST", target="/",
                             headers=[("host", "x"), ("content-length", "0")]))
@@ -135,7 +133,7 @@ def test_ten_thousand_answers_are_read_as_h11_reads_them() -> None:
 
 
 def test_damage_ends_an_answer_and_nothing_else() -> None:
-    """What came before it is given out; what h11 takes for whole and we take for whole is the same.
+    """Data before the damage is returned; h11 and our parser agree on which responses are complete.
     """
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

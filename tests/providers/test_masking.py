@@ -1,5 +1,5 @@
-"""Private words leave as stand-ins and come back,
-however the prompt is made and the answer is cut.
+"""Private words are sent as placeholders and restored, whatever the prompt and however the answer
+is split.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def word(luck: random.Random, letters: str, least: int, most: int) -> str:
 
 
 def canary(luck: random.Random) -> str:
-    """One private part, and what must never be seen of it."""
+    """A private text, and the parts of it that must never be sent."""
     alnum = string.ascii_letters + string.digits
     match luck.randrange(9):
         case 0:
@@ -121,7 +121,7 @@ def test_nothing_private_leaves_and_everything_comes_back(part: int) -> None:
 
 
 class Echo:
-    """A provider that repeats what it was sent, a character at a time, and keeps it."""
+    """A provider that repeats what it was sent, a character at a time, and records it."""
 
     def __init__(self) -> None:
         self.endpoint = Endpoint("https://models.example/v1/")
@@ -223,7 +223,7 @@ def test_ordinary_numbers_stay() -> None:
 
 
 def test_whatever_is_opened_elsewhere_is_masked() -> None:
-    """The gate is where adapters are opened: whoever asks whatever passes it."""
+    """Masking happens where adapters are opened, so it applies to every request."""
     settings = Settings({"mask": True, "provider": "openai", "mask_names": ("Nordwind",)},
                         environment={"OPENAI_API_KEY": "sk-test-0123456789abcdef"})
     providers = Providers(settings)

@@ -1,4 +1,4 @@
-"""What the Mistral dialect does otherwise than OpenAI's, against a loopback server."""
+"""The differences of the Mistral dialect from OpenAI's, against a loopback server."""
 
 from __future__ import annotations
 

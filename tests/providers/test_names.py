@@ -1,5 +1,5 @@
-"""No provider's name stands in a condition outside core/providers:
-what differs is a field of its row or a power of its class.
+"""No condition outside core/providers names a provider: differences are fields of its row or
+methods of its class.
 """
 
 from __future__ import annotations

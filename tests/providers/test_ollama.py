@@ -1,4 +1,4 @@
-"""Ollama's API: what is sent, what comes, and what each failure becomes."""
+"""Ollama's API: requests, replies, and the error for each failure."""
 
 from __future__ import annotations
 
@@ -477,7 +477,7 @@ def test_pull_of_what_does_not_exist() -> None:
 
 
 def test_a_pull_of_an_endless_line_ends() -> None:
-    """It is given up when it is longer than any line of the protocol."""
+    """Reading stops when it is longer than any line of the protocol."""
     endless: list[Any] = [b"x" * 65_536] * 400
     with FakeServer(lambda request: Answer(endless)) as server:
         with pytest.raises(BadResponse):

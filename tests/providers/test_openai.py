@@ -1,5 +1,5 @@
-"""The OpenAI chat completions dialect and what compatible hosts make of it,
-against a loopback server.
+"""The OpenAI chat completions dialect and its variants at compatible hosts, against a loopback
+server.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ CALL_B = ("b", "now", {"x": 2})
     ([[piece(None, '{"x"', id="a", name="now")], [piece(None, ": 1}")]], [CALL_A]),
     ([[piece(0, {"x": 1}, id="a", name="now")]], [CALL_A]),  # an object
     ([[piece(0, "null", id="a", name="now")]], [("a", "now", {})]),  # JSON null
-    ([[piece(0, '{"x": ', id="a", name="now")]], [("a", "now", '{"x": ')]),  # no JSON
+    ([[piece(0, '{"x": ', id="a", name="now")]], [("a", "now", '{"x": ')]),  # not JSON
 ])
 def test_calls_in_the_manner_of_other_hosts(pieces: list[Any], expected: list[Any]) -> None:
     assert (calls_of([*(chunk(tool_calls=calls) for calls in pieces), chunk("stop"), DONE])

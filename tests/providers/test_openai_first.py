@@ -1,5 +1,5 @@
-"""The plan "OpenAI first": a local OpenAI-compatible server stands in, and the other way round,
-by configuration alone.
+"""OpenAI first with a local OpenAI-compatible server as fallback, and the reverse, by configuration
+alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_the_first_answers(program: list[str], environment: dict[str, str], tmp_
 @pytest.mark.parametrize("key", ["sk-1", ""])
 def test_the_local_one_stands_in(program: list[str], environment: dict[str, str], tmp_path: Path,
                                  key: str) -> None:
-    """Also when there is no key at all. The key of the first never reaches the second."""
+    """It also works without a key, and the key of the first server is never sent to the second."""
     with answering("here") as here:
         done = run(program, environment | {"OPENAI_API_KEY": key}, tmp_path, first_url=NOBODY,
                    second_url=here.url)

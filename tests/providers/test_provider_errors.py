@@ -1,6 +1,4 @@
-"""Error answers in every shape that providers use:
-which error they become, and what of them is shown.
-"""
+"""Error responses of every form that providers use: which error they become, and what is shown."""
 
 from __future__ import annotations
 

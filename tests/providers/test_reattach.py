@@ -1,4 +1,4 @@
-"""An answer whose connection breaks is taken up where it was: no token is written twice.
+"""An answer is resumed where its connection broke: no token is generated twice.
 
 STREAM_CHAT_TEST_CUTS=1000 sets how many connections are lost (40 otherwise),
 STREAM_CHAT_TEST_SEED the seed; `-s` shows the figures.
@@ -71,7 +71,8 @@ def answered(name: str, server: KeptAnswers, **how: Any) -> list[Event]:
 
 
 def check_undisturbed(events: list[Event], server: KeptAnswers) -> None:
-    """As if nothing had happened: shown once, kept as one message, asked for and written once."""
+    """As without an interruption: shown once, stored as one message, requested and generated once.
+    """
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == TEXT
     messages = [event.message for event in events if isinstance(event, MessageAdded)]
     assert [message.text for message in messages] == [TEXT]
@@ -95,7 +96,7 @@ def test_random_cuts_change_nothing_and_cost_nothing(name: str) -> None:
 
 
 def after_the_name(server: KeptAnswers) -> Callable[[bytes], Answer]:
-    """The first connection lives until its first event is out."""
+    """The first connection lasts until its first event has been sent."""
     plain = server.part
 
     def part(data: bytes) -> Answer:
@@ -113,7 +114,7 @@ def test_the_first_form_of_llama_servers_is_understood() -> None:
 
 
 def test_a_server_that_kept_nothing_is_asked_to_continue() -> None:
-    """As ever: the text so far, and a request for the rest."""
+    """As without stored answers: the text so far is kept, and the rest is requested."""
     server = LlamaServer(random.Random(7), 2, forgets=True)
     events = answered("llamacpp", server)
     messages = joined([event.message for event in events if isinstance(event, MessageAdded)])
@@ -139,7 +140,7 @@ def test_whoever_stops_an_answer_stops_the_server(name: str, told: int) -> None:
 
 
 def slow(server: KeptAnswers) -> None:
-    """The middle of the answer is the last that comes."""
+    """Nothing arrives after the middle of the answer."""
     plain = server.part
 
     def part(data: bytes) -> Answer:

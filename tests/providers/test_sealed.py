@@ -1,4 +1,6 @@
-"""Sealed data stays with the origin that made it, and every dialect declares what it lacks."""
+"""Signed or encrypted data stays with the origin that made it, and every dialect declares what it
+lacks.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,7 @@ def test_what_a_model_has_no_parameter_for_is_reported_once() -> None:
 
 @pytest.mark.parametrize("denied", DENIABLE)
 def test_what_the_user_says_a_model_cannot_do_is_not_asked_of_it(denied: str) -> None:
-    """The server lists nothing, so the configuration's word is all that is known."""
+    """The server lists nothing, so only the configuration is known."""
     picture = Image("image/png", "aGk=", "p.png")
     request = Request("m", (Message("user", (Text("hi"), picture)),), "Be brief.",
                       (ToolSpec("clock", "The time.", {"type": "object"}),),

@@ -1,4 +1,4 @@
-"""/sent: what it says was sent is what a server saw, byte for byte, and its parts add up."""
+"""/sent shows what a server received, byte for byte, and its parts add up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def say(chat: Chat, text: str, *pictures: Image) -> None:
 
 
 class Moody:
-    """A server that answers, calls a tool, refuses, breaks off or resets, as chance has it."""
+    """A server that randomly answers, calls a tool, refuses, breaks off or resets."""
 
     def __init__(self, dialect: str, chance: random.Random) -> None:
         self.dialect, self.chance = dialect, chance

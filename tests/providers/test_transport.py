@@ -1,5 +1,5 @@
-"""The wire: decoding does not depend on cuts, failures have names,
-and nothing that came is lost.
+"""HTTP transport: decoding does not depend on splits, failures have clear errors, and no received
+data is lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderErr
 async def collect(server_url: str, reader: Reader, *, got: list[Any] | None = None,
                   idle: float = 20.0,
                   headers: Mapping[str, str] | None = None, longest: int = 64 << 20) -> list[Any]:
-    """Everything that one exchange gave; `got` keeps it when the exchange fails."""
+    """Everything that one exchange returned; `got` has it even if the exchange fails."""
     endpoint = Endpoint(server_url, host="fake", idle_timeout=idle, connect_timeout=5.0,
                         longest=longest)
     items: list[Any] = [] if got is None else got
@@ -436,8 +436,8 @@ def test_leaving_the_loop_closes_the_connection_and_ends_the_reading_task() -> N
 
 
 def test_a_slow_reader_holds_the_server_back() -> None:
-    """Read-ahead is bounded: 64 MB are not taken into memory while the reader
-    looks at the first line.
+    """Read-ahead is limited: 64 MB are not read into memory while the reader handles the first
+    line.
     """
     with FakeServer(Answer([b"x" * 1_000_000 + b"\n"] * 64)) as server:
         async def read() -> int:

@@ -1,4 +1,6 @@
-"""The beginning of a conversation is converted once and sent as if it were made each time."""
+"""The beginning of a conversation is converted only once; the request is the same as if it were
+converted each time.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ OWN: dict[str, Any] = {"anthropic": {"signature": "s"}, "gemini": {"thoughtSigna
 
 
 class InOneGo(Beginnings):
-    """Remembers nothing and parts nothing."""
+    """Caches nothing and splits nothing."""
 
     def entries(self, messages: Sequence[Message], convert: Convert, key: object = None) -> Written:
         return Written(convert(messages, (), True))
@@ -58,7 +60,7 @@ def test_what_is_remembered_changes_no_request(dialect: str) -> None:
     messages: list[Message] = []
     for number in range(40):
         messages += some_turn(chance)
-        if chance.random() < 0.05:      # taken back and asked anew
+        if chance.random() < 0.05:      # undone and asked again
             messages = messages[:chance.randrange(len(messages))]
         asked = [*messages, user_message(f"and now {number}?")]
         request = Request("m", tuple(asked), chance.choice(("", "Be brief.")))

@@ -1,5 +1,5 @@
-"""One form for what a document says, made from HTML or from operations,
-so that the two can be compared.
+"""A normal form of a document's content, made from HTML or from operations, so that both can be
+compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Lists of things to choose from: beside one another where there is room,
-else under one another.
-"""
+"""Lists of choices: side by side if there is room, otherwise one below the other."""
 
 from __future__ import annotations
 
@@ -87,5 +85,5 @@ def test_no_row_is_wider_than_the_screen_and_all_is_safe(theme: object) -> None:
         for row in choice_rows(table, table.choices, width, theme, "\u203a"):  # type: ignore[arg-type]
             shown = re.sub(r"\x1b\[[0-9;]*m", "", row)
             assert "\x1b" not in shown and "\n" not in shown and "\u202e" not in shown
-            # a name is left whole, so that it can be copied
+            # a name is not split, so that it can be copied
             assert text_width(shown) < width or shown[2:] in names

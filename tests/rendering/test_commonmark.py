@@ -1,5 +1,5 @@
-"""The examples of the CommonMark specification (0.31.2, spec.commonmark.org), as facts:
-what each source says, in one form.
+"""The examples of the CommonMark specification (0.31.2, spec.commonmark.org): the meaning of each
+source, in a normal form.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ON_PURPOSE = {
 
 
 def operations(text: str, *, pieces: int) -> list[Operation]:
-    """With the link definitions known, as where a whole reply is shown or exported."""
+    """With the link definitions known, as when a complete reply is shown or exported."""
     first = Parser()
     first.feed(text)
     first.finish()

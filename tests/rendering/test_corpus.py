@@ -1,5 +1,5 @@
-"""200 documents on terminals of 40, 80 and 120 columns, proved by an emulator,
-also where the size changes on the way.
+"""200 documents in terminals of 40, 80 and 120 columns, checked with an emulator, also with
+changing sizes.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def test_what_is_on_the_screen_in_the_end(group: int, width: int) -> None:
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_the_size_changes_on_the_way(group: int) -> None:
-    """What was written stays, and what is written later fits the new size;
-    nothing is lost or doubled.
-    """
+    """Text already written stays, later text fits the new size, and nothing is lost or repeated."""
     for number in range(EACH):
         seed = group * EACH + number
         rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Results of a search: numbered, with the words around what was found, narrower than any screen."""
+"""Results of a search: numbered, with the words around each match, never wider than the screen."""
 
 from __future__ import annotations
 

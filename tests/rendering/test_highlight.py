@@ -1,4 +1,4 @@
-"""What code is coloured by: the rules of Pygments, read state by state."""
+"""Highlighting of code with the rules of Pygments, loaded state by state."""
 
 from __future__ import annotations
 

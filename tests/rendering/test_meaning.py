@@ -1,6 +1,4 @@
-"""What replies look like where models and Markdown meet:
-fences, formulas, addresses, tables, lists.
-"""
+"""Markdown as models write it: fences, formulas, addresses, tables, lists."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ MORE = ["$$", "\\[", "\\]", "\\(a", "\\)", "$x$ ", "$5 ", "&amp;", "&am", "<br>"
 
 
 def operations(chunks: list[str]) -> list[Operation]:
-    """With neighbouring pieces of text joined, and what is empty left out."""
+    """The operations with adjacent text joined and empty text removed."""
     parser, found = Parser(), list[Operation]()
     for chunk in chunks:
         parser.feed(chunk)
@@ -50,9 +48,9 @@ UNITS = ("*a *b* ", "*a _b ", "**a b* ", "_a *b* ", "[a][", "[a](", "`x ", "<a "
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_rows_of_delimiters_are_read_the_same_in_any_pieces(unit: str) -> None:
-    """Longer than the reach of a construct, so that beginnings are given up.
+    """Longer than the limit of a construct, so that unfinished ones are abandoned.
 
-    Without memory this takes minutes.
+    Without caching this takes minutes.
     """
     text = (unit * 400)[:2_600] + "end"
     whole = operations([text])
@@ -61,8 +59,7 @@ def test_rows_of_delimiters_are_read_the_same_in_any_pieces(unit: str) -> None:
 
 
 def test_links_within_links_are_read_once() -> None:
-    """Each is text, for the innermost is the link;
-    reading both readings of each level would never end.
+    """Only the innermost is a link; trying both readings of each level would take exponential time.
     """
     written = "[a " * 30 + "](http://x)" * 30
     assert sum(isinstance(one, Span) and one.href == "http://x"

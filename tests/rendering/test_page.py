@@ -1,5 +1,5 @@
-"""The page's operations and the HTML they amount to:
-safe, independent of the cuts, and the same words as a terminal's.
+"""The page's operations and the resulting HTML: safe, independent of how text is split, and with
+the same words as in a terminal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def html_of(chunks: list[str]) -> str:
 
 
 class Reader(HTMLParser):
-    """What a page would show, and that it is made of nothing but the closed set."""
+    """What a page would show, asserting that it consists only of the allowed elements."""
 
     def __init__(self) -> None:
         super().__init__()

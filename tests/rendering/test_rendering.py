@@ -1,4 +1,4 @@
-"""The streaming renderer: what a terminal shows, however the stream was cut."""
+"""The streaming renderer: what a terminal shows, however the stream is split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN_SEQUENCES = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\d*[AC]|\x1b\[J|\r|\n|\t")
 
 
 class Terminal:
-    """A terminal emulator that keeps all rows, with scrollback as on a screen of `height` rows."""
+    """A terminal emulator that keeps all rows, with the scrollback of a screen of `height` rows."""
 
     def __init__(self, width: int = 60, height: int = 24) -> None:
         self.width, self.height = width, height
@@ -256,7 +256,7 @@ def _raw(chunks: list[str]) -> str:
 
 
 def test_a_changing_terminal_size_loses_nothing() -> None:
-    """What is painted anew on another size may be written twice."""
+    """Text that is repainted after a change of size may be written twice."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
     rng = random.Random(seed)

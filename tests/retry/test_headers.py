@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone, in whatever form it says so."""
+"""The delay that a server requests, in any form."""
 
 from __future__ import annotations
 

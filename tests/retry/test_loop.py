@@ -1,5 +1,5 @@
-"""The loop that asks: each step of the policy done, announced before it,
-and nothing asked twice that has begun.
+"""The asking loop: each step of the policy is announced and done, and no started reply is requested
+twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scripted(*replies: Sequence[Delta | Exception]) -> Answer:
 
 def run(*answers: Answer,
         config: RetryConfig = EXACT) -> tuple[list[Item], ChatError | None, Models]:
-    """What came of asking these models in their order, and the error in the end."""
+    """The events of asking these models in order, and the final error."""
     models = Models({f"p/{number}": answer for number, answer in enumerate(answers)}, config)
 
     async def collect() -> tuple[list[Item], ChatError | None, Models]:

@@ -1,5 +1,5 @@
-"""The policy as a table, and what must hold for any failures in any order:
-no network, no event loop.
+"""The policy as a table, and its properties for any failures in any order, without network or event
+loop.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def test_a_host_that_is_away_may_have_the_model_that_another_lacks() -> None:
 @pytest.mark.parametrize("hosts", [1, 3, 30])
 @pytest.mark.parametrize("fallbacks", [0, 2, 12])
 def test_dead_hosts_leave_a_request_for_each_fallback(hosts: int, fallbacks: int) -> None:
-    """Any number of hosts and any number of attempts:
-    each named model is asked within the budget.
-    """
+    """With any number of hosts and attempts, each named model is asked within the budget."""
     named = [A, *(Candidate("q", f"m{number}") for number in range(fallbacks))]
     state, asked = (State(A, tuple(named[1:]), config=replace(CONFIG, max_attempts=40),
                           spare=1_000), [A])
@@ -255,8 +253,8 @@ def any_failure(chance: random.Random) -> Failure:
 
 @pytest.mark.parametrize("part", range(4))
 def test_any_failures_in_any_order(part: int) -> None:
-    """It ends within the budget, keeps the text, asks nobody again who said no,
-    and asks every named fallback before it ends.
+    """It ends within the budget, keeps the text, never asks a model again that refused, and asks
+    every named fallback before it ends.
     """
     print("seed", SEED)
     chance = random.Random(f"{SEED}/{part}")
@@ -304,7 +302,7 @@ def walk(chance: random.Random, script: Iterable[Failure], order: list[Candidate
 
 
 def test_the_budget_bounds_all_of_it() -> None:
-    """Each request breaks off after new text, for as long as anybody is asked."""
+    """Each request breaks off after new text, as long as there are requests."""
     chance = random.Random(SEED)
     print("seed", SEED)
     state, requests = State(A, (B, C), config=CONFIG, resumes=1_000), 0
@@ -334,7 +332,7 @@ def test_a_request_is_set_aside_for_each_fallback() -> None:
 
 
 def test_content_renews_the_attempts() -> None:
-    """After it, a model that breaks off is asked as if for the first time."""
+    """After that, a model that breaks off is treated as if it were asked for the first time."""
     tired = replace(UNDERWAY, attempts=4, walks=3, others=(), again=(B,), breaks=1)
     after = moved(tired, Next(B), Failure(StreamBroken("cut"), begun=True))
     assert (after.walks, after.attempts, after.breaks) == (1, 1, 0) and after.candidate == B
@@ -354,7 +352,7 @@ def test_the_longest_wait_is_still_waited(retry_after: float, waits: bool) -> No
 
 
 def test_all_that_failed_are_walked_once_more() -> None:
-    """Several failed in a way that passes: the first of them, after a pause."""
+    """If several failed temporarily, the first of them is tried again after a pause."""
     state = replace(FIRST, others=(), again=(A2, B), candidate=C, walks=1, attempts=9)
     found = step(Overloaded("busy"), state)
     assert isinstance(found, Next) and found.candidate == A2 and found.delay == 1.0

@@ -1,4 +1,4 @@
-"""Exports, read back by what they are made for: json, csv, sqlite3 and psql."""
+"""Exports, read by the programs they are made for: json, csv, sqlite3 and psql."""
 
 from __future__ import annotations
 

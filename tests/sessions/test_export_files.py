@@ -1,5 +1,5 @@
-"""Where an export goes: a new file, a replaced one only with --force, standard output, a device;
-its ending names the format.
+"""Targets of an export: a new file, an existing one only with --force, standard output, a device;
+the ending chooses the format.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The history of a session is a tree: what is taken back, edited or asked again stays,
-on disk and in a chat that is not saved.
+"""The history of a session is a tree: undone, edited and retried messages stay, on disk and in an
+unsaved chat.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_a_fork_has_copies_with_state_and_time_and_the_parent_stays(session: Ses
 
 
 def test_random_changes_lose_nothing_that_was_ever_said(session: Session) -> None:
-    """Against a model of the tree: 120 steps, and everything said is reachable."""
+    """120 steps, compared with a model of the tree; every message is reachable."""
     seed = random.randrange(10**6)
     print("seed", seed)
     dice = random.Random(seed)

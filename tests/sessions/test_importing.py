@@ -1,4 +1,4 @@
-"""Sessions come in from files: our own without loss, those of other programs as far as they go,
+"""Importing sessions from files: our own without loss, those of other programs as far as possible,
 hostile ones not at all.
 """
 
@@ -270,7 +270,9 @@ LLM_STORE = """
 
 
 def test_the_message_store_of_llm(store: Store, tmp_path: Path) -> None:
-    """Its branches, calls and pictures; what its earlier tables hold besides; nothing twice."""
+    """Its branches, calls and pictures; the additional contents of its earlier tables; nothing
+    twice.
+    """
     png = b"\x89PNG\r\n\x1a\n" + bytes(20)
     with closing(sqlite3.connect(tmp_path / "logs.db")) as connection:
         connection.executescript(LLM_STORE)
@@ -337,7 +339,7 @@ def test_a_file_that_is_no_export_is_refused_in_words(store: Store, tmp_path: Pa
 
 
 def test_odd_values_cost_only_themselves(store: Store, tmp_path: Path) -> None:
-    """Members of the wrong kind, everywhere: nothing is raised but a UsageError."""
+    """Values of the wrong type anywhere raise nothing but UsageError."""
     odd: list[Any] = [None, True, 5, 1e300, -1, "x", [], {}, [None], {"a": None}, [[]], "\ud800"]
     for data in (CHATGPT, CLAUDE, WEBUI, [LIBRECHAT]):
         text = json.dumps(data)

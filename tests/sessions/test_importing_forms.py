@@ -1,4 +1,4 @@
-"""Other programs' exports in the forms of today: tools, thoughts, pictures, trees."""
+"""Other programs' exports in their current forms: tools, thoughts, pictures, trees."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_librechat_says_which_files_are_missing(store: Store, tmp_path: Path) ->
     assert said(store) == [("user", ["why?", "image/png", "broke"])]
 
 
-# ---- parts that nobody has seen yet
+# ---- unknown parts
 
 def unseen(dice: random.Random) -> str:
     return "".join(dice.choices("abcdefgh_", k=dice.randint(3, 12))) + "_part"
@@ -419,7 +419,7 @@ def test_a_manifest_reads_no_file_but_its_own(store: Store, tmp_path: Path, dige
 
 
 def test_odd_values_in_the_forms_of_today(store: Store, tmp_path: Path) -> None:
-    """Members of the wrong kind, everywhere: nothing is raised but a UsageError."""
+    """Values of the wrong type anywhere raise nothing but UsageError."""
     odd: list[Any] = [None, 5, "x", [], {"a": None}, [[]], "\ud800"]
     for data in (librechat(messagesTree=TREE), webui({"output": OUTPUT}), SAVED):
         parsed = json.loads(json.dumps(data))

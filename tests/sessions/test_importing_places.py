@@ -1,5 +1,5 @@
-"""Sessions come in from addresses, from the table of the predecessor,
-and whole or not at all when the import is killed.
+"""Importing sessions from addresses and from the predecessor's table, completely or not at all if
+the import is killed.
 """
 
 from __future__ import annotations

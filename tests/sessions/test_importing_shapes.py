@@ -1,4 +1,4 @@
-"""Any value in any field of an imported file costs that field, or its message, and nothing else."""
+"""An invalid value in any field of an imported file loses only that field or its message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def identity(number: int) -> str:
 
 
 def own_form(number: int = 0) -> dict[str, Any]:
-    """A session of ours with every kind of part; a number makes another one."""
+    """A session in our format with every kind of part, different for each number."""
     first, second, third = (identity(4 * number + place) for place in (1, 2, 3))
     one = {"shown": True, "state": "complete", "created": 1.76e9}
     call = {"type": "tool_call", "id": "c", "name": "n", "arguments": {}}
@@ -84,7 +84,7 @@ def replaced(form: Any, at: tuple[Any, ...], value: Any) -> Any:
 
 
 def imported(store: SqliteStore, path: Path, form: Any) -> Report | None:
-    """None for a file that is refused as a whole."""
+    """None for a file that is rejected completely."""
     path.write_text(json.dumps(form), encoding="utf-8")
     try:
         return import_file(store, str(path))
@@ -93,7 +93,7 @@ def imported(store: SqliteStore, path: Path, form: Any) -> Report | None:
 
 
 def use_everything(store: SqliteStore, folder: Path) -> None:
-    """Lists, opens, follows and exports what is there."""
+    """List, open, follow and export the imported sessions."""
     assert len(session_lines(store)) == len(store.sessions())
     for row in store.sessions():
         session = open_session(store, str(folder / "spool"), name=row.id)

@@ -1,5 +1,5 @@
-"""Our own words on screens of any width: nothing is wider than the screen, nothing is lost,
-words stay whole.
+"""Our own text on screens of any width: nothing is wider than the screen, nothing is lost, words
+are not split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A long session is opened with its newest messages; nothing misses the earlier ones."""
+"""A long session is opened with its newest messages only; everything works as if all were loaded.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ def reply(text: str) -> Message:
 
 
 def called(number: int, result: str) -> tuple[Message, Message]:
-    """A call of a tool, and what it gave."""
+    """A tool call and its result."""
     call = Message(
         "assistant", (ToolCall(f"c{number}", "look", {}),), "ollama/m", None, "tool_calls"
     )
@@ -175,7 +176,7 @@ def test_one_turn_of_many_messages_is_loaded_whole(open_one: Open) -> None:
 
 
 def change(session: Session, act: str, place: int) -> object:
-    """What one command does; where an answer follows, it is given."""
+    """Run one command, and answer it if it asks a question."""
     match act:
         case "undo" | "retry":
             getattr(session, act)()
@@ -357,7 +358,7 @@ def test_replies_that_cannot_be_read_are_missing(tmp_path: Path) -> None:
 def test_a_chat_in_a_terminal_starts_with_the_newest_messages(
     program: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A damaged message far above is met when it is looked at, and not before."""
+    """A damaged earlier message is found only when it is read."""
     path = str(tmp_path / "s.db")
     with closing(open_store(path)) as store:
         said = turns(200, random.Random(10))
@@ -379,7 +380,7 @@ def test_a_chat_in_a_terminal_starts_with_the_newest_messages(
 
 
 class Windowed(FakeOllama):
-    """Says how large its window is (0: nothing of it); refuses more than `most` characters."""
+    """Reports its window (0: unknown) and rejects more than `most` characters."""
 
     window, most = 4_096, 1 << 40
 
@@ -428,7 +429,7 @@ WINDOWS = [(2_048, 0), (4_096, 0), (32_768, 0), (1 << 20, 0), (0, 0), (65_536, 9
 def test_the_same_is_sent_when_not_all_was_loaded(
     tmp_path: Path, window: int, most: int, special: str
 ) -> None:
-    """And the same is reported, also for a second question and after a refusal."""
+    """The same is reported, also for a second question and after a rejection."""
     said = turns(200, random.Random(window + most))
     if special == "pinned":
         said[0] = pin(said[0])

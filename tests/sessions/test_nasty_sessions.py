@@ -115,14 +115,12 @@ SHELVES: tuple[Shelf, ...] = ("open", "open", "open", "archived", "trash")
 
 
 def whole(text: str) -> str:
-    """Without the two halves of a character one after the other,
-    which JSON joins in names and titles.
-    """
+    """Without adjacent halves of a character, which JSON joins in names and titles."""
     return re.sub("[\ud800-\udbff]+[\udc00-\udfff]+", "", text)
 
 
 class Maker:
-    """Makes sessions of a seed."""
+    """Generates sessions from a seed."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -267,7 +265,7 @@ def everything(store: Store) -> list[SessionRow]:
 
 
 def as_imported(found: dict[str, Any]) -> dict[str, Any]:
-    """The same, with what needs a yes set aside in the settings."""
+    """The same, with settings that need approval under `offered`."""
     return {name: (row, held_back(settings), messages)
             for name, (row, settings, messages) in found.items()}
 
@@ -292,7 +290,7 @@ def held(store: Store) -> dict[str, Any]:
 
 
 def without_empty(found: dict[str, Any]) -> dict[str, Any]:
-    """A session without messages is not imported, which is said."""
+    """A session without messages is not imported, which is reported."""
     return {session: value for session, value in found.items() if value[2]}
 
 

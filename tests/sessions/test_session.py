@@ -1,5 +1,5 @@
-"""Sessions: what was sent or seen is stored first, an interrupted turn stays valid,
-and a store in trouble costs no text.
+"""Sessions: everything is stored before it is sent or shown, an interrupted turn stays valid, and a
+failing store loses no text.
 """
 
 from __future__ import annotations
@@ -338,8 +338,7 @@ def test_no_spool_either(database: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk(database: str, spool: str) -> None:
-    """Neither the database nor the spool can grow;
-    once there is room again, everything is saved.
+    """Neither the database nor the spool can grow; when there is room again, everything is saved.
     """
     import resource
     store = open_store(database)
@@ -449,9 +448,7 @@ def test_spooled_lines_are_json(database: str, spool: str) -> None:
 
 
 def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
-    """A disk that filled up cut the last line in the middle of a character;
-    other lines make no sense.
-    """
+    """A full disk truncated the last line in the middle of a character; other lines are invalid."""
     spool = tmp_path / "spool"
     spool.mkdir()
     good = [{"do": "create", "session": "s1", "title": "t", "model": "m", "created": 1.0},
@@ -499,7 +496,7 @@ def spooled(number: int, text: str) -> bytes:
 ])
 def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path,
                                                               content: bytes) -> None:
-    """And stops nothing that stands behind it."""
+    """It does not stop the entries after it."""
     place = line("for", place=str(tmp_path / "sessions.db"))
     whole = place + line("create", title="t", model="m",
                          created=1.0) + spooled(1, "a") + content + spooled(9, "z")
@@ -534,9 +531,9 @@ def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path) -> None:
 
 
 def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
-    """SQLite would write on into the deleted file.
+    """SQLite would continue to write into the deleted file.
 
-    It is said, and the whole conversation is in the new one.
+    It is reported, and the new file contains the complete conversation.
     """
     path = tmp_path / "sessions.db"
     store = SqliteStore(str(path))
@@ -612,7 +609,7 @@ def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool
 
 
 def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str) -> None:
-    """What waits in the spool is deleted with it."""
+    """Its text in the spool is deleted too."""
     store = SqliteStore(database, busy_seconds=0.01)
     deleter, other = open_store(database), sqlite3.connect(database, isolation_level=None)
     session = Session(store, spool, model="demo/x")
@@ -640,7 +637,7 @@ def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str) 
 # ---- where a spool file is drained
 
 def spool_a_question(database: str, spool: str, text: str) -> Session:
-    """A question that the locked database refused."""
+    """A question that the locked database rejected."""
     store, other = (SqliteStore(database, busy_seconds=0.01),
                     sqlite3.connect(database, isolation_level=None))
     other.execute("BEGIN IMMEDIATE")
@@ -687,7 +684,7 @@ def test_a_spool_file_of_an_earlier_version_goes_to_its_session_or_the_usual_sto
 # ---- one turn at a time
 
 def test_a_second_program_waits_for_the_turn_of_the_first(database: str, spool: str) -> None:
-    """An answer stands after its question, and the second one sees the first exchange."""
+    """Each answer follows its question, and the second one sees the first exchange."""
     store, other = open_store(database), open_store(database)
     first = Session(store, spool, model="demo/x")
     first.add_user(user_message("one"))
@@ -726,8 +723,8 @@ async def answer(text: str) -> AsyncGenerator[Event, None]:
 
 
 def test_live_calls_are_not_answered_by_another_program(database: str, spool: str) -> None:
-    """Three tools run in the first program, one has finished;
-    the second one comes when the first dies.
+    """Three tools run in the first program and one has finished when it is killed; then the second
+    program starts.
     """
     store, other = open_store(database), open_store(database)
     first = Session(store, spool, model="demo/x")

@@ -1,6 +1,4 @@
-"""Summaries in a saved session: put in, taken back, pinned, spooled,
-and found again after a restart.
-"""
+"""Summaries in a saved session: added, undone, pinned, spooled, and restored after a restart."""
 
 from __future__ import annotations
 
@@ -110,7 +108,7 @@ def test_a_store_that_refuses_gets_it_later(tmp_path: Path) -> None:
 
 
 def test_a_deleted_database_comes_back_with_what_is_summarised(tmp_path: Path) -> None:
-    """Deleted before the second summary, which is then the first to find out."""
+    """The session is deleted before the second summary, which is the first write to notice it."""
     store = open_store(str(tmp_path / "s.db"))
     session = Session(store, str(tmp_path / "spool"), model="demo/m")
     talk(session, 5)
@@ -155,7 +153,7 @@ def test_pins_are_saved_and_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("saved", [True, False])
 def test_any_order_of_summaries_and_returns(tmp_path: Path, seed: int, saved: bool) -> None:
-    """Whatever is done, taking all summaries back gives the whole conversation, in its order."""
+    """After any steps, undoing all summaries restores the complete conversation, in order."""
     chance = random.Random(seed)
     store = open_store(str(tmp_path / "s.db")) if saved else None
     session = Session(store, str(tmp_path / "spool") if saved else "", model="demo/m")

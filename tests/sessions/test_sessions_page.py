@@ -1,4 +1,4 @@
-"""Every command of docs/sessions.md works as it stands there, on SQLite and on PostgreSQL."""
+"""Every command of docs/sessions.md works as written, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

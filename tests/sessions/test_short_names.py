@@ -1,4 +1,4 @@
-"""Sessions are called by their last letters, which open them again."""
+"""Sessions can be opened by their last letters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Two programs in one session: nothing is lost, doubled or answered by another's reply,
-whatever they do and whenever one dies.
+"""Two programs in one session: nothing is lost or repeated, and no reply is mixed up, whatever they
+do and whenever one is killed.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Writer:
                         else open_session(self.store, self._spool, name=self._name))
 
     def die(self) -> None:
-        """As with kill -9: the database gives its locks back,
-        and nothing is closed in the session.
+        """As with kill -9: the database releases the locks, and the session does not close
+        anything.
         """
         self.store.close()
         if self.turn is not None:
@@ -89,7 +89,7 @@ class Writer:
 
 
 class World:
-    """The two writers, and the model: every text that was said."""
+    """The two writers, and the expected texts."""
 
     def __init__(self, place: str, tmp_path: Path, seed: int) -> None:
         self.random = random.Random(seed)
@@ -129,7 +129,7 @@ class World:
         writer.turn = exchange(writer.session, f"q{self.count}")
 
     async def advance(self, writer: Writer) -> None:
-        """One event further; a writer that waits for the other is left waiting."""
+        """Advance by one event; a writer that waits for the other one keeps waiting."""
         assert writer.turn is not None
         step = asyncio.ensure_future(anext(writer.turn, None))
         done, _ = await asyncio.wait({step}, timeout=0.001 if self.others_turn(writer) else None)
@@ -257,9 +257,7 @@ def test_a_question_is_seen_before_its_answer(place: str, tmp_path: Path) -> Non
 
 
 def test_a_change_of_what_was_not_seen_is_refused(place: str, tmp_path: Path) -> None:
-    """Taking back the last exchange must not take back another one,
-    which the other program has just added.
-    """
+    """Undoing the last exchange must not undo another one that the other program has just added."""
     first, second = two(place, tmp_path)
     ask(first, "two")
     with pytest.raises(UsageError, match="just written"):
@@ -294,7 +292,7 @@ def test_a_turn_says_what_others_wrote_before_it(place: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("how", ["look", "close"])
 def test_a_turn_that_ended_while_the_database_was_locked_is_given_back(
         how: str, waiting: bool, tmp_path: Path) -> None:
-    """The program lives on at its prompt, and others must not wait for it."""
+    """The program stays at its prompt, and others must not wait for it."""
     path = str(tmp_path / "s.db")
     with closing(SqliteStore(path, busy_seconds=0.01)) as store, closing(open_store(path)) as other:
         session = Session(store, str(tmp_path / "spool"))

@@ -1,5 +1,4 @@
-"""A write that has to wait for another program holds up nothing else:
-no other chat, no Ctrl-C, no screen.
+"""A write that waits for another program blocks nothing else: no other chat, no Ctrl-C, no screen.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def path(tmp_path: Path) -> str:
 
 @contextmanager
 def outsider(path: str) -> Iterator[None]:
-    """Another program writes that knows nothing of our queue, as the sqlite3 shell."""
+    """Another program, such as the sqlite3 shell, writes without using our queue."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -43,7 +42,7 @@ def outsider(path: str) -> Iterator[None]:
 
 @contextmanager
 def queued(path: str) -> Iterator[None]:
-    """One of our own stands at the head of the queue and does not end."""
+    """One of our own programs is at the head of the queue and does not end."""
     queue = Queue(f"{path}-queue", 1)
     with queue as ready:
         assert ready
@@ -97,8 +96,8 @@ def test_the_event_loop_goes_on(holder: Callable[[str], AbstractContextManager[N
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_stopped_reply_is_spooled_when_the_database_is_held(
         holder: Callable[[str], AbstractContextManager[None]], path: str, tmp_path: Path) -> None:
-    """The end of a turn is not waited for: what cannot be saved at once is spooled,
-    and saved later.
+    """The end of a turn does not wait: text that cannot be saved immediately is spooled, and saved
+    later.
     """
     with closing(open_store(path)) as store:
         session = Session(store, str(tmp_path / "spool"), model="demo/x")
@@ -148,7 +147,7 @@ def test_what_was_reserved_and_not_used_is_given_back(path: str) -> None:
                 async with store.ready():
                     raise AssertionError("another program holds it")
         asyncio.run(work())
-        other.create_session("last", "t", "m", 1.0)     # a wait that was given up keeps nobody away
+        other.create_session("last", "t", "m", 1.0)     # an abandoned wait does not block others
         assert len(store.sessions()) == 4
 
 

@@ -1,4 +1,6 @@
-"""Tokens before they are sent: exact where the server can, else an estimate with its error."""
+"""Counting tokens before sending: exact if the server can count, otherwise an estimate with its
+error.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on cost is never passed, whatever fails: a ledger kept by the providers says so."""
+"""A limit on cost is never exceeded, whatever fails, as the accounts of the providers show."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MODELS = ("anthropic/claude-haiku-4-5", "anthropic/claude-opus-4-5", "openai/o3-
 
 
 class Meter:
-    """A provider that charges for all it reads and writes, whatever becomes of it,
-    and says so only sometimes.
+    """A provider that charges for everything it reads and writes, even if a reply fails, and
+    reports it only sometimes.
     """
 
     endpoint = Endpoint("https://models.example/")
@@ -69,7 +69,7 @@ class Meter:
 
 async def converse(luck: random.Random, purse: Spending, charge: list[float],
                    providers: Providers) -> None:
-    """Questions, retries and other models, until the limit refuses or the user has enough."""
+    """Questions, retries and other models, until the limit stops them or the user ends."""
     messages: list[Message] = []
     for _ in range(luck.randint(1, 8)):
         messages.append(user_message("q" * luck.randint(1, 4000)))
@@ -145,7 +145,8 @@ def test_a_model_of_this_computer_costs_nothing() -> None:
 
 @pytest.mark.processes
 def test_programs_at_once_share_the_limit_of_a_day(tmp_path: Path) -> None:
-    """Ten programs that each want a tenth and a bit: no more is set aside than there is."""
+    """Ten programs that each need a little over a tenth: the reservations never exceed the limit.
+    """
     code = ("import sys; from core.stats.spending import Ledger, Limits\n"
             "from core.errors import CostLimit\n"
             "def worst(left):\n"

@@ -1,6 +1,4 @@
-"""The numbers of model calls: what is kept of each turn,
-and what /stats and --stats make of them.
-"""
+"""Statistics of model calls: what is stored for each turn, and what /stats and --stats show."""
 
 from __future__ import annotations
 
@@ -127,7 +125,7 @@ def test_the_host_is_the_one_that_answered(store: SqliteStore, ollama: FakeOllam
 
 
 def test_prices_of_cloud_models_are_kept(store: SqliteStore) -> None:
-    """From the table, from the provider's own figure, and not for what runs here."""
+    """Costs come from the table or the provider's own figure; local models cost nothing."""
     providers = Providers(Settings({}, environment={"OPENAI_API_KEY": "k"}))
     for name, usage, cost in (("openai/gpt-4o", Usage(1_000_000, 0), 2.5),
                               ("groq/x", Usage(5, 5, None, {"cost": 0.25}), 0.25),
@@ -158,7 +156,7 @@ def test_every_round_of_tools_is_a_call(
 
 
 def test_a_delta_costs_a_flag(ollama: FakeOllama) -> None:
-    """After the first content no clock is read."""
+    """The clock is not read after the first content."""
     ticks = 0
 
     def clock() -> float:

@@ -1,4 +1,4 @@
-"""An empty database of each kind, for the tests of what both have to do alike."""
+"""An empty database of each kind, for tests of their common behaviour."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Accounts of the page for many: whose key a ticket is sealed with, and who a user of an OpenID
-provider is."""
+"""Accounts of a team's page: the keys that sign tickets, and users of an OpenID provider."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The care of a database: damage is found and repaired, backups come back,
-and a kill in the middle loses nothing.
+"""Maintenance of a database: damage is found and repaired, backups can be restored, and a kill
+loses nothing.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def test_what_can_be_read_of_a_damaged_file_is_recovered(
 
 
 def open_and_say(path: str) -> None:
-    """A damaged database is an error in words that say what to do, or works."""
+    """A damaged database gives an error that says what to do, or still works."""
     try:
         with closing(open_store(path)) as store:
             store.sessions()
@@ -222,7 +222,7 @@ def open_and_say(path: str) -> None:
 
 
 def test_a_damaged_schema_is_quoted_on_one_line(path: str) -> None:
-    """SQLite quotes the schema with its line ends; here a quotation mark is never closed."""
+    """SQLite's error quotes the schema with its line ends; here a quotation mark is not closed."""
     fill(path)
     data = Path(path).read_bytes()
     assert data.count(b"position integer NOT NULL") > 0
@@ -236,7 +236,7 @@ def test_a_damaged_schema_is_quoted_on_one_line(path: str) -> None:
 
 @pytest.mark.parametrize("act", ["open", "check", "import", "tool", "restore"])
 def test_a_damaged_schema_may_be_quoted_in_any_bytes(act: str, path: str, tmp_path: Path) -> None:
-    """SQLite quotes them as they are; Python cannot decode that error."""
+    """SQLite's error quotes the bytes unchanged, which Python cannot decode."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -402,7 +402,7 @@ def test_a_chat_that_has_the_file_open_saves_into_the_restored_one(path: str,
 
 @contextmanager
 def small_disk(most: int) -> Iterator[None]:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files simulates a full disk."""
     import resource
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
@@ -435,7 +435,9 @@ def test_a_full_disk_changes_nothing(path: str, tmp_path: Path) -> None:
 
 
 def test_what_is_written_while_everything_moves_undoes_the_move(path: str, tmp_path: Path) -> None:
-    """The copy would lack it. The other program writes as soon as the target holds something."""
+    """Otherwise the copy would lack it. The other program writes as soon as the target contains
+    something.
+    """
     fill(path)
     target = str(tmp_path / "moved.db")
 
@@ -552,7 +554,7 @@ def test_a_chat_begins_a_backup_once_a_day(path: str, program: list[str],
 
 @pytest.mark.parametrize("kind,words", [("newer", "newer version"), ("foreign", "another program")])
 def test_what_is_not_ours_is_not_called_damaged(tmp_path: Path, kind: str, words: str) -> None:
-    """Neither is it saved as a backup of ours, or put in the place of the sessions."""
+    """It is not saved as a backup either, nor does it replace the sessions."""
     path, other = str(tmp_path / "s.db"), str(tmp_path / "other.db")
     fill(path, 2, 1)
     if kind == "newer":

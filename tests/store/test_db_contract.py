@@ -178,7 +178,7 @@ def test_sessions_change_and_go(store: Store) -> None:
 
 
 def test_a_write_to_what_was_deleted_is_refused(open_one: Open) -> None:
-    """Nobody would find what is written there, so nothing of it may count as saved."""
+    """Data written there would never be found, so it must not count as saved."""
     store, other = open_one(), open_one()
     store.create_session("s1", "t", "m", 1.0)
     identity = add(store, "s1", Message("assistant", (), "m"), "streaming")
@@ -261,7 +261,7 @@ def test_the_oldest_embeddings_go(store: Store) -> None:
 # ---- identity
 
 def test_a_different_row_under_the_same_identity_is_an_error(store: Store) -> None:
-    """And nothing is overwritten; the same row again changes nothing."""
+    """Nothing is overwritten, and the same row again changes nothing."""
     call = CallRow(10.0, "s1", "p", "m", "h", None, 1.5, *(None,) * 5, 0, 0, None, None)
     for _ in range(2):
         store.create_session("s1", "t", "m", 1.0, (7, user_message("a")), name="n")
@@ -287,7 +287,7 @@ def test_a_different_row_under_the_same_identity_is_an_error(store: Store) -> No
 
 
 def test_a_row_that_has_changed_since_is_still_the_same(store: Store) -> None:
-    """What was spooled may be done again from its beginning."""
+    """Spooled writes can be repeated from the beginning."""
     for _ in range(3):
         store.create_session("s1", "t", "m", 1.0, (7, user_message("a")))
         store.update_session("s1", title="later", model="other")
@@ -299,7 +299,7 @@ def test_a_row_that_has_changed_since_is_still_the_same(store: Store) -> None:
 
 
 def test_identities_of_all_sizes_come_back_and_sort(store: Store) -> None:
-    """Those of versions before 128 bits stay what they are, before all new ones."""
+    """Identities from before 128 bits stay unchanged, and sort before all new ones."""
     store.create_session("s1", "t", "m", 1.0)
     identities = [0, 1, 77, (1 << 63) - 1, *new_message_ids(3), (1 << 128) - 1]
     for identity in identities:

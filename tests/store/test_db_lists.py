@@ -289,7 +289,7 @@ def test_the_newest_messages_that_match(store: Store) -> None:
 
 
 def test_parts_stay_of_a_reply_that_is_not_finished(store: Store) -> None:
-    """A reply of which more follows keeps its frames beside the row."""
+    """A reply that is still streaming keeps its frames in addition to the row."""
     from core.store.rows import Chunk
     made(store, "a")
     identity = new_message_id()

@@ -1,4 +1,4 @@
-"""Parts of a session are read as they were written, the same from SQLite and PostgreSQL."""
+"""Parts of a session are read as they were written, identically in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def talk(store: Store) -> list[int]:
 
 
 def test_an_outline_has_the_parts_that_give_a_form(store: Store, talk: list[int]) -> None:
-    """Those of summaries, and of hidden calls; of others only who wrote them and where."""
+    """Complete rows of summaries and hidden calls; of others only the role and place."""
     whole = store.load_messages("a", hidden=True)
     outline = store.outline("a")
     with_parts = {talk[3], talk[5]}
@@ -110,7 +110,7 @@ def test_a_reply_that_streams_has_its_frames_from_any_place_on(store: Store) -> 
 # ---- names and rights
 
 def test_a_session_that_says_a_word_often_hides_no_other(store: Store) -> None:
-    """A short list looks at fifty messages for each of its sessions."""
+    """A short list reads fifty messages for each of its sessions."""
     for session in "ab":
         store.create_session(session, "Title", "demo/m", 1.0)
         for _ in range(1 if session == "a" else 60):

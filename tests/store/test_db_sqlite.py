@@ -1,6 +1,4 @@
-"""SQLite itself: file modes, forms of the address, and the errors,
-made by real databases in trouble.
-"""
+"""SQLite: file modes, forms of addresses, and errors from really damaged or blocked databases."""
 
 from __future__ import annotations
 
@@ -104,7 +102,7 @@ def test_locked(tmp_path: Path) -> None:
 
 
 def test_full(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files simulates a full disk."""
     import resource
     store = open_store(str(tmp_path / "s.db"))
     store.create_session("s1", "t", "m", 1.0)

@@ -1,5 +1,5 @@
-"""Identities never collide and sort in the order of making:
-by the million, in threads, after a fork, under a wild clock.
+"""Identities never collide and sort by creation: by the million, in threads, after a fork, with a
+changing clock.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_two_programs_with_the_same_clock_and_counter_differ() -> None:
 
 
 def test_threads() -> None:
-    """Each thread sees its own grow, and none is made twice."""
+    """Identities grow within each thread, and none is created twice."""
     def work(_: int) -> list[int]:
         return [new_message_id() for _ in range(20_000)]
     before = sys.getswitchinterval()

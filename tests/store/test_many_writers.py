@@ -1,5 +1,5 @@
-"""Many programs write to one SQLite file at once:
-they wait for one another in silence, and nothing is refused.
+"""Many programs write to one SQLite file at once: they wait for each other, and nothing is
+rejected.
 """
 
 from __future__ import annotations

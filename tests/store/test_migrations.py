@@ -1,5 +1,5 @@
-"""Databases of earlier versions are brought up to date:
-whole, in order, and also when the program is killed at any statement.
+"""Databases of earlier versions are migrated completely and in order, even if the program is killed
+at any statement.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def make_old_postgres(url: str) -> None:
 
 
 def check_new(store: Store) -> None:
-    """Everything is there, in its old order, under its old IDs, and works with what is new."""
+    """Everything is available, in its old order, under its old IDs, and works with new features."""
     assert [(row.id, row.name, row.title) for row in store.sessions()] == [
         ("20260101-1000-aaaa", "20260101-1000-aaaa", "first"),
         ("20260202-1000-bbbb", "20260202-1000-bbbb", "second")]
@@ -162,7 +162,7 @@ def start_and_kill(path: Path, last: int) -> int:
     """Open the database in a process that is killed before its n-th statement; how many
     there were when it is not.
 
-    A fork: the many starts of an interpreter would take minutes.
+    It forks, since starting so many interpreters would take minutes.
     """
     read, write = os.pipe()
     process = os.fork()
@@ -207,7 +207,7 @@ def tables_of(path: Path) -> list[Any]:
 
 @pytest.mark.processes
 def test_killed_at_each_statement_of_the_migration_on_sqlite(tmp_path: Path) -> None:
-    """Either nothing has happened, or all of it."""
+    """Either nothing has happened, or everything."""
     first = tmp_path / "whole.db"
     make_old_sqlite(str(first))
     before = tables_of(first)
@@ -230,7 +230,7 @@ def test_killed_at_each_statement_of_the_migration_on_sqlite(tmp_path: Path) -> 
 
 
 class KillingProxy:
-    """Passes a client's messages on to PostgreSQL and cuts the connection before the n-th one."""
+    """Forwards a client's messages to PostgreSQL and cuts the connection before the n-th one."""
 
     def __init__(self, url: str) -> None:
         self._server = ("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))
@@ -295,7 +295,7 @@ def test_cut_off_at_each_statement_of_the_migration_on_postgresql(postgres_url: 
             assert type(error).__name__.startswith("Store"), error
             cuts += 1
             if snapshot(url) != before:
-                break     # the cut came after the commit
+                break     # the connection was cut after the commit
             continue
         store.close()
         break
@@ -393,8 +393,8 @@ def lose_a_page(data: bytearray) -> None:
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
 def test_a_damaged_file_of_any_version_is_recovered(tmp_path: Path, version: int,
                                                     damage: Callable[[bytearray], None]) -> None:
-    """All messages come back, brought up to date;
-    of a session whose row is lost, under its identity.
+    """All messages are recovered and migrated; those of a session whose row is lost, under its
+    identity.
     """
     path = str(tmp_path / "s.db")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

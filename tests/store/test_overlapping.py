@@ -1,4 +1,4 @@
-"""Writes that a thread brings to the disk while the program continues: nothing of them is lost."""
+"""Writes that a thread syncs to the disk while the program continues: none is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANSWER = Message("assistant", (Text("an answer"),), "demo/x", None, "stop")
 
 
 def broken_log(path: Path) -> None:
-    """Nothing can be synced any more: what stands in the place of the log is not a file."""
+    """Syncing fails from now on: the log is replaced by something that is not a file."""
     log = Path(f"{path}-wal")
     log.unlink()
     log.mkdir()
@@ -66,7 +66,7 @@ def test_no_thread_outlives_its_store(tmp_path: Path) -> None:
 
 
 def test_many_wait_for_one_disk(tmp_path: Path) -> None:
-    """Also in event loops one after the other, and with nothing to wait for."""
+    """It also works in successive event loops, and with nothing to wait for."""
     with closing(open_store(str(tmp_path / "s.db"))) as store:
         async def several() -> None:
             begun(store)

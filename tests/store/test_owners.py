@@ -1,5 +1,6 @@
-"""Whose sessions are whose in PostgreSQL: several members with roles of their own, and a server
-that acts for many."""
+"""Ownership of sessions in PostgreSQL: several members with separate roles, and a server that acts
+for many.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +72,7 @@ def begin(store: Store, session: str, text: str) -> None:
 
 
 def everything(store: Store) -> list[object]:
-    """All that a member can see in any way."""
+    """Everything that a member can see in any way."""
     query = parse_query("secret")
     found: list[object] = [
         store.sessions(),
@@ -266,7 +267,7 @@ def test_the_database_itself_refuses(team: Team) -> None:
 
 
 def test_a_leaking_function_sees_nothing_of_others(team: Team) -> None:
-    """PostgreSQL checks the policies before what a user's own function could tell of a row."""
+    """PostgreSQL checks the policies before a user's own function sees a row."""
     import psycopg
 
     begin(team.open("ana"), "s-ana", "the secret plan")
@@ -375,7 +376,7 @@ def test_a_connection_that_died_is_made_again(team: Team) -> None:
 def test_a_backup_is_restored_into_another_database_and_compared(
     team: Team, postgres_url: str, tmp_path: object
 ) -> None:
-    """The drill of docs/teams.md: owners, shares and accounts come along."""
+    """The restore test of docs/teams.md: owners, shares and accounts are included."""
     ana = team.open("ana")
     begin(ana, "s-ana", "the secret plan")
     ana.share_session("s-ana", "ben", write=True)

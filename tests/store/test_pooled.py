@@ -1,4 +1,4 @@
-"""Sessions through pgbouncer, whose transactions each take any connection of its pool."""
+"""Sessions through pgbouncer, where each transaction may use another connection of the pool."""
 
 from __future__ import annotations
 

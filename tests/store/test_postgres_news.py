@@ -1,5 +1,6 @@
-"""What is written to a session is heard in another process at once, and nothing is missed while the
-connection is away."""
+"""Writes to a session are announced to other processes at once, and nothing is missed while the
+connection is lost.
+"""
 
 from __future__ import annotations
 

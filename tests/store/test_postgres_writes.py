@@ -1,4 +1,4 @@
-"""What a write to PostgreSQL costs, and what of it a power cut may take."""
+"""The cost of a write to PostgreSQL, and what a power cut may lose of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def frame(number: int) -> Chunk:
 def test_a_frame_is_one_message_to_the_server(
     place: tuple[PostgresStore, KillingProxy], named: bool
 ) -> None:
-    """Also where it is said each time whose it is."""
+    """Also for a server that sets its user with each transaction."""
     store, proxy = place
     if named:
         store = store.for_user(str(store.postgres.read("SELECT session_user::text")[0][0]))
@@ -86,7 +86,7 @@ def test_what_is_said_is_never_a_part_of_the_statement(
 def test_what_has_to_reach_the_disk_is_waited_for(
     place: tuple[PostgresStore, KillingProxy],
 ) -> None:
-    """Also when the write before it was not, and through another member's view."""
+    """Also if the write before it was not durable, and through another member's view."""
     store, _ = place
     message = begin(store)
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""What is typed into a search is read as words, phrases and filters."""
+"""A search query is parsed as words, phrases and filters."""
 
 from __future__ import annotations
 

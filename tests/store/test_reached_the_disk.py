@@ -1,6 +1,4 @@
-"""What is promised to survive a power cut has reached the disk:
-seen in the calls that the program makes to the system.
-"""
+"""Data that must survive a power cut has reached the disk, as the program's system calls show."""
 
 from __future__ import annotations
 
@@ -39,7 +37,9 @@ def traced(command: Sequence[str], environment: dict[str, str], tmp_path: Path, 
 
 
 def whole_calls(lines: Sequence[str]) -> Iterator[str]:
-    """A call that another thread's interrupted in the record stands where it ended, in one line."""
+    """A call that strace recorded in two parts, because of another thread, is one line where it
+    ended.
+    """
     begun: dict[str, str] = {}
     for line in lines:
         thread = line.split(" ", 1)[0]
@@ -85,7 +85,7 @@ def test_a_question_is_on_the_disk_before_it_is_sent_and_a_reply_while_it_comes(
 
 def test_nothing_waits_for_the_disk_before_an_answer_is_shown(
         program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
-    """But the request, which goes when the question is safe; that happens beside the connecting."""
+    """Only the request waits until the question is synced, which happens while connecting."""
     with FakeServer(slow_reply) as server:
         command = [*program, "-m", "m", "--base-url", server.url]
         subprocess.run([*command, "hello"], env=environment, check=True, capture_output=True)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.processes
 
 
 class Person:
-    """One who uses the program with a home and a role of their own."""
+    """A member with a separate home directory and database role."""
 
     def __init__(
         self, program: list[str], environment: dict[str, str], home: Path, url: str

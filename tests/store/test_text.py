@@ -1,4 +1,4 @@
-"""What a database cannot hold is written in another form and comes back unchanged."""
+"""Text that a database cannot store is encoded, and read back unchanged."""
 
 from __future__ import annotations
 

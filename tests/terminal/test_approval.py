@@ -1,4 +1,4 @@
-"""What is kept of "always", and what a question says."""
+"""Permanent approvals, and the text of a question."""
 
 from __future__ import annotations
 

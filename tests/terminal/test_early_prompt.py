@@ -1,4 +1,4 @@
-"""What is typed while the line editor is being loaded means what it means at the prompt."""
+"""Keys typed while the line editor is being loaded work as at the prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fake_server import MODELS, FakeOllama
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal
 
 Environment = dict[str, str]
-SHOWN = b"\x1b[?2004h"       # the first of it: the prompt stands, the editor is not there yet
+SHOWN = b"\x1b[?2004h"       # its beginning: the prompt is shown, the editor is not loaded yet
 LEFT, HOME, PASTE = "\x1b[D", "\x01", "\x1b[200~two\nlines\x1b[201~"
 
 

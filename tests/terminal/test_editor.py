@@ -1,4 +1,4 @@
-"""Ctrl-X Ctrl-E: what is typed goes through the user's editor and back to the prompt."""
+"""Ctrl-X Ctrl-E edits the prompt's text in the user's editor."""
 
 from __future__ import annotations
 

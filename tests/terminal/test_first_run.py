@@ -1,5 +1,5 @@
-"""The first start, when nothing is set up:
-one screen, and choices that give way to something better.
+"""The first start, when nothing is set up: one screen, and choices that are replaced when something
+better is available.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ASKED = "q leaves:"
 
 @pytest.fixture
 def offline(environment: Environment) -> Environment:
-    """No index for pip and no Ollama, whatever this machine has."""
+    """No package index and no Ollama, whatever this machine has."""
     ollama_is_at(environment, NOTHING_LISTENS)
     return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
                           "HF_ENDPOINT": NOTHING_LISTENS}
 
 
 def ollama_is_at(environment: Environment, address: str) -> None:
-    """Where an Ollama is looked for when nobody chose anything."""
+    """The address where an Ollama is expected if nothing was chosen."""
     environment.pop("OLLAMA_HOST", None)     # naming it would be a choice
     file = Path(environment["HOME"], ".config/stream-chat/config.json")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -162,9 +162,7 @@ def test_a_choice_of_something_better_stays(program: list[str], offline: Environ
 
 def test_a_model_that_was_fetched_is_used_without_a_question(program: list[str],
                                                              offline: Environment) -> None:
-    """So that the hint for a pipe is all that is needed;
-    and a choice whose file is gone counts as none.
-    """
+    """So the hint for a pipe suffices; a choice whose file is gone does not count."""
     require_wheel()
     choose(offline, "local/qwen3.5-0.8b")
     put_model(offline, SMALLEST.file)

@@ -1,4 +1,4 @@
-"""The menu under the prompt: it opens while something is typed, and is never in the way."""
+"""The menu under the prompt: it opens while the user types, and never gets in the way."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_it_opens_while_a_command_is_typed_and_enter_sends_what_stands_there(
     type_keys(chat, "/co", "\u203a /continue", "/copy", "/compare", "/context", "/compact")
     assert len(menu(chat)) <= 6 and menu(chat)[-1].startswith("1 of ")
     type_keys(chat, "mpa", "\u203a /compare", "/compact")
-    chat.wait(r"^\u203a /compare$")                 # the rest of the first match stands there dim
+    chat.wait(r"^\u203a /compare$")                 # the rest of the first match is shown dim
     chat.send(ENTER)
     chat.wait("There is no command /compa")
     assert "It may be /compare or /compact." in chat.text() and not ollama.chats
@@ -160,7 +160,7 @@ def test_escape_closes_it_for_this_word(chat: Terminal) -> None:
 
 
 def test_escape_closes_it_at_once_and_what_begins_with_it_still_works(chat: Terminal) -> None:
-    """One of five tries at least is not slowed down by other programs."""
+    """At least one of five attempts is not slowed down by other programs."""
     chat.wait_prompt()
     took = []
     for _ in range(5):
@@ -279,7 +279,7 @@ def test_what_is_not_seen_is_shown_where_it_is_edited(
         else:
             chat.send(f"\x1b[200~@{name}\x1b[201~")
         chat.wait(re.escape(f"{safe_text(name)}"))
-        chat.send("x" + BACKSPACE + ENTER)       # the cursor stands where it is seen
+        chat.send("x" + BACKSPACE + ENTER)       # the cursor is at its visible place
         chat.wait_until(lambda: any(asked(ollama)), "the question")
         chat.wait_prompt()
         shown = chat.raw.decode("utf-8", "replace")

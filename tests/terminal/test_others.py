@@ -1,4 +1,4 @@
-"""What another program writes to the session is shown while it is written, each paragraph once."""
+"""What another program writes to the session is shown meanwhile, each paragraph once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion of paths: as the commands read them, and as a shell does."""
+"""Completion of paths, as the commands and the shell read them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shell_reads(words: list[str]) -> list[str]:
-    """What a shell makes of each."""
+    """How a shell reads each of them."""
     script = "".join(f"printf '%s\\n' {word}\n" for word in words)
     done = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True)
     return done.stdout.split("\n")[:-1]

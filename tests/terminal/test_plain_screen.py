@@ -1,5 +1,5 @@
-"""A fake screen reader hears a whole chat with --plain-screen:
-every character once, in order, and nothing moves.
+"""A simulated screen reader reads a whole chat with --plain-screen: every character once, in order,
+without cursor movement.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def test_thinking_and_code_are_words(ollama: FakeOllama, program: list[str],
 def test_what_is_asked_is_said_again_when_the_program_is_resumed(
         screen: str, words: str, question: str, ollama: FakeOllama, program: list[str],
         environment: Environment) -> None:
-    """The terminal drops a line that was begun, and nothing else tells that one is waited for."""
+    """The terminal discards an unfinished line, and nothing else would show that input is expected.
+    """
     command = " ".join(map(shlex.quote, [*program, "-m", "echo", screen]))
     with Terminal(["bash", "--norc", "--noediting", "-i"],
                   environment | {"PS1": "shell: "}) as chat:

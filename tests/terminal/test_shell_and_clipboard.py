@@ -1,5 +1,4 @@
-"""Commands typed with !, what /paste takes, pictures that are dropped on the terminal,
-and /copy through the terminal.
+"""Shell commands with !, /paste, pictures dropped on the terminal, and /copy through the terminal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The line under the prompt, and what stands after an answer."""
+"""The line under the prompt, and the line after an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first question needs is there before it is asked."""
+"""What the first question needs is loaded before it is sent."""
 
 from __future__ import annotations
 

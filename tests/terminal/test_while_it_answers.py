@@ -1,5 +1,5 @@
-"""What a chat shows and takes while a model answers:
-Ctrl-O, messages typed ahead, the title, the speed.
+"""What a chat shows and accepts while a model answers: Ctrl-O, messages typed ahead, the title, the
+speed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""No byte from outside the allowed places,
-however the path is written and whatever is swapped while it is walked.
+"""No byte from outside the allowed places, however the path is written and whatever is swapped
+during the access.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECRET = "the-planted-secret"
 
 
 class World:
-    """A root with things in it that lead out, and a secret outside."""
+    """A root with links that lead outside, and a secret there."""
 
     def __init__(self, base: Path) -> None:
         self.base, self.root, self.outside = base, base / "root", base / "outside"
@@ -219,13 +219,12 @@ def test_a_root_that_was_given_through_a_link_is_known_by_both_names(world: Worl
 
 
 class Swapper:
-    """Exchanges two names at the worst moment:
-    when Python is about to open something for the nth time.
+    """Swaps two names at the worst moment: when Python is about to open something for the nth time.
     """
 
     def __init__(self) -> None:
         self.countdown, self.names, self.done = 0, (Path(), Path()), False
-        sys.addaudithook(self.hook)   # can never be taken away again, so it sleeps between races
+        sys.addaudithook(self.hook)   # an audit hook cannot be removed, so it is inactive between races
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.countdown and event in ("open", "sqlite3.connect", "os.listdir", "os.scandir"):

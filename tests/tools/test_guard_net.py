@@ -1,4 +1,4 @@
-"""No connection to an address that is not public without a grant, seen at the socket."""
+"""No connection to a non-public address without approval, checked at the socket."""
 
 from __future__ import annotations
 
@@ -63,9 +63,7 @@ def urls() -> list[str]:
 
 
 def inner_resolver(host: str, port: int) -> list[str]:
-    """What an attacker's name server may say: names lead inside,
-    in turns with an address outside.
-    """
+    """An attacker's name server: names resolve alternately to internal and external addresses."""
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:
@@ -74,7 +72,7 @@ def inner_resolver(host: str, port: int) -> list[str]:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every attempt to connect; those to this machine go on, all others time out."""
+    """Records every attempt to connect; those to this machine continue, all others time out."""
     seen: list[tuple[str, int]] = []
     connect = socket.socket.connect
 
@@ -127,7 +125,7 @@ def test_no_url_form_reaches_inside(connections: list[tuple[str, int]]) -> None:
 
 def test_no_redirect_leads_inside(connections: list[tuple[str, int]],
                                   server: ThreadingHTTPServer) -> None:
-    """The first server is granted; where it sends us is not, however it is written."""
+    """The first server is allowed; the target of its redirect is not, however it is written."""
     port = server.server_port
     context = ToolContext(resolve=inner_resolver, local_hosts=frozenset({f"127.0.0.1:{port}"}))
     allowed = ("127.0.0.1", port)
@@ -151,9 +149,7 @@ def test_no_redirect_leads_inside(connections: list[tuple[str, int]],
 def test_a_name_that_changes_its_address_is_looked_up_once(
         answers: list[list[str]], connections: list[tuple[str, int]],
         server: ThreadingHTTPServer) -> None:
-    """The address that was checked is the one that is connected to;
-    a second answer is never asked for.
-    """
+    """The address that was checked is the one connected to; the name is not looked up again."""
     turns = cycle(answers)
     context = ToolContext(resolve=lambda host, port: next(turns))
     for _ in range(4):
@@ -260,7 +256,7 @@ def test_an_address_counts_as_what_it_leads_to(address: str, public: bool) -> No
 
 
 def test_an_address_has_bounds() -> None:
-    """The longest that is taken, and one character more."""
+    """The longest one that is accepted, and one character more."""
     longest = "http://public.test/" + "a" * 3_981
     assert str(parse_url(longest)) == longest
     with pytest.raises(ToolError, match="longer than 4,000"):

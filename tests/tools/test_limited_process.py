@@ -1,5 +1,5 @@
-"""Work on hostile input: in a child process that keeps within its memory and time,
-and that can be stopped at any moment.
+"""Work on hostile input: in a child process with limited memory and time that can be stopped at any
+moment.
 """
 
 from __future__ import annotations

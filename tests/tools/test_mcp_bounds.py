@@ -1,4 +1,4 @@
-"""MCP servers that say too much or do not end: what they send is limited, no chat waits."""
+"""MCP servers that send too much or do not end: their output is limited, and no chat waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MCP servers that change: wrong tools, other tools in mid-chat, lost sessions, sign-ins."""
+"""MCP servers that change: invalid tools, other tools during a chat, lost sessions, sign-ins."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def refused(request: Received, status: int) -> Answer:
 
 
 def listed(server: HttpServer) -> tuple[list[str], list[str]]:
-    """The tools that are offered and what is said, of a server with this list."""
+    """The offered tools and the notices for a server with this list."""
 
     async def scenario(url: str) -> tuple[list[str], list[str]]:
         group = ServerGroup([Server("s", url=url)], patience=60.0)
@@ -178,7 +178,7 @@ def stream_of(*messages: dict[str, Any]) -> list[bytes]:
 
 
 def test_tools_that_come_and_go_are_noticed() -> None:
-    """The server says so beside the answer to a call; the next turn offers what there is."""
+    """The server announces it with the response to a call; the next turn offers the new list."""
     server = HttpServer()
 
     def script(request: Received) -> Answer | None:
@@ -244,7 +244,7 @@ def test_a_server_of_the_newest_protocol_is_listened_to(tmp_path: Path) -> None:
         box = Toolbox([], allow=["write"], servers=group)
         assert await box.prepare() == [] and list(box.tools) == ["s__grow"]
         assert await group.connections[0].call("grow", {}) == "grown"
-        for _ in range(600):  # the news comes on a way of its own
+        for _ in range(600):  # the notification arrives on a separate stream
             said = await box.prepare()
             if said:
                 break

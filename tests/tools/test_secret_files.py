@@ -1,5 +1,4 @@
-"""Files of keys and passwords: the same list at every door,
-for names and contents that are made up here.
+"""Files of keys and passwords: the same rules for every input, with generated names and contents.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def test_words_about_keys_are_not_keys(content: str) -> None:
 
 
 def doors(folder: Path, name: str) -> dict[str, Any]:
-    """Whether a file's text comes through each door where nobody can be asked."""
+    """Whether a file's text passes each input when nobody can be asked."""
     context = ToolContext(roots=(str(folder),))
 
     def given(source: str) -> str:

@@ -170,8 +170,8 @@ READS_A_FILE = (r"""select U&"pg\005fread_file"('/etc/passwd',0,40)""",
 
 
 def check_roles(owner: str) -> None:
-    """Every role of the system but those that only read, and every strong attribute,
-    own or inherited, is refused.
+    """Every predefined role except read-only ones, and every powerful attribute, own or inherited,
+    is rejected.
     """
     import psycopg
     with psycopg.connect(owner, autocommit=True) as connection:
@@ -201,8 +201,8 @@ def check_roles(owner: str) -> None:
 
 
 def check_granted_functions(owner: str, connection: Any) -> None:
-    """The right to call a function that is kept from others is more than reading, whoever has it:
-    the role or one that it belongs to.
+    """The right to call a restricted function is more than reading, whether the role or one of its
+    groups has it.
     """
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 32))
     print(f"STREAM_CHAT_TEST_SEED={seed}")

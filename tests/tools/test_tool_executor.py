@@ -1,6 +1,4 @@
-"""Tools as functions: what the model is told, what is checked and asked before anything runs,
-and what limits it.
-"""
+"""Tools as functions: their descriptions, checks and approvals before anything runs, and limits."""
 
 from __future__ import annotations
 
@@ -365,8 +363,8 @@ def test_one_question_at_a_time_and_one_answer_for_the_same_question() -> None:
 
 @pytest.mark.parametrize("answer", ["once", "no"])
 def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
-    """Its time is its own, without the wait for the user;
-    a refusal has words for the user and others for the model.
+    """Its time excludes the wait for the user; a denial has one text for the user and another for
+    the model.
     """
     waited: list[float] = []
 
@@ -658,9 +656,7 @@ def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
                          (*KINDS, "calculate", "fetch_url", "a__b", "tool:read", "kind:read",
                           "example.org"))
 def test_a_word_of_one_kind_allows_nothing_of_another(word: str) -> None:
-    """A host may be called like a kind or a tool;
-    what is allowed under that name is not the host.
-    """
+    """A host may have the name of a kind or a tool; allowing that name does not allow the host."""
     space, name = namespace(word)
     host = make_tool(lambda: "sent", name="send", kind="network", hosts=lambda arguments,
                      context: [name])

@@ -1,4 +1,4 @@
-"""MCP servers, good and bad: the chat stays alive, and no process is left behind."""
+"""MCP servers, working and faulty: the chat continues, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def made_of(tmp_path: Path, bad: dict[str, str],
 
 
 def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
-    """All at once, beside a good one that answers meanwhile."""
+    """All at once, together with a working one that answers meanwhile."""
     pytest.importorskip("mcp")
     made = made_of(tmp_path, BAD)
     good, _ = server_of(tmp_path, "good", GOOD)

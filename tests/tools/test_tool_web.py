@@ -262,7 +262,7 @@ ATTACKS = int(os.environ.get("STREAM_CHAT_TEST_ATTACKS", "") or 200)
 
 def test_hostile_models_do_not_get_the_secret_out(server: ThreadingHTTPServer,
                                                   tmp_path: Path) -> None:
-    """Models that know every tool try to send what they read to a host nobody approved."""
+    """Models that know every tool try to send what they read to a host that was not approved."""
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(2 ** 32))
     print("seed", seed)
     (tmp_path / "notes.txt").write_text("the-planted-secret")

@@ -1,5 +1,5 @@
-"""A real Chromium over the page: signs in as a user does, writes, reads,
-and watches what the page asks for.
+"""A real Chromium with the page: signs in as a user does, writes, reads, and records the page's
+requests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
 
 
 def chromium_path() -> str:
-    """The browser of the system, or "" where there is none."""
+    """The browser of the system, or "" if there is none."""
     named = os.environ.get("STREAM_CHAT_TEST_CHROMIUM", "")
     return named or next(filter(None, map(shutil.which, NAMES)), None) or ""
 
@@ -143,5 +143,5 @@ class Tab:
         return self.page.locator(".session-title")
 
     def fine(self) -> None:
-        """Nothing failed on the page, and nothing was asked of another host."""
+        """Nothing failed on the page, and it sent no request to another host."""
         assert not self.faults and not self.strangers, (self.faults, self.strangers)

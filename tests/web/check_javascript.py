@@ -19,7 +19,7 @@ NOT_CHECKED = "The page's JavaScript is NOT checked: {}."
 
 
 def main() -> int:
-    """Print what is wrong; 0 when nothing is, and when there is nothing here to check it with."""
+    """Print the problems; return 0 if there are none, or if the tools are missing."""
     missing = install()
     if missing:
         print(NOT_CHECKED.format(missing), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The page's server as a process of its own, and a client that signs in as a browser does."""
+"""The page's server in its own process, and a client that signs in as a browser does."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class PageServer:
                         yield place, event
 
     def wait_until_done(self, session: str) -> Any:
-        """The snapshot when no turn runs any more."""
+        """The snapshot after the turn has ended."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             found = self.snapshot(session)
@@ -121,5 +121,5 @@ class PageServer:
 
 
 def text_of(events: list[dict[str, Any]]) -> str:
-    """What the model wrote, as the page has it."""
+    """The model's text on the page."""
     return "".join(event.get("raw", "") for event in events)

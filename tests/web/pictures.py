@@ -51,7 +51,7 @@ TAGS = {0: "imports", 1: "writing", 2: "home"}
 
 
 def fill(path: str) -> str:
-    """Sessions as somebody has them; returns the one that is shown."""
+    """Create typical sessions; return the one that is shown."""
     store = open_store(path)
     for number, title in enumerate(TITLES):
         session = save(store, user_message(title), reply("Yes."))

@@ -1,5 +1,6 @@
-"""A page for a team as processes of their own: a prepared database, accounts, and clients that sign
-in as browsers do."""
+"""A team's page in its own processes: a prepared database, accounts, and clients that sign in as
+browsers do.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +133,7 @@ class Member:
         )
 
     def wait(self, session: str) -> Any:
-        """The snapshot when no turn runs any more."""
+        """The snapshot after the turn has ended."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             found = self.json("GET", f"/api/sessions/{session}")
@@ -155,7 +156,7 @@ class Listening:
         self._lines = self._answer.iter_lines(decode_unicode=True)
 
     def until(self, *words: str) -> str:
-        """The first line with one of these words. Signs of life have none of them."""
+        """The first line with one of these words, which keep-alives do not contain."""
         end = time.monotonic() + PATIENCE
         for line in self._lines:
             if any(word in line for word in words):

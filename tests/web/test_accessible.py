@@ -99,7 +99,7 @@ def fits(tab: Tab, place: str) -> None:
 
 
 def compare(tab: Tab) -> None:
-    """Two replies beside one another, complete."""
+    """Two complete replies side by side."""
     tab.page.get_by_role("button", name="Compare", exact=True).click()
     tab.page.locator('.models .model[data-model="ollama/words-50:latest"]').click()
     tab.send("both")

@@ -1,4 +1,4 @@
-"""The page's own files: how much a browser loads at its first visit."""
+"""The size of the page's files that a browser loads at its first visit."""
 
 from __future__ import annotations
 

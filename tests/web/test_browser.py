@@ -128,7 +128,7 @@ def test_a_tool_asks_and_the_keyboard_answers(tab: Tab, key: str) -> None:
     question = tab.page.locator(".approval")
     expect(question).to_be_focused()
     expect(question).to_contain_text("Allow note?")
-    tab.page.wait_for_timeout(500)      # a key that comes at once is not an answer
+    tab.page.wait_for_timeout(500)      # a key pressed immediately is not an answer
     tab.page.keyboard.press(key)
     expect(question).to_have_count(0)
     expect(tab.box).to_be_focused()

@@ -1,4 +1,4 @@
-"""Two models side by side on one question, and how full the model's window is."""
+"""Comparing two models side by side, and the display of the window."""
 
 from __future__ import annotations
 

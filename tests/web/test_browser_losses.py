@@ -1,4 +1,6 @@
-"""Nothing is lost on the page: servers killed and reloads in mid-answer, seen in a real browser."""
+"""Nothing is lost on the page: servers are killed and pages reloaded during answers, in a real
+browser.
+"""
 
 from __future__ import annotations
 

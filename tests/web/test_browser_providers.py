@@ -1,4 +1,4 @@
-"""The page of providers, as somebody uses it who never saw it."""
+"""The page of providers, used as by a new user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def company(request: Received) -> Answer:
 
 
 class SlowPull(FakeOllama):
-    """Pulls so slowly that one can watch it."""
+    """Downloads slowly enough to be watched."""
 
     def _pull(self, model: str) -> Answer:
         steps = [{"status": "pulling a", "digest": "sha256:a", "total": 14_300_000_000,

@@ -1,5 +1,5 @@
-"""Sessions on the page: search with snippets, tags, pins, the shelves, import, export,
-and the versions of a message.
+"""Sessions on the page: search with snippets, tags, pins, archive and trash, import, export, and
+versions of a message.
 """
 
 from __future__ import annotations

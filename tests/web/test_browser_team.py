@@ -1,5 +1,6 @@
-"""The page of a team in a real browser: in by an OpenID provider on another site or a password, and
-out again."""
+"""The page of a team in a real browser: sign in with an OpenID provider on another site or a
+password, and sign out.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def provider() -> Iterator[FakeProvider]:
 def test_a_browser_signs_in_follows_a_link_and_signs_out(
     chromium: Browser, postgres_url: str, environment: dict[str, str], provider: FakeProvider
 ) -> None:
-    """The provider is another site than the page, so that the browser's own rules count."""
+    """The provider is on another site than the page, so that the browser's rules for cookies apply.
+    """
     provider.user = {"sub": "1", "email": "ana@example.org", "email_verified": True}
     environment = environment | {"STREAM_CHAT_OIDC_SECRET": SECRET}
     with TeamPage(postgres_url, environment, "ben") as team:

@@ -1,4 +1,4 @@
-"""An export on its way to a browser: whatever its size, the server holds a little of it, and
+"""Streaming an export to a browser: whatever its size, the server has only a part in memory, and
 answers others meanwhile.
 """
 

@@ -1,5 +1,4 @@
-"""The first page, when nothing is set up; and that stored sessions keep the model that they have.
-"""
+"""The first page, when nothing is set up; stored sessions keep their model."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ Environment = dict[str, str]
 
 
 def ollama_is_at(environment: Environment, address: str) -> Environment:
-    """Where an Ollama is looked for when nobody chose anything."""
+    """The address where an Ollama is expected if nothing was chosen."""
     environment.pop("OLLAMA_HOST", None)     # naming it would be a choice
     file = Path(environment["HOME"], ".config/stream-chat/config.json")
     file.parent.mkdir(parents=True, exist_ok=True)

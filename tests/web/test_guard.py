@@ -1,4 +1,4 @@
-"""Which requests pass the guard: the matrix of host, origin, site, sign-in, method and path."""
+"""Which requests pass the guard, by host, origin, site, sign-in, method and path."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Text of models, tools, files and errors that tries to become script or a request:
-none of it does.
-"""
+"""Text of models, tools, files and errors that tries to become a script or a request never does."""
 
 from __future__ import annotations
 
@@ -116,7 +114,7 @@ def stored(server: PageServer, home: dict[str, str], seed: int) -> list[str]:
     return sessions
 
 
-# Down and up, a frame apart: the page loads more when its top comes into sight.
+# Down and up, a frame apart: the page loads more when its top becomes visible.
 UP = """async place => {
     for (const top of [1e9, 0]) {
         place.scrollTop = top;

@@ -1,4 +1,4 @@
-"""A client of the page's server that loses its connection takes the answer up where it was.
+"""A client of the page's server that loses its connection resumes the answer where it broke.
 
 STREAM_CHAT_TEST_CUTS sets how many connections are lost (20 otherwise),
 STREAM_CHAT_TEST_SEED the seed.

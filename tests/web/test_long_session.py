@@ -1,5 +1,5 @@
-"""A long session on the page: a part of it is there at once, which moves with the reader,
-and nothing is skipped.
+"""A long session on the page: only a part is on the page, which moves as the user scrolls, and
+nothing is skipped.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def test_who_reads_what_is_old_is_not_disturbed_and_returns_to_the_newest(tab: T
 def test_a_session_opens_at_its_end_whatever_was_read_before(
     tab: Tab, long_session: str, some_session: str
 ) -> None:
-    for turn in range(2):       # short replies behind long ones
+    for turn in range(2):       # short replies after long ones
         tab.server.ask(long_session, f"asked later {turn}")
         tab.server.wait_until_done(long_session)
     for name, newest in ((some_session, f"question {SOME - 1}"), (long_session, "asked later 1")):

@@ -1,4 +1,4 @@
-"""A session that is open in a terminal and on the page at once shows one stream."""
+"""A session that is open in a terminal and on the page shows the same stream in both."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_terminal_that_is_killed_leaves_a_reply_that_the_page_can_continue(
     terminal.child.kill()
     expect(tab.page.get_by_role("button", name="Continue")).to_be_visible()
     shown = prose(tab).nth(1).inner_text()
-    tab.choose_model("ollama/words-400:latest")     # the words begin anew, and go further
+    tab.choose_model("ollama/words-400:latest")     # the words start again, and continue further
     tab.page.get_by_role("button", name="Continue").click()
     expect(tab.page.locator(".seam")).to_be_visible()
     said = tab.reply(2)

@@ -1,5 +1,5 @@
-"""Other programs over /v1: OpenAI's own client and `llm`, with fallbacks, tools,
-errors in their form, and saving.
+"""Other programs with /v1: OpenAI's own client and `llm`, with fallbacks, tools, errors in OpenAI's
+form, and saving.
 """
 
 from __future__ import annotations

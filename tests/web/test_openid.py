@@ -1,5 +1,6 @@
-"""Signing in at an OpenID provider: real signed tokens over HTTP, and all that may be wrong with
-them."""
+"""Signing in at an OpenID provider: real signed tokens over HTTP, and everything that may be wrong
+with them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def openid(fake: FakeProvider, **options: Any) -> OpenId:
 
 
 def gone_and_back(page: OpenId, fake: FakeProvider) -> tuple[dict[str, str], str]:
-    """What a browser has with it when it comes back: the query, and what it kept."""
+    """What a browser sends when it returns: the query, and its cookie."""
     address, kept = page.begin()
     return dict(parse_qsl(urlsplit(fake.sign_in(address)).query)), kept
 

@@ -1,4 +1,4 @@
-"""Frames of few replies never wait; those of many are merged, and nothing of them is lost."""
+"""Frames of few replies never wait; those of many are merged, and nothing is lost."""
 
 from __future__ import annotations
 

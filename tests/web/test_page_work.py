@@ -1,6 +1,4 @@
-"""A reply that comes all at once is drawn in short pieces,
-so that the page stays responsive meanwhile.
-"""
+"""A reply that arrives all at once is drawn in short pieces, so that the page stays responsive."""
 
 from __future__ import annotations
 

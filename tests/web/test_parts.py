@@ -1,4 +1,4 @@
-"""A page gets the part of a conversation that it asks for; nothing else is loaded for that."""
+"""A page gets the requested part of a conversation, and nothing else is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the settings is said when the page starts, and not at the first message."""
+"""Invalid settings are reported when the page starts, not at the first message."""
 
 from __future__ import annotations
 

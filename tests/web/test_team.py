@@ -1,5 +1,6 @@
-"""The page for a team: who is let in, what a member sees of others (nothing), and what the server
-keeps for itself."""
+"""The page for a team: who can sign in, that members see nothing of others, and what only the
+server can do.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +98,7 @@ def routes_of_sessions() -> list[tuple[str, str]]:
 
 
 def test_nobody_reaches_anothers_session_by_any_route(team: tuple[TeamPage, str]) -> None:
-    """Every route that names a session, asked by another member: as if it did not exist."""
+    """For another member, every route of a session responds as if the session did not exist."""
     ana, ben = signed_in(team, "ana"), signed_in(team, "ben")
     session = ana.new_session()
     ana.say(session, "the secret of ana")

@@ -1,5 +1,6 @@
-"""Every slash command in every spelling, with arguments that reach for the server: a member gets
-nothing of it."""
+"""Every slash command in every spelling, with arguments that target the server: a member gets
+nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +89,7 @@ class Server:
         self.secret, self.new = home / "secret.txt", home / "new.txt"
 
     def arguments(self) -> list[str]:
-        """What reaches for files, programs and addresses."""
+        """Arguments that target files, programs and addresses."""
         text = ARGUMENTS.format(old=self.secret, new=self.new, net=self.trap.address)
         return [line.strip() for line in text.strip().splitlines()]
 

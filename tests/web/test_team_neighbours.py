@@ -1,4 +1,4 @@
-"""What waits in the memory of one process of a team's page is answered through any other one."""
+"""State in the memory of one process of a team's page can be used through any other one."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_only_processes_of_the_page_can_hand_over(team: Team) -> None:
 
 
 def test_a_folder_that_others_can_open_is_not_used(tmp_path: Path) -> None:
-    """In a directory for temporary files another user may have made it, with sockets in it."""
+    """In a directory for temporary files, another user may have created it, with sockets in it."""
     long = str(tmp_path / ("long" * 30))
     shared = Path(Neighbours(long, "own", str(tmp_path)).folder)
     assert shared.parent == tmp_path and shared != Path(long)

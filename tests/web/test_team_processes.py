@@ -58,7 +58,9 @@ class Nginx:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """The page's processes answer by now: one that does not is left alone for two seconds."""
+        """Wait until the page's processes respond: nginx does not use one that fails for two
+        seconds.
+        """
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -87,8 +89,9 @@ class Nginx:
 
 
 def patiently(member: Member, method: str, path: str, body: object = None) -> requests.Response:
-    """As a page asks: again when the network or a server fails; a question has a key and counts
-    once."""
+    """Ask as a page does: repeat if the network or a server fails; a question has a key and counts
+    once.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -161,7 +164,7 @@ def test_a_process_nginx_and_postgresql_are_killed_and_nothing_is_lost(
             nginx.kill()
             server.crash()
             nginx.start()
-            for member, session in zip(members, sessions):  # nobody counts as signed out meanwhile
+            for member, session in zip(members, sessions):  # nobody is signed out meanwhile
                 shown = member.ask("GET", f"/api/sessions/{session}")
                 assert shown.status_code in (200, 502, 503, 504)
             server.start()
@@ -204,7 +207,9 @@ def wait_for_words(page: TeamPage, count: int) -> None:
 
 
 def check_what_each_sees(members: list[Member], sessions: list[str]) -> None:
-    """Every question once, with its reply, and nothing of others; nobody has to sign in again."""
+    """Every question is stored once, with its reply, and nothing of others; nobody has to sign in
+    again.
+    """
     for member, session in zip(members, sessions):
         rows = patiently(member, "GET", "/api/sessions").json()["sessions"]
         assert [row["id"] for row in rows] == [session], (member.name, rows)
@@ -281,8 +286,7 @@ def test_a_new_session_and_the_stop_button_work_on_any_process(
 def test_an_update_lets_running_replies_end(
     postgres_url: str, environment: dict[str, str]
 ) -> None:
-    """The process that is stopped writes its replies to their end and shows them; its port is free
-    for the new one."""
+    """A stopping process completes and shows its replies; its port is free for the new one."""
     with TeamPage(postgres_url, environment, "ana", "ben") as page:
         old = page.start("--demo-delay", "0.25", "--drain-seconds", "60")
         ana = Member("ana", f"http://127.0.0.1:{old}")

@@ -1,5 +1,5 @@
-"""A turn runs in the server: pages come and go, the server is killed,
-and the answer is complete in the end.
+"""A turn runs in the server: pages are opened and closed, the server is killed, and the answer is
+completed.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def test_after_a_stop_a_new_message_is_asked_first_and_what_was_held_follows(
 
 @pytest.mark.timeout(0)
 def test_servers_that_are_killed_finish_their_answers_when_they_are_back(page: PageServer) -> None:
-    """What a page saw is the beginning of the answer, which ends whole,
-    and the question is there once.
+    """A page has seen the beginning of the answer, the answer is completed, and the question is
+    stored once.
     """
     luck = random.Random(SEED)
     print("seed", SEED)
@@ -155,8 +155,8 @@ def test_servers_that_are_killed_finish_their_answers_when_they_are_back(page: P
 
 
 def killed_after(page: PageServer, session: str, characters: int) -> str:
-    """Ask, kill the server after so many characters at the least, start it again;
-    returns what was seen until then.
+    """Ask, kill the server after at least so many characters and restart it; return what was seen
+    until then.
     """
     before = page.snapshot(session)["place"]
     page.ask(session, "count")

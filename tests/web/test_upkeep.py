@@ -1,4 +1,4 @@
-"""What is uploaded lives as long as the session that it was sent in, and no longer."""
+"""Uploads are kept exactly as long as their session."""
 
 from __future__ import annotations
 

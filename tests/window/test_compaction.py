@@ -41,9 +41,7 @@ def conversation(turns: int, size: int = 100) -> list[Message]:
 
 
 def assert_valid(messages: Sequence[Message]) -> None:
-    """What a provider accepts: it begins with the person,
-    and every call is followed by its result.
-    """
+    """What a provider accepts: the user begins, and every call is followed by its result."""
     assert messages[0].role == "user"
     for message, after in zip(messages, [*messages[1:], None], strict=True):
         if message.tool_calls:
@@ -178,9 +176,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_compacting_and_taking_it_back_in_the_store(store: Store) -> None:
-    """Two compactions on top of each other come back one by one;
-    every row is there all the time.
-    """
+    """Two successive compactions are undone one by one; every row stays available."""
     messages = conversation(6)
     ids = fill(store, messages)
     states = [(list(messages), list(ids))]

@@ -1,4 +1,4 @@
-"""The model's window shared out, and requests that fit it."""
+"""Dividing the model's window, and fitting requests into it."""
 
 from __future__ import annotations
 
@@ -129,8 +129,7 @@ def test_tools_are_told_as_the_way_to_what_was_left_out(tmp_path: Path) -> None:
 
 
 def test_the_providers_count_is_believed(tmp_path: Path) -> None:
-    """A tokenizer that is three times as fine as the estimate:
-    after its count, the request is made to fit.
+    """A tokenizer with three times as many tokens as estimated: after its count, the request fits.
     """
     (tmp_path / "facts.txt").write_text("some words about it\n" * 900)
     asked: list[int] = []

@@ -1,4 +1,4 @@
-"""What a small model gives in place of a summary is noticed; true summaries are not refused."""
+"""Invalid summaries of small models are detected; real summaries are not rejected."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ WORDS = ("zither yodel xylem wombat vortex unicorn truffle sphinx rhubarb quokka
 
 
 def test_of_a_short_conversation_something_must_be_kept() -> None:
-    """The same few words in every turn: their number does not make up for a greeting."""
+    """The same few words in every turn do not make a greeting a summary."""
     said = talk(["Ottoline counts crates?",
                  "Harbour master Vex counted 4711 crates in Zubrowka yesterday."] * 8)
     for answer in NOBODY:

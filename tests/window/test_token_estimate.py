@@ -1,5 +1,5 @@
-"""Estimates of tokens: never far off at first,
-and within 5 % of what a server counts after three turns, whatever its tokenizer.
+"""Estimates of tokens: never far off at first, and within 5 % of the server's count after three
+turns, with any tokenizer.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ def by_bytes(text: str) -> int:
 
 
 def by_words(text: str) -> int:
-    """As the common tokenizers cut: words with their space, digits in threes, signs in runs,
-    wide characters alone.
+    """As common tokenizers split: words with their space, digits in threes, signs in runs, wide
+    characters singly.
     """
     pieces = re.findall(r" ?[A-Za-z]{1,7}|\d{1,3}| ?[^\w\s]{1,3}|\s+|[^\x00-\x7f]{1,2}|\w", text)
     return len(pieces)
 
 
 def by_parts(text: str) -> int:
-    """As they cut what has no words: where small letters, capitals and digits meet."""
+    """As they split text without words: where lower case, upper case and digits meet."""
     return len(re.findall(r" ?[A-Z]?[a-z]{1,6}|[A-Z]{1,2}|\d{1,3}| ?[^\w\s]{1,3}|\s+"
                           r"|[^\x00-\x7f]{1,2}|\w", text))
 
 
 def by_single_signs(text: str) -> int:
-    """An old vocabulary: short pieces, each digit and each sign alone."""
+    """An old vocabulary: short pieces, each digit and each sign a token."""
     return len(re.findall(r"[A-Za-z]{1,3}|\S|\n", text))
 
 
@@ -139,7 +139,7 @@ KINDS = {"prose": PROSE * 12, "code": CODE * 12, "base64": in_base64(1_500), "lo
 
 @pytest.mark.parametrize("learned", KINDS)
 def test_three_turns_of_one_kind_do_not_spoil_the_others(learned: str) -> None:
-    """What is far off afterwards was far off before, too."""
+    """Estimates that are far off afterwards were far off before, too."""
     estimator, first = TokenEstimator(), TokenEstimator()
     for turn in range(1, 4):
         request = Request("m", tuple(user_message(KINDS[learned]) for _ in range(turn)))
@@ -151,7 +151,7 @@ def test_three_turns_of_one_kind_do_not_spoil_the_others(learned: str) -> None:
 
 
 def test_of_a_conversation_that_grew_only_what_is_new_is_estimated() -> None:
-    """Whatever the beginning took, and in whatever order it is asked for."""
+    """For any beginning, and in any order of calls."""
     estimator = TokenEstimator()
     start = (user_message(in_base64(3_000)),)
     more = (*start, Message("assistant", (Text(PROSE),)), user_message(PROSE))

@@ -32,12 +32,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 SOCKETS = """\
-## A server at a socket in a file
+## A server at a Unix socket
 
-`unix:///run/llama.sock` is an address like any other, for every provider: with `--base-url`, with
-`OLLAMA_HOST`, as `base_url` or among `base_urls` in the configuration file. What follows a name
-that ends with `.sock` or `.socket` is the path of the API; behind any other name a colon ends the
-file:
+Every provider accepts an address such as `unix:///run/llama.sock`: in `--base-url`, `OLLAMA_HOST`,
+and `base_url` or `base_urls` in the configuration file. The path of the API follows a file name
+that ends with `.sock` or `.socket`; after any other name, separate it with a colon:
 
 ```
 stream-chat --provider openai --base-url unix:///run/llama.sock/v1 -m local "why is the sky blue?"
@@ -45,20 +44,23 @@ stream-chat --provider openai --base-url unix:///run/llama:/v1 -m local "why is 
 OLLAMA_HOST=unix:///run/ollama.sock stream-chat "why is the sky blue?"
 ```
 
-It is this machine, so no proxy is used. A key that was given for one socket is not sent to another.
-The web page takes such an address from the configuration file only. On Windows there are none.
+No proxy is used, since it is this machine. A key for one socket is not sent to another. The web
+page accepts such an address only from the configuration file. They are not available on Windows.
 
 """
 
 
 def settings_page() -> str:
-    lines = ["# Settings", "", "Made from the rows in `core/config` by `make docs`.",
-             "Command line > environment > configuration file > default.", "",
-             "The configuration file is `config.yaml` in `~/.config/stream-chat`",
-             "(macOS: `~/Library/Application Support/stream-chat`),",
-             "or what `--config` names. Its keys are the names in the last column; `${NAME}` and "
-             "`${NAME:-default}` in a value are",
-             "taken from the environment.", ""]
+    lines = ["# Settings", "",
+             "This page lists every setting. `make docs` makes it from the rows in `core/config`. "
+             "The command line takes",
+             "precedence over the environment, the environment over the configuration file, and "
+             "the file over the default.", "",
+             "The configuration file is `config.yaml` in `~/.config/stream-chat` (macOS: "
+             "`~/Library/Application Support/stream-chat`),",
+             "or the file that `--config` names. Its keys are the names in the last column; "
+             "`${NAME}` and `${NAME:-default}` in a",
+             "value are replaced from the environment.", ""]
     for group, rows in rows_by_group():
         lines += [f"## {group}", "", "| option | variable | default | what it does | key in the "
                   "file |", "|---|---|---|---|---|"]
@@ -86,56 +88,57 @@ def _settings_row(row: Setting) -> str:
 def providers_page() -> str:
     """The providers and dialects that --list-providers shows."""
     lines = ["# Providers", "",
-             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the "
-             "same and what is missing",
-             "to use each; `--check` asks those that are set up.",
-             "[Configuration](configuration.md) says how to give keys and to add hosts.",
+             "This page lists the providers. `make docs` makes it from `core/providers/hosts.py`. "
+             "`--list-providers` also shows",
+             "what is missing to use each; `--check` tests those that are set up. "
+             "[Configuration](configuration.md) explains how to",
+             "set keys and add hosts.",
              "",
              "| provider | also called | dialect | runs | address | key | default model |",
              "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]
-    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the "
-              "first that the server lists.",
-              "A default that its provider no longer has gives way to one that it lists, with a "
-              "notice; a model that you",
-              "named is never replaced. `make facts` shows which defaults are past or near "
-              "their end",
+    lines += ["", "A model is written `provider/model`. Without a default model, the first one "
+              "that the server lists is used. A default",
+              "model that its provider has withdrawn is replaced by a listed one, with a notice; "
+              "a model that you named is never",
+              "replaced. `make facts` shows which default models are withdrawn or will be "
               "(sources: `core/providers/dated.py`).", "",
               *_choosing(), *_capabilities(),
-              "## What a dialect has no parameter for", "",
-              "Given on the command line these are refused; from the configuration file, or after "
+              "## Parameters that a dialect lacks", "",
+              "On the command line these are rejected; from the configuration file, or after "
               "`/model`, they are left out.", "",
-              "| dialect | has no |", "|---|---|"]
+              "| dialect | lacks |", "|---|---|"]
     dialects = dict.fromkeys(host.dialect for host in hosts())
     lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(lacks_of(name)))} |"
               for name in dialects if lacks_of(name)]
-    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more "
-              "without; a notice tells it.",
-              "A stand-in that has no such parameter says so once. Signed or encrypted reasoning "
-              "goes back only to the origin",
+    lines += ["", "If a model rejects a parameter, tools, images or thinking, the request is sent "
+              "again without it, and a notice says so.",
+              "A fallback without such a parameter reports it once. Signed or encrypted reasoning "
+              "is sent back only to the origin",
               "that made it.",
               "",
               *SOCKETS.splitlines(),
               "## Proxies and certificates", "",
               "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or "
               "`socks5://`, with",
-              "`user:password@` where it wants to know who asks. Names in small letters count too, "
-              "and first. `NO_PROXY` lists",
-              "what is reached without one: a name with all below it (`example.org`), an address, "
-              "a network (`10.0.0.0/8`),",
-              "each with a port or not, or `*`. This machine is never reached through a proxy. On "
-              "macOS and Windows the system's",
-              "settings count where these variables are not set.", "",
-              "Certificates are those that the system trusts, or those that `SSL_CERT_FILE` (or "
-              "`SSL_CERT_DIR`) names.", "",
+              "`user:password@` if it requires one. Names in lower case work too, and take "
+              "precedence. `NO_PROXY` lists what is",
+              "reached without a proxy: a name with all its subdomains (`example.org`), an "
+              "address, a network (`10.0.0.0/8`), each",
+              "with or without a port, or `*`. No proxy is used for this machine. On macOS and "
+              "Windows the system's settings are",
+              "used if these variables are not set.", "",
+              "The certificates that the system trusts are used, or those in `SSL_CERT_FILE` (or "
+              "`SSL_CERT_DIR`).", "",
               "## Adding a dialect", "",
-              "A package of its own names a class under the entry point `stream_chat.providers`; "
-              "it is made with an `Endpoint` and",
-              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`.",
-              "It is then a provider like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, "
-              "fallbacks, `--list-providers`.",
-              "[example-provider](example-provider/stream_chat_parrot.py) is such a package, "
-              "whole:", "",
+              "A package can provide a dialect: it names a class under the entry point "
+              "`stream_chat.providers`, which is created",
+              "with an `Endpoint` and has the methods of `core.providers.Provider`: `stream`, "
+              "`models`, `close`. It is then a provider",
+              "like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, fallbacks, "
+              "`--list-providers`.",
+              "[example-provider](example-provider/stream_chat_parrot.py) is a complete package:",
+              "",
               "```toml", '[project.entry-points."stream_chat.providers"]',
               'parrot = "stream_chat_parrot:Parrot"', "```", ""]
     return "\n".join(lines)
@@ -144,24 +147,24 @@ def providers_page() -> str:
 def _choosing() -> list[str]:
     return [
         "## Which one to use", "",
-        "| you want | take | because |", "|---|---|---|",
+        "| you want | use | why |", "|---|---|---|",
         "| nothing to leave this computer | `ollama`, `local`, `llamacpp`, `vllm`, `lmstudio` with "
-        "`--local-only` | a model elsewhere is then never asked, not even as a fallback |",
+        "`--local-only` | no other model is used then, not even as a fallback |",
         "| to try it without a server or a key | `local`, `demo` | `--provider local --pull` "
-        "fetches a small model once; `demo` is scripted |",
+        "downloads a small model once; `demo` is scripted |",
         "| the best answers, tools and images | `anthropic`, `openai`, `gemini` | their larger "
         "models; the defaults are their small ones |",
         "| little cost | `openai`, `groq`, `mistral` | see the prices below; `--max-cost` sets a "
         "limit that holds |",
-        "| speed | the one that is quick for you | `/stats` shows the first word and the tokens a "
-        "second of each; a pool with `prefer: speed` asks the quickest |",
-        "| one key for many models | `openrouter`, `huggingface`, `together` | they pass a request "
-        "on; who runs it differs by model |",
-        "| several of these at once | a [pool](configuration.md#pools), fallbacks | the work is "
-        "shared, and the next one stands in when one fails |", "",
-        "What a provider does with what you send is in its own terms; [privacy](privacy.md) says "
+        "| speed | the one that is fastest for you | `/stats` shows the time to the first word and "
+        "the tokens per second of each; a pool with `prefer: speed` uses the fastest |",
+        "| one key for many models | `openrouter`, `huggingface`, `together` | they forward "
+        "requests; the host differs by model |",
+        "| several of these at once | a [pool](configuration.md#pools), fallbacks | they share the "
+        "load, and if one fails, the next one is used |", "",
+        "Each provider's own terms say what it does with your data; [privacy](privacy.md) says "
         "what is sent. `/compare A B`",
-        "asks two models the same.", ""]
+        "sends a question to two models.", ""]
 
 
 def _capabilities() -> list[str]:
@@ -169,10 +172,11 @@ def _capabilities() -> list[str]:
     settings = Settings({"save": False}, environment={"HOME": "/nowhere"})
     providers = Providers(settings)
     lines = ["## What the default models can do", "",
-             "Window in tokens, prices in dollars for a million tokens read and written: as of "
-             f"{table_date()}, from",
-             f"{table_source()}. The defaults themselves were checked at the source in the last "
-             "column. `?` is not known.", "",
+             "The window is in tokens, prices are in dollars per million tokens read and written, "
+             "as of",
+             f"{table_date()}, from {table_source()}. The last column links the source of each "
+             "default model.",
+             "`?` means unknown.", "",
              "| provider | default model | window | tools | images | thinking | in/out | JSON, "
              "schema | counts exactly | checked |",
              "|---|---|---:|---|---|---|---|---|---|---|"]
@@ -181,8 +185,8 @@ def _capabilities() -> list[str]:
             lines.append(_capability_row(host,
                                          known_facts(Target(host.name, host.default_model),
                                                      providers)))
-    return [*lines, "", "`--list-models` and `/models show NAME` say the same of any model, and "
-            "what its server says of it.", ""]
+    return [*lines, "", "`--list-models` and `/models show NAME` show these facts for any model, "
+            "and what its server reports.", ""]
 
 
 def _capability_row(host: Host, facts: ModelFacts) -> str:

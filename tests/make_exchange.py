@@ -171,12 +171,11 @@ def exchange_page() -> str:
 def _beginning() -> list[str]:
     return [
         "# How a conversation maps to each dialect", "",
-        "Made by `make docs`: the adapters in `core/providers/` are asked, and this page shows "
-        "what they send. A",
-        "conversation is stored once, in our own form (`core/messages.py`), and translated for "
-        "whoever answers; so any",
-        "model can continue what another one began. `[]` stands for an entry of a list, `-` for "
-        "what is left out.", ""]
+        "This page shows what the adapters in `core/providers/` send; `make docs` makes it with "
+        "them. A conversation is stored",
+        "in one form (`core/messages.py`) and translated for each provider, so any model can "
+        "continue a conversation that",
+        "another one began. `[]` stands for an entry of a list, `-` for what is left out.", ""]
 
 
 def _table(head: str, rows: list[tuple[str, list[str]]]) -> list[str]:
@@ -187,25 +186,24 @@ def _table(head: str, rows: list[tuple[str, list[str]]]) -> list[str]:
 
 def _messages() -> list[str]:
     rows = [(name, [place_of(each, make) for each in DIALECTS]) for name, make in SAID.items()]
-    return ["## Messages", "", *_table("what is said", rows),
-            "Thinking is plain text where it comes from another origin, and goes back only where a "
-            "dialect takes it.",
-            "Signed and encrypted reasoning goes back unchanged, and only to the origin that made "
-            "it. An id of a call",
-            "that a dialect does not accept is replaced by one made from it, the same in call and "
-            "result. A call",
-            "without a result gets one that says so. Gemini and Cohere take no `$ref` in the "
-            "schema of a tool: it is",
-            "written out.", ""]
+    return ["## Messages", "", *_table("part", rows),
+            "Thinking from another origin is plain text, and is sent only if the dialect accepts "
+            "it. Signed and encrypted reasoning",
+            "is sent back unchanged, and only to the origin that made it. A call ID that a dialect "
+            "does not accept is replaced by",
+            "one derived from it, the same in call and result. A call without a result gets one "
+            "that says so. Gemini and Cohere do",
+            "not accept `$ref` in the schema of a tool, so references are replaced by their "
+            "targets.", ""]
 
 
 def _options() -> list[str]:
     names = [field.name for field in fields(Options) if field.name in VALUES]
     rows = [(f"`{name}`", [places_of(each, name) for each in DIALECTS]) for name in names]
     return ["## Options", "", *_table("option", rows),
-            "What a dialect has no field for is refused on the command line, and reported where a "
-            "stand-in or the",
-            "configuration brings it. `--option NAME=VALUE` passes any other field on as it is.",
+            "An option that a dialect lacks is rejected on the command line, and reported if it "
+            "comes from the configuration or",
+            "concerns a fallback. `--option NAME=VALUE` passes any other field on unchanged.",
             ""]
 
 
@@ -224,16 +222,17 @@ def _example() -> list[str]:
 def _replies() -> list[str]:
     lines = ["## How a reply ended", "", "| the provider's word | recorded as |", "|---|---|"]
     lines += [f"| `{word}` | `{finish_of(word).reason}` |" for word in ENDS]
-    lines += ["", "A word that nobody knows is `incomplete`, never `stop`: exit code 3, and the "
-              "word is shown. Calls in a",
-              "reply that did not end properly are not run.", "", "## Tokens", "",
-              "| dialect | read | written | of that from a cache |", "|---|---|---|---|"]
+    lines += ["", "An unknown word is recorded as `incomplete`, never as `stop`: the exit code is "
+              "3, and the word is shown. Calls in an",
+              "incomplete reply are not run.", "", "## Tokens", "",
+              "| dialect | read | written | from a cache |", "|---|---|---|---|"]
     lines += [
         f"| {' | '.join([row[0], *(cell if ' ' in cell else f'`{cell}`' if cell else '-' for cell in row[1:])])} |"
         for row in USAGE]
-    lines += ["", "## Errors", "", "One judge reads status, code, type and words of all dialects"
-              " (`core/providers/errors_http.py`).", "",
-              "| status | words, for example | kind | is it asked again? |", "|---|---|---|---|"]
+    lines += ["", "## Errors", "", "One function classifies the errors of all dialects by status, "
+              "code, type and words",
+              "(`core/providers/errors_http.py`).", "",
+              "| status | words, for example | kind | what is tried next |", "|---|---|---|---|"]
     for status, words in FAILURES:
         error = classify(Endpoint(ADDRESS, host="m"), status, {},
                          json.dumps({"error": {"message": words}}).encode())

@@ -94,7 +94,7 @@ def test_a_file_that_is_gone_stays_as_it_was_sent(runs: Runs) -> None:
     second = runs.ask("-c", "and again?")
     assert second[0] == first[0]
     assert "notes.txt is attached as it was sent." in runs.said
-    long = "word " * 1_200       # there is no room for it in its place, so everything is chosen again
+    long = "word " * 1_200       # no room in its place: everything is chosen again
     third = texts(runs.ask("-c", "--num-ctx", "2048", f"what is the code? {long}"))
     assert "the code is 4711" in third
 

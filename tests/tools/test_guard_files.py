@@ -224,7 +224,7 @@ class Swapper:
 
     def __init__(self) -> None:
         self.countdown, self.names, self.done = 0, (Path(), Path()), False
-        sys.addaudithook(self.hook)   # an audit hook cannot be removed, so it is inactive between races
+        sys.addaudithook(self.hook)   # cannot be removed, so it is inactive between races
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.countdown and event in ("open", "sqlite3.connect", "os.listdir", "os.scandir"):

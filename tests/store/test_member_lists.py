@@ -196,3 +196,30 @@ def test_a_member_finds_what_a_user_of_sqlite_finds(
         say_much(alone, random.Random(SEED), "s")
         for query in QUERIES:
             assert found(stores["ana"], query) == found(alone, query), query
+
+
+def test_matches_among_the_newest_messages_and_before_them_are_found(
+    url: str, stores: dict[str, PostgresStore]
+) -> None:
+    """A search looks through the newest 5,000 messages first, then asks the index."""
+    stores["ana"].create_session("s-ana", "t", "demo/m", 1.0, name="s-ana")
+    words = {"every": 1, "tenth": 10, "few": 200, "old": 30}    # each so manieth message has it
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO stream_chat.messages (id, session_id, position, role, state, created,"
+            " parts, words) SELECT lpad(to_hex(n), 32, '0')::uuid, 's-ana', n, 'user', 'complete',"
+            " 1, '[]', 'every' || CASE WHEN n % 10 = 0 THEN ' tenth' ELSE '' END"
+            " || CASE WHEN n % 200 = 0 THEN ' few' ELSE '' END"
+            " || CASE WHEN n % 30 = 0 AND n < 2000 THEN ' old' ELSE '' END"
+            " FROM generate_series(1, 7000) AS n")
+    whole = PostgresStore(parse_address(url), whole=True)
+    with closing(whole):
+        for store in (stores["ana"], whole):
+            for word, step in words.items():
+                newest = range(step, 2_000 if word == "old" else 7_001, step)[::-1]
+                for limit in (1, 26, 50, 300, 0):
+                    seen = [number for _, number in store.find_messages(parse_query(word), limit)]
+                    assert (seen if limit else sorted(seen, reverse=True)) == [
+                        *newest[:limit or len(newest)]], (word, limit)
+            assert store.find_messages(parse_query('"tenth every"'), 50) == []
+            assert len(store.find_messages(parse_query('"every tenth" -few'), 1_000)) == 665

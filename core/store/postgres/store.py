@@ -9,7 +9,6 @@ from core.errors import StoreError
 from core.store.address import url_for
 from core.store.database import MIGRATION_SECONDS, Database, Search
 from core.store.matching import BEFORE_FILTERS
-from core.store.member_index import SAID
 from core.store.postgres.errors import store_error
 from core.store.postgres.link import Link
 from core.store.postgres.schema import make_anew
@@ -17,7 +16,6 @@ from core.store.sharing import Shares
 from core.store.sql.store import SqlStore
 from core.store.text import like_words
 from core.store.title_index import TITLE_WORDS
-from core.store.words import POSTGRES_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,43 +188,35 @@ class PostgresDatabase(Database):
         return self.mine, f"was_shared = 1 AND NOT {self.mine}"
 
     def search(self, query: Query, limit: int = 0, *, trash: bool = False) -> Search:
-        """Search the index for words, then the text for phrases and for words in one place: the
-        index does not store positions.
-        """
-        column = _column(query)
-        phrases = [term for term in query.wanted if column or len(term.words) > 1]
-        if self._link.guarded:
-            return self._search_of_member(query, limit, phrases, trash=trash)
-        conditions = [f"{POSTGRES_WORDS} @@ ?::tsquery"]
-        values: list[object] = [_ts_query(query.wanted)]
-        _add_texts(conditions, values, column or SAID, phrases, query.unwanted)
-        return Search("messages", " AND ".join(conditions), values, "messages.id")
+        """Search through a function: with policies, the index of words cannot be used, and without
+        them it is not used where it should be.
 
-    def _search_of_member(
-        self, query: Query, limit: int, phrases: Sequence[Term], *, trash: bool
-    ) -> Search:
-        """Search through a function: with policies, the index of words cannot be used."""
-        column, whole = _column(query), not self.may_miss(query)
-        found = "matching(?::tsquery, ?::text[], ?::text[], ?, ?, ?)"
-        within, without = ([], []) if column else (phrases, query.unwanted)
-        most = limit if whole else limit * BEFORE_FILTERS
+        The function looks for words in one place (in:tool) anywhere; their place is tested after.
+        """
+        text, whole = _text_of(query), not self.may_miss(query)
+        phrases = [like_words(term) for term in query.wanted if text or len(term.words) > 1]
+        unwanted = [like_words(term) for term in query.unwanted]
+        found = "matching" if self._link.guarded else "matching_everything"
+        found = f"{found}(?::tsquery, ?::text[], ?::text[], ?, ?, ?)"
         values: list[object] = [
             _ts_query(query.wanted),
-            [like_words(term) for term in within],
-            [like_words(term) for term in without],
+            [] if text else phrases,
+            [] if text else unwanted,
             query.place == "branches",
             trash,
-            most or None,
+            (limit if whole else limit * BEFORE_FILTERS) or None,
         ]
         if whole:
             return Search(f"{found} AS messages", "true", values, "messages.id", whole=True)
         conditions = [f"messages.id IN (SELECT id FROM {found})"]
-        if column:
-            _add_texts(conditions, values, column, phrases, query.unwanted)
+        if text:
+            conditions += [f"{text} LIKE ? ESCAPE '!'"] * len(phrases)
+            conditions += [f"{text} NOT LIKE ? ESCAPE '!'"] * len(unwanted)
+            values += phrases + unwanted
         return Search("messages", " AND ".join(conditions), values, "messages.id")
 
     def may_miss(self, query: Query) -> bool:
-        return self._link.guarded and (query.filters or query.place not in ("", "branches"))
+        return query.filters or query.place not in ("", "branches")
 
     def indexed_titles(
         self, query: Query, most: int, *, trash: bool
@@ -245,23 +235,10 @@ def _marked(sql: str) -> bytes:
     return sql.replace("?", "%s").encode()
 
 
-def _column(query: Query) -> str:
+def _text_of(query: Query) -> str:
     """Return the text in which a query restricted to a place searches; empty for all."""
     columns = {"tool": "tools", "answer": "words", "question": "words"}
     return f"(' ' || {columns[query.place]} || ' ')" if query.place in columns else ""
-
-
-def _add_texts(
-    conditions: list[str],
-    values: list[object],
-    text: str,
-    wanted: Sequence[Term],
-    unwanted: Sequence[Term],
-) -> None:
-    """Add the conditions that a text contains all wanted words and no unwanted ones."""
-    for terms, how in ((wanted, "LIKE"), (unwanted, "NOT LIKE")):
-        conditions += [f"{text} {how} ? ESCAPE '!'"] * len(terms)
-        values += map(like_words, terms)
 
 
 def _ts_query(terms: Sequence[Term]) -> str:

@@ -9,34 +9,35 @@ _DEFINER = "SECURITY DEFINER SET search_path = {schema}, pg_temp"
 _SAID = f"('' '' || words || '' {BREAK} '' || tools || '' '')"
 _WORDS = POSTGRES_WORDS.replace("'", "''")
 _MINE = "AND (member = $7 OR session_id = ANY ($8)) "
-_NEWEST = 5_000    # messages that a search looks through first
-_FEW = 100         # matches that may be among them
+_NEWEST, _MOST = 5_000, 50_000    # messages that a search looks through first: 20 for each wanted
 
 # The newest messages with all wanted words and phrases and no unwanted ones. Common words are found
-# among the newest messages. All others are found by the index: OFFSET 0 keeps PostgreSQL from
+# among the newest messages, where LIKE rejects most of them sooner than `@@`; coalesce() keeps it
+# out of PostgreSQL's estimates. All others are found by the index: OFFSET 0 keeps PostgreSQL from
 # looking through all messages, newest first, as it did for three words that never meet. EXECUTE
 # plans each query for its words.
-_MATCHING = """CREATE FUNCTION {name}(wanted tsquery, phrases text[], unwanted text[],
+_MATCHING = """CREATE FUNCTION {name}(wanted tsquery, texts text[], unwanted text[],
                                       everything boolean, in_trash boolean, most bigint)
     RETURNS TABLE (session_id text, id uuid) ROWS 100 LANGUAGE plpgsql STABLE {rights} AS $$
     DECLARE
-        match text := '{words} @@ $1 '
-            || CASE WHEN phrases || unwanted = '{{{{}}}}' THEN ''
-                ELSE 'AND {said} LIKE ALL ($4) AND {said} NOT LIKE ALL ($5) ' END
+        match text := CASE WHEN texts = '{{{{}}}}' THEN ''
+                ELSE 'coalesce({said} LIKE ALL ($4), false) AND ' END || '{words} @@ $1 '
+            || CASE WHEN unwanted = '{{{{}}}}' THEN ''
+                ELSE 'AND coalesce({said} NOT LIKE ALL ($5), false) ' END
             || CASE WHEN everything THEN '' ELSE 'AND active = 1 ' END || '{mine}';
         rest text := 'EXISTS (SELECT FROM sessions WHERE sessions.id = messages.session_id '
             || 'AND (shelf = ''trash'') = $2) ORDER BY id DESC LIMIT $3';
         place uuid := NULL;
         matches bigint := 0;
     BEGIN
-        IF most <= {few} THEN
-            SELECT messages.id INTO place FROM messages
-                ORDER BY messages.id DESC OFFSET {newest} LIMIT 1;
+        IF most IS NOT NULL THEN
+            SELECT messages.id INTO place FROM messages ORDER BY messages.id DESC
+                OFFSET least(greatest(most * 20, {newest}), {most}) LIMIT 1;
         END IF;
         IF place IS NOT NULL THEN
             RETURN QUERY EXECUTE 'SELECT session_id, id FROM messages WHERE id > $6 AND ' || match
                 || 'AND ' || rest
-                USING wanted, in_trash, most, phrases, unwanted, place, {member};
+                USING wanted, in_trash, most, texts, unwanted, place, {member};
             GET DIAGNOSTICS matches = ROW_COUNT;
             IF matches = most THEN RETURN; END IF;
             match := match || 'AND id <= $6 ';
@@ -44,7 +45,7 @@ _MATCHING = """CREATE FUNCTION {name}(wanted tsquery, phrases text[], unwanted t
         RETURN QUERY EXECUTE 'SELECT session_id, id FROM (SELECT * FROM (SELECT session_id, id '
             || 'FROM messages WHERE ' || match || 'OFFSET 0) AS found ORDER BY id DESC OFFSET 0) '
             || 'AS messages WHERE ' || rest
-            USING wanted, in_trash, most - matches, phrases, unwanted, place, {member};
+            USING wanted, in_trash, most - matches, texts, unwanted, place, {member};
     END
 $$"""
 
@@ -52,7 +53,7 @@ $$"""
 def _matching(name: str, rights: str, mine: str, member: str) -> str:
     """Return the statement that creates a search; {schema} is still to be filled in."""
     return _MATCHING.format(name=name, rights=rights, mine=mine, member=member, words=_WORDS,
-                            said=_SAID, few=_FEW, newest=_NEWEST)
+                            said=_SAID, newest=_NEWEST, most=_MOST)
 
 
 MEMBERS_POSTGRES = (

@@ -201,7 +201,7 @@ def test_a_member_finds_what_a_user_of_sqlite_finds(
 def test_matches_among_the_newest_messages_and_before_them_are_found(
     url: str, stores: dict[str, PostgresStore]
 ) -> None:
-    """A search looks through the newest 5,000 messages first, then asks the index."""
+    """A search looks through the newest 5,000 messages or more, then asks the index."""
     stores["ana"].create_session("s-ana", "t", "demo/m", 1.0, name="s-ana")
     words = {"every": 1, "tenth": 10, "few": 200, "old": 30}    # each so manieth message has it
     with psycopg.connect(url, autocommit=True) as connection:

@@ -194,13 +194,13 @@ class PostgresDatabase(Database):
         The function looks for words in one place (in:tool) anywhere; their place is tested after.
         """
         text, whole = _text_of(query), not self.may_miss(query)
-        phrases = [like_words(term) for term in query.wanted if text or len(term.words) > 1]
+        wanted = [like_words(term) for term in query.wanted]
         unwanted = [like_words(term) for term in query.unwanted]
         found = "matching" if self._link.guarded else "matching_everything"
         found = f"{found}(?::tsquery, ?::text[], ?::text[], ?, ?, ?)"
         values: list[object] = [
             _ts_query(query.wanted),
-            [] if text else phrases,
+            [] if text else wanted,
             [] if text else unwanted,
             query.place == "branches",
             trash,
@@ -210,9 +210,9 @@ class PostgresDatabase(Database):
             return Search(f"{found} AS messages", "true", values, "messages.id", whole=True)
         conditions = [f"messages.id IN (SELECT id FROM {found})"]
         if text:
-            conditions += [f"{text} LIKE ? ESCAPE '!'"] * len(phrases)
+            conditions += [f"{text} LIKE ? ESCAPE '!'"] * len(wanted)
             conditions += [f"{text} NOT LIKE ? ESCAPE '!'"] * len(unwanted)
-            values += phrases + unwanted
+            values += wanted + unwanted
         return Search("messages", " AND ".join(conditions), values, "messages.id")
 
     def may_miss(self, query: Query) -> bool:

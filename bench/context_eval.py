@@ -180,12 +180,14 @@ class Result:
     hits: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     missed: list[tuple[str, int, Question]] = field(default_factory=list)
+    dropped: list[Question] = field(default_factory=list)
 
 
 def measure(corpus: Corpus, methods: Sequence[str], half: str, result: Result) -> None:
     questions = [question for question in corpus.questions
                  if half == "all" or question.apart == (half == "final")]
     result.asked[corpus.name] = len(questions)
+    result.dropped += corpus.dropped
     for method in methods:
         chosen = METHODS[method](corpus)
         for question in questions:
@@ -237,6 +239,8 @@ def main() -> None:
     print(table(result, methods))
     if small_embedder.cache_info().currsize and (news := small_embedder().take_news()):
         print(news)
+    for question in result.dropped:
+        print(f"not asked, since its answer is no longer in {question.file}: {question.text}")
     if given.missed:
         for method, window, question in result.missed:
             print(f"{method} {window}: {question.text} ({question.file}: {question.answer})")

@@ -39,9 +39,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
+    """`dropped` are the questions whose answer is no longer in its file."""
+
     name: str
     root: str
     questions: tuple[Question, ...]
+    dropped: tuple[Question, ...] = ()
 
 
 def written(name: str) -> Iterator[Question]:
@@ -288,12 +291,14 @@ def make_corpus(name: str, root: str) -> Corpus:
     """
     place = os.path.join(root, name)
     os.makedirs(place, exist_ok=True)
-    questions = list(LAID_OUT[name](place))
-    return Corpus(name, place,
-                  tuple(question for question in questions if _is_answered(place, question)))
+    asked = list(LAID_OUT[name](place))
+    dropped = tuple(question for question in asked if not is_answered(place, question))
+    return Corpus(name, place, tuple(question for question in asked if question not in dropped),
+                  dropped)
 
 
-def _is_answered(root: str, question: Question) -> bool:
+def is_answered(root: str, question: Question) -> bool:
+    """Whether the answer is in its file below `root`."""
     try:
         with open(os.path.join(root, question.file), encoding="utf-8") as file:
             return question.answer in file.read()

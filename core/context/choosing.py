@@ -101,6 +101,8 @@ class Chooser:
         """Set each item's `why`: the reason why it is included or not."""
         for item in items:
             words = self._matched.get(item.name)
+            if not words and not item.included and not self._shown:
+                continue      # most items of a large folder
             reason = ("you named it" if item.named else f"has {', '.join(words)}" if words
                       else "no word of the question")
             before = ("sent with an earlier question" if self._shown.has(item) and not item.why
@@ -146,7 +148,11 @@ class Chooser:
         best: dict[str, int] = {}
         for place, spot in enumerate(self._spots):
             best.setdefault(spot.name, place)
-        return sorted(items, key=lambda item: best.get(item.name, len(self._spots)))
+        if not best:
+            return list(items)
+        found = sorted((item for item in items if item.name in best),
+                       key=lambda item: best[item.name])
+        return found + [item for item in items if item.name not in best]
 
     def _names_cost(self, items: Sequence[Item]) -> int:
         """The most tokens that the names of left-out items may take."""
@@ -213,10 +219,10 @@ class Chooser:
         scores: list[float] = []
         likely: list[int] = []
         yield from self._score(items, terms, choice, scores, likely)
-        order += [items[place] for place
-                  in sorted(_by_depth(items), key=lambda place: -scores[place])]
+        order += [items[place] for place in _best_first(items, scores)]
         search, left = Search(terms), CLOSE_BYTES
-        for number, place in enumerate(sorted(likely, key=lambda place: -scores[place])):
+        likely.sort(key=scores.__getitem__, reverse=True)
+        for number, place in enumerate(likely):
             item = items[place]
             if left <= 0 or not terms:
                 break
@@ -244,7 +250,7 @@ class Chooser:
         wanted, left = as_bytes(words), SCAN_BYTES if words else 0
         places: list[int] = []
         counted: list[Counted] = []
-        for place in sorted(_by_depth(items), key=lambda place: -scores[place]):
+        for place in _best_first(items, scores):
             if left <= 0 or len(places) >= SCAN_FILES:
                 break
             data = self.reader.sample(items[place])
@@ -265,6 +271,9 @@ class Chooser:
         choice.searched, choice.by_name = len(places), len(items) - len(places)
 
 
-def _by_depth(items: Sequence[Item]) -> list[int]:
-    """The indices of the items, those near the top of the folder first."""
-    return sorted(range(len(items)), key=lambda place: items[place].name.count("/"))
+def _best_first(items: Sequence[Item], scores: Sequence[float]) -> list[int]:
+    """The indices of the items by score; of equal ones, those near the top of the folder first."""
+    depths = [item.name.count("/") for item in items]
+    by_depth = sorted(range(len(items)), key=depths.__getitem__)
+    by_depth.sort(key=scores.__getitem__, reverse=True)     # keeps the order of equal ones
+    return by_depth

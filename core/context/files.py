@@ -35,6 +35,8 @@ IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gi
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
 LOG_NAME = regex(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
+# beginnings of zip, gzip, bzip2, xz, 7z, zstd and rar
+ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd", b"Rar!")
 BINARY = frozenset(
     ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
     ".heic .ico .iso .jar .lib .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet "
@@ -75,6 +77,8 @@ def load_files(source: Source, grep: Sequence[str] = (), root: str = "",
 
 def fault_of_path(name: str, path: str, problem: OSError) -> Fault:
     hint = ""
+    if isinstance(problem, FileNotFoundError) and os.path.islink(path):
+        return Fault(name, "is a link to something that does not exist")
     if isinstance(problem, FileNotFoundError):
         close = _names_like(path)
         hint = f"Did you mean {close[0]}?" if close else "Check its name."
@@ -320,6 +324,8 @@ def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | No
         from core.context.documents import document_text
         return document_text(item, data, process)
     text, doubt = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")     # lines as editors show them
     left = ""
     if item.path.lower().endswith(".ipynb"):
         from core.context.notebook import notebook_text
@@ -383,4 +389,9 @@ def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
     try:
         return read_as_text(data, cut=cut)
     except NotText as problem:
-        raise ContextError(f"{name}: {problem}") from None
+        hint = "Unpack it, and name what was in it." if is_archive(data) else ""
+        raise ContextError(f"{name}: {problem}", hint) from None
+
+
+def is_archive(data: bytes) -> bool:
+    return data.startswith(ARCHIVES) or data[257:262] == b"ustar"

@@ -22,7 +22,7 @@ MOST_MISSES = 200          # consecutive items that do not fit, after which the 
 SMALL_FILE = 0.12
 MOST_OVER = 1.6            # times the remaining room: larger files are not read
 MOST_OUTLINED = 12         # files that are outlined
-BEST_SHARE = 0.8           # share of the room for the best pieces; the rest is for those around
+BEST_SHARE = 0.9           # share of the room for the best pieces; the rest is for those around
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from core.context.form import Piece
 from core.regex import regex
 
-MOST, LEAST = 1_200, 320          # characters of a piece
+MOST, LEAST = 800, 220            # characters of a piece
+TOGETHER = 1.3                    # times MOST: a function or section up to this size stays whole
 MOST_ROWS = 700                   # characters of a piece of rows
 PIECE_CHARACTERS = 4_000          # characters kept of a line that is longer than a piece
 GAP = 3                           # lines between two pieces that are included, not left out
@@ -22,7 +23,7 @@ _CODE = regex(
     re.MULTILINE)
 PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
 _ROWS = regex(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
-_TEXT = regex(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
+_TEXT = regex(r"\.(?:mdx?|markdown|rst|rest|txt|adoc|org|html?)$", re.IGNORECASE)
 Span = tuple[int, int]
 
 
@@ -77,6 +78,9 @@ def _end(text: str, start: int, most: int, marks: Sequence[int]) -> int:
     last = bisect_right(marks, start + most) - 1
     if last >= 0 and marks[last] > start + LEAST:
         return marks[last]
+    following = marks[last + 1] if last + 1 < len(marks) else len(text)
+    if following <= start + most * TOGETHER:
+        return following
     empty = text.rfind("\n\n", start + most // 2, start + most)
     if empty >= 0:
         return empty + 2

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 
+from core.context.headings import Hits
 from core.context.pieces import Span, marks_of, spans_of
 from core.context.ranking import share_of_tests, term_score
 from core.context.terms import Term, find, find_others, in_name, lowered
 from core.dataclass import dataclass
-from core.regex import regex
 
-NAME = 1.0          # weight of a word in the path, relative to one in the text
-FILE = 0.5          # share of the whole file's score that is added to a piece's score
-HEADING = 1.0       # additional weight of a word in the first line of a function or section
-_CONSTANT = regex(
-    r"[ \t]{0,4}(?:(?:export|pub|public|private|protected|static|final|const|let|var|#define) )*"
-    r"_?[A-Z][A-Z0-9_]{2,}\b *[:=(]")
+NAME = 1.4          # weight of a word in the path, relative to one in the text
+FILE = 0.7          # share of the whole file's score that is added to a piece's score
 MOST_HITS = 5_000   # occurrences of one word in one text that are counted
-AGAIN = 0.93        # factor for each piece of the same text that was already taken
+AGAIN = 0.96        # factor for each piece of the same text that was already taken
 COVERED = 0.5       # part of a piece's score that depends on the share of the question it covers
-MEANING = 0.45      # weight of meaning if texts are compared by it; words have the rest
+MEANING = 0.5       # weight of meaning if texts are compared by it; words have the rest
 
 
 @dataclass(slots=True)
@@ -41,7 +36,8 @@ class _Text:
     size: int
     in_name: list[float]
     counts: list[float]                       # occurrences of each term in the whole text
-    pieces: list[tuple[Span, list[float]]]    # the pieces in which a term occurs
+    # the pieces in which a term occurs: counts, and weights in the headings above
+    pieces: list[tuple[Span, list[float], Sequence[float]]]
     words: list[str]                          # words of the question that occur unchanged
 
 
@@ -59,23 +55,18 @@ class Search:
         spans = spans_of(name, kind, text, marks)
         self._pieces += len(spans)
         self._size += len(text)
-        found: dict[int, list[float]] = {}
-        small, words = lowered(text), []
+        hits, small, words = Hits(text, marks, spans, len(self.terms)), lowered(text), []
         for number, term in enumerate(self.terms):
             own = list(islice(find(term, text, small), MOST_HITS))
             if own or any(value for _, value in find(term, name, lowered(name))):
                 words.append(term.word)
             for place, value in chain(own, islice(find_others(term, text, small), MOST_HITS)):
-                piece = bisect_right(spans, place, key=_start) - 1
-                value *= 1 + HEADING * _is_heading(text, marks, place)
-                found.setdefault(piece, [0.0] * len(self.terms))[number] += value
+                hits.add(number, place, value)
         named = in_name(self.terms, name)
         if any(named) and spans:
-            found.setdefault(0, [0.0] * len(self.terms))
-        if found:
-            counts = [sum(column) for column in zip(*found.values(), strict=True)]
-            pieces = [(spans[place], row) for place, row in sorted(found.items())]
-            self._texts.append(_Text(name, len(text), named, counts, pieces, words))
+            hits.rows.setdefault(0, [0.0] * len(self.terms))
+        if hits.rows:
+            self._texts.append(_text_of(name, len(text), named, hits, spans, words))
 
     def matched(self) -> dict[str, list[str]]:
         """The words of the question that occur in each text or in its name."""
@@ -96,7 +87,8 @@ class Search:
                                for weight, value in zip(rarity, text.in_name, strict=True))
             above += FILE * term_score(text.counts, rarity, text.size / whole)
             share = share_of_tests(text.name, stems)
-            for span, counts in text.pieces:
+            for span, own, above_it in text.pieces:
+                counts = [*map(sum, zip(own, above_it, strict=True))] if above_it else own
                 score = above + term_score(counts, rarity, (span[1] - span[0]) / average)
                 covered = _covered(rarity, counts, text.in_name)
                 found.append(Spot(text.name, span,
@@ -107,18 +99,19 @@ class Search:
     def _rarity(self) -> list[float]:
         total, rarity = self._pieces, []
         for number, term in enumerate(self.terms):
-            hits = sum(1 for text in self._texts for _, counts in text.pieces if counts[number])
+            hits = sum(1 for text in self._texts for _, counts, _ in text.pieces if counts[number])
             rarity.append(term.weight * math.log(1 + (total - hits + 0.5) / (hits + 0.5)))
         return rarity
 
 
-def _is_heading(text: str, marks: Sequence[int], place: int) -> bool:
-    """Whether a position is in the first line of a function or section, or in a constant's
-    definition.
-    """
-    line = text.rfind("\n", 0, place) + 1
-    mark = bisect_right(marks, place) - 1
-    return mark >= 0 and marks[mark] >= line or _CONSTANT.match(text, line) is not None
+def _text_of(name: str, size: int, named: list[float], hits: Hits, spans: Sequence[Span],
+             words: list[str]) -> _Text:
+    counts = [sum(column) for column in zip(*hits.rows.values(), strict=True)]
+    above = hits.above()
+    nothing: Sequence[float] = ()
+    pieces = [(spans[place], row, above.get(place, nothing))
+              for place, row in sorted(hits.rows.items())]
+    return _Text(name, size, named, counts, pieces, words)
 
 
 def _covered(rarity: Sequence[float], counts: Sequence[float], named: Sequence[float]) -> float:
@@ -126,10 +119,6 @@ def _covered(rarity: Sequence[float], counts: Sequence[float], named: Sequence[f
     held = sum(weight for weight, count, name in zip(rarity, counts, named, strict=True)
                if count or name)
     return held / (sum(rarity) or 1.0)
-
-
-def _start(span: Span) -> int:
-    return span[0]
 
 
 def _by_score(spot: Spot) -> float:

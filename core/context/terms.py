@@ -15,6 +15,17 @@ STOP_WORDS = frozenset(
     "please say she should show so some tell than that the their them then there these they this "
     "to us use used was we were what when where which who why will with would you your der die das "
     "und ist wie wo was ein eine zu von mit auf für im in den dem nicht".split())
+# Words that say little about what a text is about; they count, but not much.
+WEAK_WORDS = frozenset(
+    "actually already also although among anybody anyone anything around because been being both "
+    "come comes did doing done during either else enough especially even ever every everything "
+    "exactly far go goes going good got had happen happened happens having here however instead "
+    "kann let like likely long lot made makes making man may maybe mean means might more most much "
+    "must need needed needs nobody nor nothing now off often once only onto otherwise ought over "
+    "own perhaps possible probably quite rather real really said say says see seem seems shall "
+    "since somebody someone something sometimes still such sure thing things think those though "
+    "through thus together too toward towards until upon usual usually very via want wants way "
+    "ways well whatever whenever whether while whom whose within yes yet".split())
 # Tried from the longest on; at least three letters of the word must remain.
 SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers", "ors", "er", "or",
             "ed", "es", "ly", "s", "e", "y")
@@ -26,6 +37,7 @@ FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5
 MOST_EARLIER = 4
 STEM, INFLECTED = 3, 0.8  # least letters of a stem; weight of another form of a word
 OTHER = 0.5               # weight of a synonym
+WEAK = 0.4                # weight of a weak word
 _SMALL, _LARGE = regex("[a-z]*"), regex("[A-Z]*")
 _WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 
@@ -62,7 +74,8 @@ def terms_of(text: str, weight: float = 1.0) -> list[Term]:
     """The terms of a text; forms of the same word become one term."""
     found: dict[str, Term] = {}
     for word in words_of(text):
-        found.setdefault(stem_of(word), Term(word, stem_of(word), weight))
+        share = WEAK if word in WEAK_WORDS else 1.0
+        found.setdefault(stem_of(word), Term(word, stem_of(word), weight * share))
     return list(found.values())
 
 

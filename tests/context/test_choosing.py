@@ -87,7 +87,7 @@ def test_what_is_found() -> None:
 
 
 def test_the_next_piece_of_a_file_counts_less() -> None:
-    spots = [Spot("a", (0, 1), 1.0), Spot("a", (1, 2), 0.99), Spot("b", (0, 1), 0.95)]
+    spots = [Spot("a", (0, 1), 1.0), Spot("a", (1, 2), 0.99), Spot("b", (0, 1), 0.96)]
     assert [(spot.name, spot.span[0]) for spot in diverse(spots)] == [("a", 0), ("b", 0), ("a", 1)]
 
 

@@ -124,17 +124,19 @@ def test_bad_input_is_listed_and_the_rest_is_loaded(tmp_path: Path) -> None:
     write(tmp_path, {"good.txt": "fine words", "binary.txt": b"\x00\x01\x02" * 50, "empty.txt": ""})
     os.symlink("loop-b", tmp_path / "loop-a")
     os.symlink("loop-a", tmp_path / "loop-b")
+    os.symlink("gone", tmp_path / "dangling")
     os.mkfifo(tmp_path / "pipe")
 
     async def go() -> tuple[list[str], Prepared]:
         context = ContextSet(root=str(tmp_path))
         faults = await context.add(
-            "good.txt,missing.txt,binary.txt,loop-a,pipe,empty.txt,*.nothing")
+            "good.txt,missing.txt,binary.txt,loop-a,dangling,pipe,empty.txt,*.nothing")
         return list(map(str, faults)), await context.prepare("", plan_budget(8_192))
     faults, result = asyncio.run(go())
     assert faults == ["missing.txt: there is no such file",
                       "binary.txt: holds binary data, not text",
                       "loop-a: too many levels of symbolic links",
+                      "dangling: is a link to something that does not exist",
                       "pipe: is a device, a pipe or a socket, not a file",
                       "*.nothing: matches no file"]
     assert result.included == ("good.txt", "empty.txt")
@@ -192,6 +194,12 @@ def test_nothing_loaded_is_wrong_usage(tmp_path: Path) -> None:
 def test_encodings(tmp_path: Path, data: bytes, shown: str) -> None:
     write(tmp_path, {"t.txt": data})
     assert shown in run(tmp_path, "t.txt").block
+
+
+def test_lines_that_end_with_a_carriage_return_are_lines(tmp_path: Path) -> None:
+    write(tmp_path, {"old.txt": "one\rtwo\rthree\r", "bar.txt": "10%\r20%\r30%\ndone\n"})
+    assert "1\tone\n2\ttwo\n3\tthree\n<" in run(tmp_path, "old.txt").block
+    assert "1\t10%\r20%\r30%\n2\tdone\n" in run(tmp_path, "bar.txt").block
 
 
 def test_huge_files_are_cut_and_that_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -50,6 +51,18 @@ def place(tmp_path: Path) -> Path:
 ])
 def test_each_reason_has_its_own(place: Path, text: str, grep: tuple[str, ...], said: str) -> None:
     assert hint(place, text, *grep) == said
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "gztar", "bztar", "xztar"])
+def test_an_archive_is_to_be_unpacked(place: Path, form: str) -> None:
+    made = Path(shutil.make_archive(str(place / "made"), form, place / "code"))
+    made.rename(place / "letter.txt")
+    assert hint(place, "letter.txt") == "Unpack it, and name what was in it."
+
+
+def test_a_link_to_nothing_is_not_its_own_advice(place: Path) -> None:
+    (place / "notes.md").symlink_to("gone.md")
+    assert hint(place, "notes.md") == ""
 
 
 @pytest.mark.processes

@@ -20,7 +20,7 @@ WEAK_WORDS = frozenset(
     "actually already also although among anybody anyone anything around because been being both "
     "come comes did doing done during either else enough especially even ever every everything "
     "exactly far go goes going good got had happen happened happens having here however instead "
-    "kann let like likely long lot made makes making man may maybe mean means might more most much "
+    "kann let like likely long lot made makes making may maybe mean means might more most much "
     "must need needed needs nobody nor nothing now off often once only onto otherwise ought over "
     "own perhaps possible probably quite rather real really said say says see seem seems shall "
     "since somebody someone something sometimes still such sure thing things think those though "

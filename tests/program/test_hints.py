@@ -8,6 +8,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def messages() -> Iterator[tuple[str, str]]:
                     yield f"{name}:{line}", text
 
 
+@cache
+def all_messages() -> tuple[tuple[str, str], ...]:
+    return tuple(messages())
+
+
 def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
     spared = {id(body[0].value) for node in ast.walk(tree)
               if isinstance(body := getattr(node, "body", None), list) and body
@@ -52,13 +58,10 @@ def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-MESSAGES = list(messages())
-
-
 def named(pattern: str) -> dict[str, str]:
     """The names of this form in messages, and the first place of each."""
     found: dict[str, str] = {}
-    for where, text in MESSAGES:
+    for where, text in all_messages():
         for word in re.findall(pattern, text):
             found.setdefault(word, where)
     return found
@@ -72,7 +75,7 @@ def test_options_exist() -> None:
 
 
 def test_values_that_are_shown_with_an_option_are_taken() -> None:
-    shown = {pair: where for where, text in MESSAGES
+    shown = {pair: where for where, text in all_messages()
              for pair in VALUE.findall(text) if pair[0] in FLAGS}
     assert len(shown) >= 3
     for (flag, value), where in shown.items():

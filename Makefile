@@ -32,7 +32,7 @@ chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
 test: test-environment
-	$(PY) -m pytest -q -n $${JOBS:-3} --dist worksteal $(TESTS)
+	$(PY) -m pytest -q -n $${JOBS:-4} --dist worksteal $(TESTS)
 
 quick: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal --quick -m "not processes" $(TESTS)

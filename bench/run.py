@@ -56,6 +56,7 @@ class Plan:
 
     runs: int = 15                                     # of what takes a tenth of a second
     long_runs: int = 5                                 # of a long reply
+    stops: int = 7                                     # of a chat that is stopped
     sizes: tuple[int, ...] = (2_000, 8_000, 32_000)    # tokens of the replies
     kinds: tuple[str, ...] = KINDS
     sessions: int = 10_000
@@ -69,8 +70,8 @@ class Plan:
     things: tuple[str, ...] = tuple(THINGS)
 
 
-QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500,
-             files=2_000, chats=1_000,
+QUICK = Plan(runs=5, long_runs=1, stops=3, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"),
+             frames=500, files=2_000, chats=1_000,
              json_bytes=10_000_000, growing=(30, 100), stores=("--seconds", "2", "--large", "500"))
 
 
@@ -361,7 +362,7 @@ def measure_chat(bench: Bench) -> list[Figure]:
     """The chat's first prompt, and Ctrl-C in a reply:
     at the prompt again, or out of a one-shot answer.
     """
-    stops = max(3, bench.plan.runs // 2)
+    stops = bench.plan.stops
     got = interleaved({"prompt": lambda: first_prompt(bench), "stop": lambda: stop_in_chat(bench),
                        "leave": lambda: stop_one_answer(bench)}, stops)
     asked = interleaved({"chat": lambda: two_questions(bench)}, stops)["chat"]

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.processes,
               pytest.mark.skipif(sys.platform != "linux",
                                  reason="the harness reads /proc and uses pidfd")]
 
-TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20,
-            files=300, chats=20,
+TINY = Plan(runs=1, long_runs=1, stops=1, sizes=(600, 700), kinds=("mixed",), sessions=20,
+            frames=20, files=300, chats=20,
             json_bytes=100_000, turns=(3, 40), growing=(2, 3), things=("tools",),
             stores=("--seconds", "0.1", "--programs", "2", "--large", "20", "--only-sqlite"))
 

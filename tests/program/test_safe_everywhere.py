@@ -108,15 +108,30 @@ def test_a_reply_cut_at_every_character(program: list[str], environment: Environ
                    lines_answer([*lines, chat_line("m", "."), done_line("m")]), *flags))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
 @pytest.mark.parametrize("around",
                          ["{}", "# {}\n", "- {}\n\n| {} | b |\n|---|---|\n| {} | d |\n",
                           "```{}\n{}\n```\n",
                           "[{}]({}) `{}` **{}**", "> {}\n\n1. {}\n"])
-def test_a_reply_cut_at_every_byte(program: list[str], environment: Environment, size: int,
+def test_a_reply_cut_at_every_byte(program: list[str], environment: Environment,
                                    around: str) -> None:
+    """As one answer, and as replies of a chat that are cut in other places."""
     data = json_line(chat_line("m", around.replace("{}", SHORT))) + json_line(done_line("m"))
-    check(answered(program, environment, Answer(pieces(data, size))))
+    check(answered(program, environment, Answer(pieces(data, 1))))
+    sizes = iter((2, 3, 7, 100_000))
+
+    def route(request: Received) -> Answer:
+        return (Answer(pieces(data, next(sizes))) if request.path == "/api/chat"
+                else json_answer({"models": [{"name": "m", "model": "m"}]}))
+    with FakeServer(route) as server:
+        environment["OLLAMA_HOST"] = server.url
+        with Terminal([*program, "-m", "m", "--no-resume"], environment, columns=200) as chat:
+            for number in range(4):
+                chat.say(f"question {number}")
+                chat.wait_prompt()
+            chat.send(CTRL_D)
+            assert chat.exit_status() == 0
+            assert len([each for each in server.requests if each.path == "/api/chat"]) == 4
+            check(chat.raw)
 
 
 def test_calls_of_tools(program: list[str], environment: Environment) -> None:

@@ -40,8 +40,8 @@ error result. `kind` is `read` (runs without asking), `network`, `write` or `run
 `private=True` marks results that must not leave unasked; `timeout` is in seconds. A parameter of
 the type `ToolContext` gets what the chat knows (roots, store, settings of the search). A package
 offers its functions under the entry point group `stream_chat.tools`; they are offered when you name
-them (`--tools`, `/tools on`). `/tools` shows what there is, where it comes from and what asks;
-`/last` shows the whole last result.
+them (`--tools`, `/tools on`). `/tools` lists tools, their sources and which need approval;
+`/last` shows the complete last result.
 
 # Tools of MCP servers
 
@@ -51,24 +51,24 @@ mcpServers:
   web: {url: "https://example.org/mcp", headers: {Authorization: "Bearer ${TOKEN}"}}
 ```
 
-The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server files="npx -y ..."`.
-It needs `pip install -r requirements-mcp.txt`. Their tools are called `server__tool` and always
-ask, unless you allowed them (`--allow files__read_file`, or *always*). Prompts are slash commands
-(`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and `/mcp` lists
+The same is possible in JSON, in a separate file (`--mcp-config`), and as `--mcp-server files="npx
+..."`. It needs `pip install -r requirements-mcp.txt`. Their tools are called `server__tool` and
+always ask, unless you allowed them (`--allow files__read_file`, or *always*). Prompts are slash
+commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and `/mcp` lists
 everything. `--no-mcp` leaves them out.
 
 | what a server does | what happens |
 |---|---|
-| lists a tool that no client can use | that one is left out, by name; its other tools are offered |
-| says that its tools changed | the next turn offers what is there now, and says what has changed |
-| forgets the session (404) | a new one is begun and the call made there, once |
-| asks for a sign-in (401) | no sign-in in a browser: put a token into `headers`, as above |
-| dies | it is started again once, which is said with its last words; then `/mcp restart NAME` |
+| lists a tool that no client can use | it is left out, with a notice; the others are offered |
+| announces changed tools | the next turn offers the new list, and a notice says what has changed |
+| forgets the session (404) | a new session is started, and the call repeated there once |
+| asks for a sign-in (401) | put a token into `headers`: browsers are not supported |
+| crashes | it is restarted once, with a notice; then use `/mcp restart NAME` |
 | is not ready after 3 s | the chat begins without it; its tools are offered when it is |
-| lists over 200 tools, or pages without end | the first 200, or 50 pages, are offered; it is said |
-| sends more than 8 MB in one line | it is ended, with that reason |
-| pours out lines | 2,000 are read at once, then 1,000 a second; it waits, the chat does not |
-| does not end with the chat | the chat does not wait; it is ended after a second |
+| lists over 200 tools, or endless pages | 200, or 50 pages, are offered, with a notice |
+| sends more than 8 MB in one line | it is ended, and a notice says why |
+| floods the chat with lines | 2,000 are read, then 1,000 a second; only the server waits |
+| does not end with the chat | the chat does not wait; the server is killed after a second |
 """
 
 

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from core.chat.characters import WholeCharacters
 from core.chat.endless import Endless
 from core.chat.joining import BROKEN, Joint, SecondReading, continuation, joined
+from core.chat.portions import portions
 from core.dataclass import replace
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
@@ -56,8 +57,13 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
         try:
             async with aclosing(respond(reply.next_request(), reply)) as stream:
                 async for item in stream:
-                    for event in reply.take(item):
-                        yield event
+                    for portion in portions(item):
+                        for event in reply.take(portion):
+                            yield event
+                        if endless.reason:
+                            break
+                        if portion is not item:
+                            await asyncio.sleep(0)      # Ctrl-C is noticed here
                     if endless.reason:
                         break
         except ProviderError as error:

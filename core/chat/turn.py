@@ -57,13 +57,11 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
         try:
             async with aclosing(respond(reply.next_request(), reply)) as stream:
                 async for item in stream:
-                    for portion in portions(item):
-                        for event in reply.take(portion):
-                            yield event
-                        if endless.reason:
-                            break
-                        if portion is not item:
-                            await asyncio.sleep(0)      # Ctrl-C is noticed here
+                    for event in reply.take(item):
+                        for portion in portions(event):
+                            yield portion
+                            if portion is not event:
+                                await asyncio.sleep(0)      # Ctrl-C is noticed here
                     if endless.reason:
                         break
         except ProviderError as error:

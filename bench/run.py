@@ -214,11 +214,12 @@ def make_sessions(place: Path, count: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Seconds of one short answer: to its first token without the server's part,
-    from its last to the end of the process.
+    from its first byte to its first word, from its last token to the end of the process.
     """
 
     to_request: float
     added: float
+    shown: float
     leaving: float
 
 
@@ -240,6 +241,8 @@ def measure_answer(bench: Bench) -> list[Figure]:
         "saved": ours(lambda: "saved"),
         "unsaved": ours(lambda: "unsaved", "--no-save"),
         "first": ours(lambda: f"fresh-{next(fresh)}"),
+        "slow": lambda: short_answer(bench, [*bench.ask(f"{model}+300"), PROMPT],
+                                     bench.home("saved")),
     }, bench.plan.runs)
 
     def milliseconds(name: str, part: str) -> float:
@@ -265,6 +268,10 @@ def measure_answer(bench: Bench) -> list[Figure]:
         Figure("Last token to end of process, bare script", milliseconds("bare", "leaving"), "ms"),
         Figure("Last token to end of process, answer saved", milliseconds("saved", "leaving"),
                "ms"),
+        Figure("A model that takes 0.3 s: first byte to first word", milliseconds("slow", "shown"),
+               "ms"),
+        Figure("A model that takes 0.3 s: last token to end of process",
+               milliseconds("slow", "leaving"), "ms"),
     ]
 
 
@@ -274,6 +281,7 @@ def short_answer(bench: Bench, command: Sequence[str], env: Mapping[str, str]) -
     waited = served["first_sent"] - served["asked"]
     return Answer(served["asked"] - result.started,
                   result.seen[FIRST_MARK] - result.started - waited,
+                  result.seen[FIRST_MARK] - served["first_sent"],
                   result.ended - served["last_sent"])
 
 

@@ -2,7 +2,8 @@
 before the first is sent.
 
 The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second; the kind
-`numbers` is one number after another, so that each token can be found on a screen. Every
+`numbers` is one number after another, so that each token can be found on a screen. With +300 at
+the end, the reply begins after 300 milliseconds. Every
 reply starts with FIRST and ends with LAST, so that a screen can be watched for them. Times are
 CLOCK_MONOTONIC seconds, as in every process here.
 
@@ -133,8 +134,7 @@ def _close_fence(text: str) -> str:
 @functools.lru_cache(maxsize=64)
 def frames(model: str) -> tuple[bytes, ...]:
     """The reply as HTTP chunks, one per token as Ollama sends them, then its end."""
-    kind, _, tokens = model.partition("@")[0].partition("-")
-    words = document(kind, int(tokens))
+    words = document(*_order(model))
     said = [{"model": model, "created_at": "2026-01-01T00:00:00Z",
              "message": {"role": "assistant", "content": word}, "done": False}
             for word in words]
@@ -205,7 +205,9 @@ class Server:
         exchange = Exchange(model, time.monotonic())
         self.exchanges.append(exchange)
         pieces = frames(model)
-        rate = float(model.partition("@")[2] or 0)
+        order, _, pause = model.partition("+")
+        rate = float(order.partition("@")[2] or 0)
+        time.sleep(float(pause or 0) / 1e3)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
                            b"Transfer-Encoding: chunked\r\n\r\n")
         exchange.first_sent = time.monotonic()
@@ -220,7 +222,7 @@ class Server:
 
 
 def _order(model: str) -> tuple[str, int]:
-    kind, _, tokens = model.partition("@")[0].partition("-")
+    kind, _, tokens = model.partition("+")[0].partition("@")[0].partition("-")
     return kind, int(tokens)
 
 

@@ -22,6 +22,7 @@ from core.rendering.marks import styled
 from core.rendering.quantities import duration
 from core.rendering.widths import clip
 from core.safe_text import safe_line
+from core.terminal.warming import warm_for_reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 TICK = 1.0          # seconds between two updates of a live row
 HEARTBEAT = 30.0    # seconds between two mentions of a wait on a plain screen
 LEAST_SECONDS = 0.5  # seconds of an answer from which its speed is meaningful
-LOADED_AFTER = 0.02  # seconds of a turn, when its request is usually on its way
 SHOWN_AFTER = 0.5   # seconds after which a running tool gets a live row
 
 
@@ -69,7 +69,8 @@ class Painter:
         """
         last: Message | None = None
         ticking = asyncio.create_task(self._tick())
-        loading = asyncio.get_running_loop().call_later(LOADED_AFTER, self._screen.prepare)
+        loading = asyncio.create_task(warm_for_reply(self._screen.prepare, self._waits,
+                                                     first=not self._in_chat))
         if self._screen.typed is not None:
             self._screen.typed.on_open = self.open_thinking
         try:
@@ -90,6 +91,9 @@ class Painter:
             for line in self._lines.unanswered():
                 self._line(line)
         return last
+
+    def _waits(self) -> bool:
+        return self._text is None and self._thinking is None
 
     async def _tick(self) -> None:
         """Update the live rows: running tools and, after `silence_notice` seconds, a reply that has

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.fake_server import FakeOllama
 
@@ -59,3 +61,29 @@ def needed(server: FakeOllama, database: Path, how: str) -> list[str]:
 def test_a_question_finds_all_that_it_needs(ollama: FakeOllama, tmp_path: Path) -> None:
     assert needed(ollama, tmp_path / "cold.db", "cold"), "else this test sees nothing"
     assert needed(ollama, tmp_path / "warm.db", "warm") == []
+
+
+# Waits for a reply as the painter does, and says what is loaded after `sys.argv[1]` looks.
+AWAITS = """
+import asyncio, sys
+from core.terminal.warming import warm_for_reply
+
+looks = []
+
+def waits():
+    looks.append(0)
+    return len(looks) <= int(sys.argv[1])
+
+asyncio.run(warm_for_reply(lambda: print("prepared"), waits, first=sys.argv[2] == "first"))
+print(*(name for name in ("core.models.window", "core.terminal.first_use") if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("looks, which, loaded", [
+    (99, "first", "core.models.window core.terminal.first_use"), (1, "first", "core.models.window"),
+    (0, "first", ""), (99, "later", "")])
+def test_while_a_first_reply_is_awaited_what_it_needs_is_loaded(looks: int, which: str,
+                                                                loaded: str) -> None:
+    made = subprocess.run([sys.executable, "-c", AWAITS, str(looks), which], capture_output=True,
+                          text=True, check=True, cwd=ROOT)
+    assert made.stdout.splitlines() == ["prepared", loaded]

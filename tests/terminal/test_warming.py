@@ -79,6 +79,7 @@ print(*(name for name in ("core.models.window", "core.terminal.first_use") if na
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("looks, which, loaded", [
     (99, "first", "core.models.window core.terminal.first_use"), (1, "first", "core.models.window"),
     (0, "first", ""), (99, "later", "")])

@@ -1,3 +1,3 @@
-"""Measures the program as a person meets it:
-whole processes in a real terminal, against a fast fake model server.
+"""Measures the program as users see it: whole processes in a real terminal, with a fast fake model
+server.
 """

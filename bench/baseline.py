@@ -1,5 +1,4 @@
-"""The least that a streaming client can be, for comparison: asks, prints, saves
-nothing, handles no failure.
+"""A minimal streaming client for comparison: asks and prints, saves nothing, handles no failure.
 
     python bench/baseline.py http://127.0.0.1:11434 MODEL PROMPT [--no-tls]
 

@@ -1,5 +1,5 @@
-"""Ten questions over this repository, answered by a small real model in the embedded engine
-(`make eval ARGS=answers`).
+"""Ten questions about this repository, answered by a small real model in the embedded engine (`make
+eval ARGS=answers`).
 
 The model must have been fetched: stream-chat --provider local --pull smollm2-135m. For each
 question a whole turn runs, as `stream-chat --context . QUESTION` runs it. What was sent is then
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- made by make eval ARGS=answers -->", "<!-- end of the answers
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the model was sent for a question, and what it said."""
+    """The request for a question, and the model's answer."""
 
     question: Question
     sent: str
@@ -45,12 +45,12 @@ class Answered:
 
     @property
     def line(self) -> int:
-        """The number of the line that answers, as the model saw it; 0 when it is not there."""
+        """The number of the line that answers, as shown to the model; 0 if it is missing."""
         return line_of(self.sent, self.question)
 
 
 def answered(corpus: Corpus, database: str, window: int = WINDOW) -> Iterator[Answered]:
-    """Ask each question of the corpus in a session of its own."""
+    """Ask each question of the corpus in a separate session."""
     for question in corpus.questions:
         with contextlib.chdir(corpus.root):     # so that names begin below it
             answer = ask(question.text, model=f"local/{SMALLEST.name}", num_ctx=window,
@@ -60,7 +60,7 @@ def answered(corpus: Corpus, database: str, window: int = WINDOW) -> Iterator[An
 
 
 def sent_in(database: str, session: str) -> str:
-    """What was attached to the questions of a session, as it was sent."""
+    """The context that was sent with the questions of a session."""
     store = open_store(database)
     try:
         return "".join(part.text for stored in store.load_messages(session)

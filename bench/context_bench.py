@@ -63,7 +63,7 @@ def scan(folder: str) -> Iterator[str]:
 
 
 def timed_listing(root: str) -> tuple[str, float]:
-    """The time of rg --files where it is installed, else of the plainest walk."""
+    """The time of rg --files if it is installed, otherwise of a plain walk."""
     tool = shutil.which("rg")
     started = time.perf_counter()
     if tool:
@@ -74,7 +74,7 @@ def timed_listing(root: str) -> tuple[str, float]:
 
 
 async def first_prompt(root: str) -> float:
-    """Seconds until a request with the right file in it could be sent."""
+    """Seconds until a request with the correct file could be sent."""
     started = time.perf_counter()
     context = ContextSet(root=root)
     await context.add(".")
@@ -137,7 +137,7 @@ async def timed_search(path: str, wanted: str) -> float:
 
 
 def measure_sessions(count: int) -> dict[str, float]:
-    """Seconds of a search for words that are rare, in every message, and three at once."""
+    """Seconds of searches for rare words, for words in every message, and for three words."""
     root = tempfile.mkdtemp(prefix="context-bench-")
     try:
         path = os.path.join(root, "sessions.db")

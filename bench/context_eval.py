@@ -1,4 +1,4 @@
-"""How often the line that answers a question is in the context, at three windows, by
+"""Counts how often the line that answers a question is in the context, for three windows and
 several methods (`make eval`).
 
     python -m bench.context_eval                     every method, the half of the
@@ -43,13 +43,13 @@ FENCED = re.compile(r'<(source-\w{6}) \w+="([^"]*)"[^>]*>\n(.*?)\n</\1>', re.DOT
 
 
 def is_hit(block: str, question: Question) -> bool:
-    """Whether the block holds the line that answers, from the right file."""
+    """Whether the block contains the line that answers, from the correct file."""
     return any(name == question.file and question.answer in body
                for _, name, body in FENCED.findall(block))
 
 
 def line_of(block: str, question: Question) -> int:
-    """The number of the line that answers, as the block shows it; 0 where it is missing."""
+    """The number of the line that answers, as shown in the block; 0 if it is missing."""
     bodies = (body for _, name, body in FENCED.findall(block) if name == question.file)
     lines = (line for body in bodies for line in body.split("\n") if question.answer in line)
     number = next(lines, "").partition("\t")[0]
@@ -70,7 +70,7 @@ class Shipped:
 
 
 class Plain:
-    """BM25 over all pieces, words as they are written, best first until the room is full."""
+    """BM25 over all pieces with unchanged words, best first until the room is full."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.estimator = TokenEstimator()
@@ -104,7 +104,7 @@ class Plain:
 
 
 class Alone(Plain):
-    """The pieces nearest in meaning by the small model, nothing else."""
+    """Only the pieces nearest in meaning, by the small model."""
 
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus)
@@ -131,7 +131,7 @@ class Fused(Shipped):
 
 @functools.cache
 def small_embedder() -> Embedder:
-    """The model must have been fetched: stream-chat --provider local --pull all-minilm-l6-v2."""
+    """The model must have been downloaded: stream-chat --provider local --pull all-minilm-l6-v2."""
     folder = os.path.join(cache_directory(os.environ), "models")
     quirks = {"model_directory": folder, "threads": 2, "idle": 60}
 

@@ -26,9 +26,9 @@ TOWNS = ("Aarhus Bilbao Cork Dresden Espoo Florence Ghent Haifa Izmir Jena Krako
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as a user would ask it; `answer` stands in one line of `file`.
+    """A question as a user would ask it; one line of `file` contains `answer`.
 
-    Every second one is kept `apart`.
+    Every second one is held out (`apart`).
     """
 
     text: str
@@ -63,7 +63,7 @@ def save(root: str, name: str, text: str) -> None:
 
 
 def project(root: str, questions: str = "project") -> Iterator[Question]:
-    """This repository, without the questions and without the page that quotes some."""
+    """This repository, without the questions and the page that quotes some."""
     top = os.path.dirname(HERE)
     listed = subprocess.run(["git", "ls-files"], cwd=top, capture_output=True, text=True,
                             check=True).stdout.splitlines()
@@ -136,7 +136,7 @@ EVENTS = (
 
 
 def logs(root: str) -> Iterator[Question]:
-    """Twelve services' logs of 3,000 lines, two rare events in each."""
+    """Logs of twelve services with 3,000 lines and two rare events each."""
     dice = random.Random(SEED)
     for number in range(12):
         service = ("web", "billing", "import", "auth", "search", "mail")[number % 6]

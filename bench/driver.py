@@ -1,5 +1,5 @@
-"""Runs one command in a real terminal or a pipe and notes when what happened; it
-imports nothing of the program.
+"""Runs one command in a real terminal or a pipe and records the times of events; it imports nothing
+of the program.
 
 Its own memory stays small on purpose: the kernel reports a child's peak memory as no less than
 its parent's at the fork.
@@ -31,8 +31,8 @@ _STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Wait until `shown` is in what was written since the last step, and `pause` seconds more;
-    then type `keys`.
+    """Wait until `shown` has been written since the last step, and `pause` seconds more; then type
+    `keys`.
     """
 
     shown: bytes
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(slots=True)
 class Run:
-    """What one run showed.
+    """The results of one run.
 
     Times are CLOCK_MONOTONIC seconds, `cpu` seconds of user and system time, `peak` bytes.
     """
@@ -65,7 +65,7 @@ class Run:
 
 
 def environment(home: str) -> dict[str, str]:
-    """An empty home and nothing of the person who measures."""
+    """An empty home, and nothing from the user's environment."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": home,
             "XDG_CONFIG_HOME": f"{home}/config",
             "XDG_DATA_HOME": f"{home}/data", "XDG_CACHE_HOME": f"{home}/cache",
@@ -127,7 +127,7 @@ def _summed_up(result: Run, code: int, usage: resource.struct_rusage) -> Run:
 
 
 class _Watch:
-    """Reads what the command writes, answers what it asks of its terminal, and types."""
+    """Reads the command's output, answers its queries to the terminal, and types."""
 
     def __init__(self, result: Run, terminal: int, marks: Sequence[bytes], steps: Sequence[Step], *,
                  answering: bool) -> None:

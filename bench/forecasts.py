@@ -37,7 +37,7 @@ STAGES = {"before the first token": 0.0, "after a third of the prompt": 1 / 3,
 
 
 class Tally:
-    """What became of forecasts of one kind."""
+    """The results of forecasts of one kind."""
 
     def __init__(self) -> None:
         self.likely: list[bool] = []     # of all: the likeliest within 25 %, shown or not

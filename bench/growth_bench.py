@@ -58,7 +58,7 @@ Command = tuple[Sequence[str], Mapping[str, str]]      # words behind the progra
 
 
 class Growth:
-    """Makes the commands, each in a folder of its own."""
+    """Makes the commands, each in a separate folder."""
 
     def __init__(self, base: str, folder: Path) -> None:
         self._ask = ["--provider", "ollama", "--base-url", base, "-m", "mixed-20"]
@@ -80,7 +80,7 @@ class Growth:
         return ["--database-url", str(place / "s.db")], variables
 
     def sessions(self, count: int) -> Command:
-        """A question where so many sessions are stored already."""
+        """A question with so many stored sessions."""
         words, variables = self._with_sessions("sessions", count)
         return [*self._ask, *words, "Go."], variables
 
@@ -144,7 +144,7 @@ class Growth:
 
 
 class Thing(NamedTuple):
-    """What is counted, what makes the command, and how many of it stand for one."""
+    """What is counted, what makes the command, and how many count as one."""
 
     title: str
     make: Callable[[Growth, int], Command]
@@ -185,7 +185,7 @@ def server_of(count: int) -> str:
 
 
 def seconds_of(command: Command, rounds: int) -> float:
-    """The processor time of the program; the least of some runs."""
+    """The processor time of the program, the minimum of several runs."""
     words, variables = command
     source = os.devnull
     if "<" in words:

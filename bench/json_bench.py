@@ -1,5 +1,5 @@
-"""How long read_json_file takes for a large file, how much memory,
-and how that compares with the streaming parser alone.
+"""Measures read_json_file with a large file: time and memory, compared with the streaming parser
+alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def write_files(directory: str, size: int) -> None:
 
 def measured(code: str, directory: str, name: str, path: str, *,
              summary: bool) -> tuple[float, float]:
-    """Seconds and megabytes of a process of its own."""
+    """Seconds and megabytes of a separate process."""
     done = subprocess.run([sys.executable, "-c", REPORT.format(code), directory, name, path,
                            str(int(summary))], cwd=ROOT,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
@@ -75,7 +75,7 @@ def measured(code: str, directory: str, name: str, path: str, *,
 
 
 class Case(NamedTuple):
-    """What one call of the tool took, beside the parser alone doing the same."""
+    """The cost of one call of the tool, and of the parser alone."""
 
     what: str
     seconds: float

@@ -1,5 +1,5 @@
-"""What row-level security costs: what a member lists, opens and searches, beside the same queries
-without policies.
+"""Measures row-level security: a member's lists, sessions and searches, compared with the same
+queries without policies.
 
     python -m bench.owners_bench [MESSAGES [ROUNDS]]     1,000,000 messages, 15 rounds
 
@@ -64,7 +64,7 @@ WHOSE = ("CASE WHEN {0} % 10 = 7 THEN 'ben' WHEN {0} < 100 AND {0} % 10 = 3 THEN
 
 
 def fill(url: str, messages: int) -> None:
-    """Make the members' schema and so many messages, by the server itself."""
+    """Create the members' schema and so many messages, in the server itself."""
     import psycopg
 
     prepare(parse_address(url), ["ana", "ben", FEW], [])
@@ -107,7 +107,7 @@ def open_as(url: str, role: str) -> PostgresStore:
 
 
 class Server:
-    """Knows the processor time that the server used for a connection."""
+    """Measures the processor time that the server uses for a connection."""
 
     def __init__(self, store: PostgresStore) -> None:
         ((self._process,),) = store.database.read("SELECT pg_backend_pid()")

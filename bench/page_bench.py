@@ -1,5 +1,5 @@
-"""How the page's tab keeps up in a real Chromium: a long answer while it streams, and a
-session of many messages.
+"""Measures the page in a real Chromium: a long answer while it streams, and a session of many
+messages.
 
     python -m bench.page_bench stream mixed 32000    a reply of so many tokens of Markdown
     python -m bench.page_bench scroll 10000          up and down through a
@@ -79,7 +79,7 @@ def fake_models() -> Iterator[str]:
 
 @contextmanager
 def opened(model: str, messages: int = 0) -> Iterator[tuple[Tab, str]]:
-    """A tab over a server of its own, and a stored session of so many messages."""
+    """A tab with its own server, and a stored session of so many messages."""
     with (tempfile.TemporaryDirectory() as home, fake_models() as models,
           running_chromium() as chromium):
         place = Path(home, ".local/share/stream-chat/sessions.db")
@@ -91,7 +91,7 @@ def opened(model: str, messages: int = 0) -> Iterator[tuple[Tab, str]]:
 
 
 def watched(tab: Tab, act: Act) -> Seen:
-    """Do something, and say what it cost the main thread."""
+    """Do something, and return its cost for the main thread."""
     browser = tab.context.browser
     assert browser is not None
     browser.start_tracing(page=tab.page, categories=CATEGORIES)
@@ -128,7 +128,7 @@ def _task_times(events: list[dict[str, Any]]) -> Iterator[float]:
 
 
 def stream(kind: str, tokens: int, rate: int = RATE) -> Seen:
-    """A reply while it is written, at so many tokens a second; 0: as fast as it can be read."""
+    """A reply while it streams, at so many tokens a second; 0: as fast as possible."""
     with opened(f"{kind}-{tokens}@{rate}") as (tab, _):
         tab.go()
 
@@ -153,7 +153,7 @@ def scroll(messages: int) -> Seen:
 
 
 def paint(rounds: int) -> str:
-    """When the first text is on the screen after the request, on the clock, and what is loaded."""
+    """The time from the request to the first text on the screen, and what is loaded."""
     with opened("mixed-50") as (first, _):
         browser = first.context.browser
         assert browser is not None
@@ -168,7 +168,7 @@ def paint(rounds: int) -> str:
 
 
 def wheel(tab: Tab, step: int, until: str) -> None:
-    """Turn the wheel over the conversation until a message is on the page."""
+    """Scroll the conversation until a message is on the page."""
     tab.page.mouse.move(900, 400)
     while not tab.page.locator(until).count():
         tab.page.mouse.wheel(0, step)

@@ -1,5 +1,5 @@
-"""The least that a streaming client in Python can be: a socket, no HTTP library, saves
-nothing, handles no failure.
+"""The minimum for a streaming client in Python: a socket without an HTTP library, saving nothing
+and handling no failure.
 
     python bench/raw_socket.py http://127.0.0.1:11434 MODEL PROMPT
 """

@@ -77,7 +77,7 @@ QUICK = Plan(runs=5, long_runs=1, stops=3, sizes=(1_000, 4_000, 16_000), kinds=(
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value. `worst` is what is promised; None when nothing is."""
+    """One measured value. `worst` is its limit; None if there is none."""
 
     what: str
     value: float
@@ -99,9 +99,7 @@ class Bench:
     base: str
 
     def home(self, name: str) -> dict[str, str]:
-        """An environment of its own: empty at the first use of the name,
-        kept for later runs of the same.
-        """
+        """A separate environment: empty at the first use of the name, kept for later runs."""
         place = self.homes / name
         place.mkdir(exist_ok=True)
         return environment(str(place))
@@ -114,7 +112,7 @@ class Bench:
             return json.loads(answer.read())
 
     def last_exchange(self) -> Mapping[str, Any]:
-        """The reply that the server gave last, once it is whole."""
+        """The server's last reply, when it is complete."""
         for _ in range(1_000):
             last: Mapping[str, Any] = self.fetch("/bench/exchanges")[-1]
             if last["ended"]:
@@ -127,7 +125,7 @@ class Bench:
 
 
 def interleaved(commands: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
-    """Each in turn, forwards and backwards, so that what else the machine does meets all alike.
+    """Run them alternately, forwards and backwards, so that other load affects all of them.
 
     The first round is dropped.
     """
@@ -187,7 +185,7 @@ def seconds_of(command: Sequence[str], env: Mapping[str, str], *,
 
 
 def make_sessions(place: Path, count: int) -> None:
-    """A database of the program's own making with `count` sessions of two messages each."""
+    """A database made by the program with `count` sessions of two messages each."""
     sys.path.insert(0, str(ROOT))
     from db import open_store
     open_store(str(place)).close()
@@ -224,7 +222,7 @@ class Answer:
 
 
 def measure_answer(bench: Bench) -> list[Figure]:
-    """What the program adds to one short answer, beside a script that does nothing else."""
+    """What the program adds to one short answer, compared with a minimal script."""
     model = "mixed-50"
     fresh = iter(range(1_000_000))
 
@@ -327,8 +325,8 @@ def growth(sizes: Sequence[int], costs: Sequence[float]) -> float:
 
 
 def measure_pace(bench: Bench) -> list[Figure]:
-    """Answers at the speed of models, painted and saved frame by frame. Their first START tokens
-    do not count: what an answer loads once is not the price of a token.
+    """Answers at the speed of models, shown and saved frame by frame. Their first START tokens do
+    not count: what an answer loads once is not a cost per token.
     """
     figures = []
     for tokens, rate in PACES:
@@ -356,7 +354,7 @@ def measure_lateness(bench: Bench) -> list[Figure]:
 
 
 def token_delays(bench: Bench, tokens: int, rate: int) -> list[float]:
-    """Seconds for each token of an answer, without those of its beginning."""
+    """The delay in seconds of each token of an answer, except at its beginning."""
     marks = [number_of(token).strip().encode() for token in range(tokens)]
     model = f"numbers-{tokens + 4}@{rate}"
     result = checked(run([*bench.ask(model), PROMPT], bench.home("late"), marks=marks))
@@ -445,7 +443,7 @@ for number in range(int(sys.argv[2])):
 
 
 def measure_store(bench: Bench) -> list[Figure]:
-    """A commit of one frame through the program's own store, in a process of its own."""
+    """A commit of one frame through the program's store, in a separate process."""
     def commits(mode: str, count: int) -> float:
         words = [sys.executable, "-c", _COMMITS, str(bench.homes / f"{mode}.db"), str(count), mode]
         env = {**bench.home("store"), "PYTHONPATH": str(ROOT)}
@@ -458,7 +456,7 @@ def measure_store(bench: Bench) -> list[Figure]:
 
 
 def measure_context(bench: Bench) -> list[Figure]:
-    """Files and earlier chats, as what a request is made of."""
+    """Files and earlier chats as context."""
     def told(what: str, count: int) -> dict[str, Any]:
         made = subprocess.run([sys.executable, "-m", "bench.context_bench", what, str(count)],
                               env=bench.home("context"), cwd=ROOT,
@@ -478,9 +476,7 @@ def measure_context(bench: Bench) -> list[Figure]:
 
 
 def measure_turns(bench: Bench) -> list[Figure]:
-    """One more question, without the server's part,
-    when a conversation is short and when it is very long.
-    """
+    """One more question in a short and in a very long conversation, without the server's time."""
     counts = [str(count) for count in bench.plan.turns]
     made = subprocess.run([sys.executable, "-m", "bench.turns_bench", bench.base, *counts],
                           env=bench.home("turns"), cwd=ROOT,
@@ -492,7 +488,7 @@ def measure_turns(bench: Bench) -> list[Figure]:
 
 
 def measure_growth(bench: Bench) -> list[Figure]:
-    """How the cost of each thing that can grow does grow with how many there are."""
+    """How the cost of each thing grows with its number."""
     counts = [str(count) for count in bench.plan.growing]
     words = ["--only", ",".join(bench.plan.things), "--rounds", str(max(1, bench.plan.runs // 3))]
     made = subprocess.run([sys.executable, "-m", "bench.growth_bench", bench.base, *counts, *words],
@@ -509,8 +505,8 @@ def measure_growth(bench: Bench) -> list[Figure]:
 
 
 def measure_sessions(bench: Bench) -> list[Figure]:
-    """Whole commands over many sessions, in processor time,
-    beside a bare script that runs one such query.
+    """Processor time of whole commands over many sessions, compared with a bare script that runs
+    one such query.
     """
     words = [sys.executable, "-m", "bench.sessions_bench", str(bench.plan.chats)]
     made = subprocess.run(words, env=bench.home("sessions"), cwd=ROOT, capture_output=True,
@@ -552,7 +548,7 @@ def measure_stores(bench: Bench) -> list[Figure]:
 
 
 def measure_json_tool(bench: Bench) -> list[Figure]:
-    """read_json_file beside the streaming parser alone."""
+    """read_json_file compared with the streaming parser alone."""
     figures = []
     for case in measure_json(bench.plan.json_bytes):
         size = f"{bench.plan.json_bytes / 1e9:g} GB {case.what}"
@@ -582,7 +578,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """The fake server in a process of its own; gives its address."""
+    """Run the fake server in a separate process; yield its address."""
     process = subprocess.Popen([sys.executable, "-m", "bench.server"], cwd=ROOT,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True)
@@ -595,7 +591,9 @@ def running_server() -> Iterator[str]:
 
 
 def compile_program() -> None:
-    """No run is to pay for compiling; children inherit no PYTHONDONTWRITEBYTECODE either."""
+    """Compile everything, so that no run has to; child processes do not inherit
+    PYTHONDONTWRITEBYTECODE.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for path in (ROOT / "core", ROOT / "bench"):
         compileall.compile_dir(path, quiet=2)
@@ -618,7 +616,7 @@ def measure(plan: Plan, names: Sequence[str]) -> dict[str, list[Figure]]:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures as a Markdown table; a promise that is not kept stands out."""
+    """The figures as a Markdown table; missed limits are marked."""
     rows = ["| what | measured | promised | |", "|:---|---:|---:|:---|"]
     for figure in figures:
         promised = ("" if figure.worst is None
@@ -638,7 +636,7 @@ def _unit(unit: str) -> str:
 
 
 def report(figures: Mapping[str, Sequence[Figure]], command: str) -> str:
-    """What is written between the markers."""
+    """The text between the markers."""
     parts = [f"Measured {datetime.date.today().isoformat()} with `{command}` on {machine()}."]
     parts += [f"### {title}\n\n{table(values)}" for title, values in figures.items()]
     return "\n\n".join(parts)
@@ -651,7 +649,7 @@ def machine() -> str:
 
 
 def write_page(page: Path, text: str) -> None:
-    """Replace what stands between the markers."""
+    """Replace the text between the markers."""
     old = page.read_text(encoding="utf-8")
     new, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}",
                          lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.S)

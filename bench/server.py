@@ -1,5 +1,5 @@
-"""A fake Ollama server that is never the slow part: every frame of a reply is made
-before the first is sent.
+"""A fake Ollama server that is never the bottleneck: every frame of a reply is made before the
+first is sent.
 
 The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second; the kind
 `numbers` is one number after another, so that each token can be found on a screen. With +300 at
@@ -49,7 +49,7 @@ _CJK = "终端里的回答一边生成一边显示并且保存下来以后还能
 
 @dataclass(slots=True)
 class Exchange:
-    """When one reply was asked for and sent."""
+    """The times when one reply was requested and sent."""
 
     model: str
     asked: float
@@ -121,12 +121,12 @@ def document(kind: str, tokens: int) -> list[str]:
 
 
 def number_of(token: int) -> str:
-    """What a reply of numbers has in the place of this token."""
+    """The text of this token in a reply of numbers."""
     return f"n{token:05d} "
 
 
 def _close_fence(text: str) -> str:
-    """Let no code block swallow the end: its last characters become the fence."""
+    """End an open code block: the last characters become its fence."""
     return (text if text.count("```") % 2 == 0
             else text[:-5].rstrip("`") .ljust(len(text) - 5) + "\n```\n")
 
@@ -149,7 +149,7 @@ def frames(model: str) -> tuple[bytes, ...]:
 # ---- the server
 
 class Server:
-    """Answers each connection in a thread of its own.
+    """Answers each connection in a separate thread.
 
     The times of the replies are at /bench/exchanges.
     """
@@ -234,8 +234,8 @@ def _send_at_once(connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
 
 def _send_paced(connection: socket.socket, pieces: tuple[bytes, ...], rate: float,
                 sent: list[float]) -> None:
-    """Each token when its time has come, which `sent` notes; the last ones (end of the reply,
-    end of the body) together.
+    """Send each token at its time, recorded in `sent`; the last ones (end of the reply, end of the
+    body) together.
     """
     begun = time.monotonic()
     for number, piece in enumerate(pieces[:-2]):

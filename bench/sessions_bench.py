@@ -1,5 +1,5 @@
-"""Sessions: whole commands over many messages, beside a bare script that runs
-one query of the same kind.
+"""Measures sessions: whole commands over many messages, compared with a bare script that runs one
+query of the same kind.
 
     python -m bench.sessions_bench 100000 [DATABASE]
 

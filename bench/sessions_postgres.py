@@ -1,4 +1,4 @@
-"""The database of the bench of sessions, copied into PostgreSQL."""
+"""Copies the database of bench.sessions_bench into PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ MESSAGES = "id, session_id, position, role, state, created, parts, words, parent
 
 
 def copy_into(url: str, path: str) -> None:
-    """Fill the empty database at `url` with what bench.sessions_bench has made in `path`."""
+    """Fill the empty database at `url` with the data that bench.sessions_bench has made in `path`.
+    """
     import psycopg
 
     from core.store.words import POSTGRES_WORDS

@@ -1,4 +1,4 @@
-"""Sessions: one long session, and one database that many write, in SQLite and in PostgreSQL.
+"""Measures one long session, and one database with many writers, in SQLite and in PostgreSQL.
 
     python -m bench.sessions_store [--seconds 20] [--programs 50] [--large 5000] [--only-sqlite]
 
@@ -56,7 +56,7 @@ def build(path: str, large: int) -> None:
 
 
 def measure_size(folder: str) -> dict[str, object]:
-    """What a SQLite database of short messages takes for them: for each byte of text, and where."""
+    """The size of a SQLite database of short messages: bytes for each byte of text, and where."""
     path = os.path.join(folder, "size.db")
     make(path, SHORT)
     with closing(sqlite3.connect(path)) as run:
@@ -93,7 +93,7 @@ def places(folder: str, plan: Namespace) -> Iterator[dict[str, str]]:
 
 
 def processor_seconds(act: Callable[[], object]) -> float:
-    """Of this process; what a database server takes is not in it."""
+    """Of this process, without that of a database server."""
     begun = time.process_time()
     act()
     return time.process_time() - begun
@@ -146,14 +146,14 @@ def measure_export(url: str, folder: str) -> tuple[float, float]:
 
 
 def kilobytes(process: int) -> int:
-    """The most memory that it has had, without what rusage adds of its parent."""
+    """Its peak memory, without the parent's part in rusage."""
     with suppress(OSError), open(f"/proc/{process}/status", encoding="ascii") as file:
         return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
     return 0
 
 
 def write_much(url: str, until: float, told: multiprocessing.SimpleQueue[Any]) -> None:
-    """Commit frames of a reply at a pace; tells how long each took, and what was refused."""
+    """Commit frames of a reply at a pace; return the time of each, and what was refused."""
     spent, refused = [], 0
     with closing(open_store(url)) as store:
         session, message = new_session_id(), new_message_id()

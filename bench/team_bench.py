@@ -1,4 +1,4 @@
-"""How the page of a team holds up: streams through two processes over one PostgreSQL.
+"""Measures the page of a team under load: streams through two processes with one PostgreSQL.
 
     python -m bench.team_bench [STREAMS [RATE [SECONDS]]]
     python -m bench.team_bench across [STREAMS [RATE [SECONDS]]]
@@ -27,7 +27,7 @@ AT_ONCE = 20  # sessions that are begun at the same time
 
 
 class TeamLoad:
-    """The streams of five members, followed in the process that runs them or in the other."""
+    """The streams of five members, followed in the process that runs them or in another one."""
 
     def __init__(self, page: TeamPage, ports: tuple[int, int], *, across: bool) -> None:
         self._across, self._loads = across, {}

@@ -37,7 +37,7 @@ def stored_turns(count: int) -> Iterator[tuple[int, Message]]:
 
 
 async def seconds_a_turn(store: Store, base: str, turns: int) -> float:
-    """The middle of some rounds; the first, in which everything is loaded, does not count."""
+    """The median of several rounds, without the first one, in which everything is loaded."""
     settings = Settings({"model": "ollama/mixed-20", "ollama_host": base, "num_ctx": 4_000_000,
                          "database_url": store.url})
     parent, name = Session(store), f"bench-{turns}"

@@ -1,4 +1,4 @@
-"""How the page's server holds up: many streams at once, and what /v1 adds to the provider.
+"""Measures the page's server under load: many streams at once, and what /v1 adds to the provider.
 
     python -m bench.web_bench load [STREAMS [RATE [SECONDS]]]     200 streams of 50 tokens
                                                                   a second, for 20 seconds
@@ -141,7 +141,7 @@ def serving(model: str, provider_url: str) -> Iterator[PageServer]:
 # ---- many streams
 
 class Load:
-    """The streams of all tabs, and how late each token is."""
+    """The streams of all tabs, and the delay of each token."""
 
     def __init__(self, port: int, cookies: Iterable[Cookie], pid: int) -> None:
         self._port, self._pid = port, pid
@@ -169,7 +169,7 @@ class Load:
             tab.cancel()
 
     async def ask_others(self, *more: str) -> None:
-        """What is asked beside the streams."""
+        """Other requests during the streams."""
         for path in ("/api/sessions?shelf=open", "/api/start", *more):
             asked = time.monotonic()
             await self.request("GET", path)
@@ -177,13 +177,13 @@ class Load:
         await asyncio.sleep(BETWEEN)
 
     async def follow(self, session: str) -> None:
-        """Open a tab; returns when it listens."""
+        """Open a tab; return when it listens."""
         ready = asyncio.Event()
         self._tabs.append(asyncio.create_task(self._listen(session, ready)))
         await ready.wait()
 
     async def _listen(self, session: str, ready: asyncio.Event) -> None:
-        """One tab: how long each token took from the provider to its event."""
+        """One tab: the time of each token from the provider to its event."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         place = (await self.request("GET", f"/api/sessions/{session}"))["place"]
         writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n"
@@ -243,8 +243,8 @@ def memory_of(pid: int) -> int:
 # ---- what /v1 adds
 
 def overhead(*gateways: str) -> None:
-    """The same stream from the provider itself, from our /v1, and from other gateways,
-    one after the other in each round.
+    """The same stream from the provider itself, from /v1, and from other gateways, one after the
+    other in each round.
     """
     with provider() as url, serving("100@0", url) as server:
         places = {"provider": (f"{url}/v1", "MODEL"), "/v1": (f"{server.url}/v1", "ollama/MODEL"),

@@ -21,7 +21,9 @@ FOUND  := $(shell for p in $(if $(NAMED),"$(NAMED)",$(PY) python3 python3.14 pyt
             command -v "$$p" >/dev/null 2>&1 && "$$p" -c $(RECENT) 2>/dev/null && echo "$$p" && break; done)
 FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	if [ -n "$(NAMED)" ] && ! command -v "$(NAMED)" >/dev/null 2>&1; then echo "error: PYTHON=$(NAMED): there is no such program."; \
-	elif [ -n "$(NAMED)" ]; then echo "error: PYTHON=$(NAMED) is $$("$(NAMED)" -V 2>&1 | head -n 1); Stream Chat needs Python 3.11 or newer."; \
+	elif [ -n "$(NAMED)" ]; then version=$$("$(NAMED)" -V 2>/dev/null | head -n 1); \
+		case "$$version" in Python*) echo "error: PYTHON=$(NAMED) is $$version; Stream Chat needs Python 3.11 or newer.";; \
+		*) echo "error: PYTHON=$(NAMED) does not run as Python here. Stream Chat needs Python 3.11 or newer.";; esac; \
 	elif command -v python3 >/dev/null 2>&1; then echo "error: Stream Chat needs Python 3.11 or newer; python3 is $$(python3 -V 2>&1)."; \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SMALLEST = 1_024         # tokens; no usable window is smaller
 DOUBT = 0.55             # greatest relative overestimate
+# At least one token per so many bytes, however text without words (base64, keys) is divided.
+BYTES_PER_TOKEN = 5.0
 ASK_SECONDS = 2.0        # seconds to ask for the window after the answer
 # seconds; a slower server had to load the model, perhaps with another window
 LOADED_SECONDS = 0.5
@@ -152,9 +154,9 @@ class WindowWatch:
         if most > window:
             least, likely, before = self.estimate(request, target)
             counted = None if usage.cached_tokens else usage.input_tokens
-            last = self._tokens(_plain(replace(request, system=None, tools=(),
-                                               messages=request.messages[-1:])), target)
-            kept = kept_tokens(Seen(least, likely, counted, window, before, last * (1 - DOUBT)))
+            last = self._bounds(_plain(replace(request, system=None, tools=(),
+                                               messages=request.messages[-1:])), target)[0]
+            kept = kept_tokens(Seen(least, likely, counted, window, before, last))
             if kept is not None:
                 return self._dropped(request, target, likely, kept, window), True
         return _outgrown(usage, window), False
@@ -198,16 +200,22 @@ class WindowWatch:
         """
         self._learn()
         given, request = request, _plain(request)
-        whole = self._tokens(request, target)
-        least, likely, before = whole * (1 - DOUBT), whole, 0
+        least, whole = self._bounds(request, target)
+        likely, before = whole, 0
         for anchor in self._anchors:
             if anchor.begins(given, target):
-                rest = self._tokens(
+                low, rest = self._bounds(
                     Request(request.model, request.messages[len(anchor.request.messages):]), target)
-                least = max(least, anchor.counted + rest * (1 - DOUBT))
+                least = max(least, anchor.counted + low)
                 if anchor.counted > before:
                     before, likely = anchor.counted, anchor.counted + rest
         return least, max(likely, round(least)), before
+
+    def _bounds(self, request: Request, target: Target) -> tuple[float, int]:
+        """Return (a lower bound, a likely number) of a request's tokens."""
+        likely = self._tokens(request, target)
+        longest = most_tokens(request, lambda messages: sum(map(most_tokens_of, messages)))
+        return min(likely * (1 - DOUBT), longest / BYTES_PER_TOKEN), likely
 
     def _tokens(self, request: Request, target: Target) -> int:
         if self._estimator is None:

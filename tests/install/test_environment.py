@@ -140,6 +140,8 @@ def test_what_is_no_environment_is_left_alone(clone: Path, offline: Environment)
 
 
 @pytest.mark.parametrize("python, words", [("/no/such", "there is no such program"),
+                                           ("/bin/false", "does not run as Python here"),
+                                           ("/etc/passwd", "does not run as Python here"),
                                            ("./old", "is Python 3.9.1; Stream Chat needs Python "
                                             "3.11 or newer")])
 def test_words_for_a_python_that_does_not_do(clone: Path, offline: Environment, python: str,

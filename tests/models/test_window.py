@@ -202,6 +202,12 @@ def test_nearly_every_cut_of_an_old_server_is_reported_and_nothing_else() -> Non
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("seed", [1463, 2179, 2288])
+def test_text_without_words_that_is_divided_into_few_tokens_is_not_cut(seed: int) -> None:
+    """Random base64 may need half of the tokens that are estimated."""
+    assert not asyncio.run(is_cut_reported(random.Random(seed), cut=False))
+
+
 @pytest.mark.parametrize("tokens", TOKENISERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_false_alarm_for_one_large_prompt(tokens: Callable[[str], int], kind: str) -> None:

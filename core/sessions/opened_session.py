@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
-from core.errors import UsageError
+from core.errors import StoreError, UsageError
 from core.events import Notice, OthersSaid
 from core.messages import Message
 from core.safe_text import safe_line
@@ -40,6 +40,7 @@ class OpenedSession(LoadedMessages):
         self.model = model
         self.settings = ""     # the session's settings as stored
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
+        self._is_shared = False     # whether another member shared it
         self._of_owner = ""    # the complete settings of the member who shared the session
         self._summaries = Summaries()
         self._stored = False
@@ -91,11 +92,23 @@ class OpenedSession(LoadedMessages):
         self.id, self.name, self.title, self.model = (row.id, row.name, row.title,
                                                       row.model or self.model)
         self.settings = store.session_settings(row.id)
+        self._is_shared = bool(row.member)
         if row.member:
             self._of_owner, self.settings = self.settings, settings_of_others(self.settings)
         self._stored, self._seen = True, row.updated
         self._load(store)
         self._journal.known(row.id, row.name, row.title, row.model, row.created)
+
+    def is_withdrawn(self) -> bool:
+        """Whether another member shared this session and does so no longer. False while the
+        database does not answer.
+        """
+        if not self._is_shared or self.store is None:
+            return False
+        try:
+            return not self.store.some_sessions([self.id])
+        except StoreError:
+            return False
 
     def _load(self, store: Store) -> None:
         before = self._recent_ids

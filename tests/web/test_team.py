@@ -22,7 +22,7 @@ from core.web.team.tickets import is_genuine, make_ticket, name_in
 from tests.conftest import NOTHING_LISTENS
 from tests.surroundings import inherited
 from tests.web.page_server import PATIENCE, ROOT, text_of
-from tests.web.team_page import Member, TeamPage, make_certificate
+from tests.web.team_page import Listening, Member, TeamPage, make_certificate
 
 pytestmark = pytest.mark.processes
 
@@ -150,8 +150,19 @@ def test_a_shared_session_is_on_both_pages(team: tuple[TeamPage, str]) -> None:
     ben.say(session, "said by ben")
     assert "said by ben" in str(ben.wait(session)["events"])
     assert "said by ben" in str(ana.wait(session)["events"])
+    place = ben.json("GET", f"/api/sessions/{session}")["place"]
+    hears = Listening(ben, session, place)
     ana.json("POST", f"/api/sessions/{session}/commands", {"line": "/unshare ben"})
     assert session not in ben.ask("GET", "/api/sessions").text
+    ana.say(session, "echo for ana alone")
+    ana.wait(session)
+    assert ben.ask("GET", f"/api/sessions/{session}").status_code == 404
+    assert ben.ask("POST", f"/api/sessions/{session}/messages",
+                   json={"key": "k", "text": "lost"}).status_code == 404
+    assert "deleted" in hears.until("deleted", "ana alone")
+    assert "lost" not in str(ana.wait(session)["events"])
+    ana.json("POST", f"/api/sessions/{session}/commands", {"line": "/share ben"})
+    assert "for ana alone" in str(ben.wait(session)["events"])
 
 
 def test_the_teams_keys_are_used_and_neither_shown_nor_changed(team: tuple[TeamPage, str]) -> None:

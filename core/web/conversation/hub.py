@@ -45,8 +45,13 @@ class Hub:
         return live
 
     async def get(self, session: str) -> Live:
-        """Return the conversation with this ID. Raises SessionNotFound and StoreError."""
+        """Return the conversation with this ID. Raises SessionNotFound, also for one that is no
+        longer shared with this member, and StoreError.
+        """
         live = self._lives.get(session)
+        if live is not None and live.chat.session.is_withdrawn():
+            await self._close_for_good(session, live)
+            live = None
         if live is not None and live.is_begun_elsewhere():
             await self._lives.pop(session).close()
             live = None
@@ -135,12 +140,17 @@ class Hub:
 
     async def drop(self, session: str) -> None:
         """Close a deleted conversation and drop its queue."""
-        live = self._lives.pop(session, None)
+        live = self._lives.get(session)
         if live is not None:
-            await live.stop()
-            live.publish({"type": "deleted"})
-            await live.close()
+            await self._close_for_good(session, live)
         self.desks.forget(session)
+
+    async def _close_for_good(self, session: str, live: Live) -> None:
+        """Close a conversation that does not exist any more, and say so to its pages."""
+        self._lives.pop(session, None)
+        await live.stop()
+        live.publish({"type": "deleted"})
+        await live.close()
 
     async def tend(self) -> None:
         """Close unused conversations, as long as the server runs."""

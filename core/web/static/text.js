@@ -267,7 +267,7 @@ export const text = {
   demoFacts: "Scripted replies without a model, to try the program.",
   serverGone: "The server does not respond. Retrying every few seconds; nothing is lost.",
   signIn: "Sign in with the link that the program printed when it started.",
-  deleted: "This session was deleted.",
+  deleted: "This session was deleted, or is no longer shared with you.",
   more: "More",
   jump: "Jump to latest",
   addFiles: "Add files or images",

@@ -39,8 +39,10 @@ class StoredDesks(Desks):
         self.write(session, Desk())
 
     def is_begun(self, session: str) -> bool:
-        sql = "SELECT 1 FROM desks WHERE session_id = ? LIMIT 1"
-        return bool(self._database.read(sql, (session,)))
+        sql = "SELECT data FROM desks WHERE session_id = ?"
+        desks = [_desk(row[0]) for row in self._database.read(sql, (session,))]
+        # a desk whose messages were all answered belongs to a session that is gone, or was shared
+        return any(desk.running or desk.queue or not desk.keys for desk in desks)
 
     def knows(self, session: str, key: str) -> bool:
         if super().knows(session, key):

@@ -51,11 +51,11 @@ mcpServers:
   web: {url: "https://example.org/mcp", headers: {Authorization: "Bearer ${TOKEN}"}}
 ```
 
-The same is possible in JSON, in a separate file (`--mcp-config`), and as `--mcp-server files="npx
-..."`. It needs `pip install -r requirements-mcp.txt`. Their tools are called `server__tool` and
-always ask, unless you allowed them (`--allow files__read_file`, or *always*). Prompts are slash
-commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and `/mcp` lists
-everything. `--no-mcp` leaves them out.
+The same is possible in JSON, in a separate file (`--mcp-config`), and on the command line
+(`--mcp-server files="npx ..."`). It needs `pip install -r requirements-mcp.txt`. Their tools are
+called `server__tool` and always ask, unless you allowed them (`--allow files__read_file`, or
+*always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a
+resource, and `/mcp` lists everything. `--no-mcp` leaves them out.
 
 | what a server does | what happens |
 |---|---|

@@ -18,7 +18,8 @@ FILE = 0.7          # share of the whole file's score that is added to a piece's
 MOST_HITS = 5_000   # occurrences of one word in one text that are counted
 AGAIN = 0.96        # factor for each piece of the same text that was already taken
 COVERED = 0.5       # part of a piece's score that depends on the share of the question it covers
-MEANING = 0.5       # weight of meaning if texts are compared by it; words have the rest
+MEANING = 0.35      # weight of meaning if texts are compared by it; words have the rest
+SHARPER = 1.5       # exponent of the score by words beside meaning: the best of them stand out more
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float])
     `similar` may contain additional places; those above the median similarity are added.
     """
     most = max((spot.score for spot in spots), default=0.0) or 1.0
-    by_words = {(spot.name, spot.span): spot.score / most for spot in spots}
+    by_words = {(spot.name, spot.span): (spot.score / most) ** SHARPER for spot in spots}
     middle = sum(similar.values()) / len(similar) if similar else 0.0
     above = {place: value - middle for place, value in similar.items() if value > middle}
     nearest = max(above.values(), default=1.0)

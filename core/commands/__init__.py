@@ -244,8 +244,7 @@ ELSEWHERE = {"clear": "new", "reset": "new", "load": "session", "open": "session
              "week": "search", "yesterday": "search", "old": "search", "earlier": "search",
              "temp": "set temperature 0.2", "temperature": "set temperature 0.2",
              "top_p": "set top_p 0.9", "seed": "set seed 42", "max_tokens": "set max_tokens 2k",
-             "num_ctx": "set num_ctx 16k", "clone": "fork", "duplicate": "fork",
-             "quit": "exit", "bye": "exit"}
+             "num_ctx": "set num_ctx 16k", "clone": "fork", "duplicate": "fork"}
 OF_FILES = frozenset(("image", "picture", "photo", "screenshot", "attach", "upload", "file", "add"))
 
 

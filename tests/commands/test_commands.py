@@ -13,9 +13,11 @@ import pytest
 from core.chat.conversation import Chat
 from core.commands import (
     ELSEWHERE, Leave, Outcome, all_commands, command, find_command, run_command)
+from core.commands.help import OFTEN, overview
 from core.config import Settings
 from core.errors import UsageError
 from core.model_manager import Providers, Target
+from core.rendering.listing import table_lines
 from core.rendering.table import Table
 from core.session_manager import Session
 
@@ -66,6 +68,25 @@ def test_help_finds_what_an_everyday_word_means(chat: Chat, word: str, found: li
     shown = run(chat, f"/help {word}")
     text = (str(shown.rows) + shown.note if isinstance(shown, Table) else str(shown))
     assert all(name in text for name in found), text
+
+
+def test_the_overview_fits_a_small_screen_and_begins_with_what_users_do_most() -> None:
+    rows = overview()
+    lines = [*table_lines(("", ""), [list(row) for row in rows], 79)]
+    assert len(lines) <= 18, "with the line of /help, the note and the prompt: 24"
+    often = " ".join(said for _, said in rows[:len(OFTEN)])
+    for task in ("@chart.png", "/edit", "/copy code", "/search", "/set temperature 0.2", "/model",
+                 "/prompts", "/save", "/fork", "/resume"):
+        assert task in often, task
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("/temperature 0.3", "/set temperature 0.2"), ("/image a.png", "@PATH"), ("/attach x", "@PATH"),
+    ("/find x", "/search"), ("/templates", "/prompts"), ("/clone", "/fork")])
+def test_a_command_of_another_name_is_suggested(chat: Chat, line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        run(chat, line)
+    assert said in caught.value.hint
 
 
 def test_words_of_other_programs_lead_to_commands() -> None:

@@ -109,6 +109,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        if transport.get_extra_info("socket") is None:     # a loop that does not read from it
+            self._plain = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

@@ -257,12 +257,13 @@ class _Body:
 
         Raises the error that ended the body early; Silence or StreamBroken if nothing is received.
         """
-        clock, now = self._clock, time.monotonic()
-        if self._rest_until > now:
-            self._response.rest(self._rest_until - now)
+        spare = self._rest_until - time.monotonic()
+        if spare > 0:
+            self._response.rest(spare)
+        clock = self._clock
         limit = self._endpoint.idle_timeout if clock is None else clock.limit
         try:
-            data = await self._response.read(now + limit)
+            data = await self._response.read(asyncio.get_running_loop().time() + limit)
         except TooLate as problem:
             raise (Silence() if clock is None else clock.broken()) from problem
         if len(data) < BUSY:

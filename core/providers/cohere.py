@@ -17,6 +17,7 @@ from core.providers.finish import finish_of
 from core.providers.foreign import object_of, read_each, size_of, text_of, words_of
 from core.providers.http.transport import exchange, open_client
 from core.providers.listing import Fetching, fetch_entries
+from core.providers.openai_request import CallIds
 from core.providers.tool_schema import function_tool, valid_name
 from core.providers.translation import Translation, read_reply
 from core.providers.written import Beginnings
@@ -132,13 +133,15 @@ def _response_format(wanted: Any) -> dict[str, Any] | None:
 
 
 def message_entries(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    ids = CallIds()
     for message in messages:
         match message.role:
             case "tool":
                 for result in message.tool_results:
-                    yield _tool_entry(result)
+                    yield _tool_entry(result, ids)
             case "assistant":
-                yield from _assistant_entry(message)
+                ids.next_message()
+                yield from _assistant_entry(message, ids)
             case _:
                 yield from _entry(message)
 
@@ -158,25 +161,25 @@ def _image(part: Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{part.data}"}}
 
 
-def _tool_entry(result: ToolResult) -> dict[str, Any]:
+def _tool_entry(result: ToolResult, ids: CallIds) -> dict[str, Any]:
     """Return a tool result. The API has no error flag, so the text says that a call failed."""
     content = f"Error: {result.content}" if result.is_error else result.content
-    return {"role": "tool", "tool_call_id": result.id, "content": content}
+    return {"role": "tool", "tool_call_id": ids.of_result(result.id), "content": content}
 
 
-def _assistant_entry(message: Message) -> Iterator[dict[str, Any]]:
+def _assistant_entry(message: Message, ids: CallIds) -> Iterator[dict[str, Any]]:
     plan = "".join(part.text for part in message.parts
                    if isinstance(part, Thinking) and (part.extra or {}).get(NAME))
     fields = {"content": message.text, "tool_plan": plan if message.tool_calls else "",
-              "tool_calls": [_call(call) for call in message.tool_calls]}
+              "tool_calls": [_call(call, ids) for call in message.tool_calls]}
     said = {name: value for name, value in fields.items() if value}
     if said:
         yield {"role": "assistant", **said}
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, ids: CallIds) -> dict[str, Any]:
     arguments = dict(call.arguments) if call.invalid is None else {"invalid": call.invalid}
-    return {"id": call.id, "type": "function",
+    return {"id": ids.of_call(call.id), "type": "function",
             "function": {"name": valid_name(call.name),
                          "arguments": json.dumps(arguments, ensure_ascii=False)}}
 

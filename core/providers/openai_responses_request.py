@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall
 from core.regex import regex
 from core.providers import Endpoint, Options, Request
-from core.providers.openai_request import answer_schema
+from core.providers.openai_request import CallIds, answer_schema
 from core.providers.tool_schema import tool_parameters, valid_name
 from core.providers.written import Beginnings
 
 NAME = "openai-responses"
-LONGEST_ID = 64   # characters of a call_id
+_FITTING = regex(r"(?s).{1,64}")     # a call_id that the API accepts
 # Models without reasoning reject reasoning.encrypted_content with 400; servers other than OpenAI's
 # ignore it.
 _WITHOUT_REASONING = regex(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
@@ -85,15 +84,17 @@ def text_format(wanted: Any) -> dict[str, Any] | None:
 
 
 def input_items(messages: Sequence[Message], origin: str) -> Iterator[dict[str, Any]]:
+    ids = CallIds(_FITTING)
     for message in messages:
         match message.role:
             case "tool":
                 for result in message.tool_results:
                     output = f"Error: {result.content}" if result.is_error else result.content
-                    yield {"type": "function_call_output", "call_id": call_id(result.id),
+                    yield {"type": "function_call_output", "call_id": ids.of_result(result.id),
                            "output": output}
             case "assistant":
-                yield from reply_items(message, origin)
+                ids.next_message()
+                yield from reply_items(message, origin, ids)
             case role:
                 content = list(filter(None, map(input_part, message.parts)))
                 if content:
@@ -109,7 +110,7 @@ def input_part(part: Part) -> dict[str, Any] | None:
     return None
 
 
-def reply_items(message: Message, origin: str) -> Iterator[dict[str, Any]]:
+def reply_items(message: Message, origin: str, ids: CallIds) -> Iterator[dict[str, Any]]:
     """Yield the items of a reply. The API rejects a reasoning item without the item that follows
     it, so they are sent together.
     """
@@ -125,7 +126,7 @@ def reply_items(message: Message, origin: str) -> Iterator[dict[str, Any]]:
                 waiting = []
             case ToolCall():
                 yield from waiting
-                yield call_item(part, own)
+                yield call_item(part, own, ids)
                 waiting = []
 
 
@@ -144,16 +145,9 @@ def text_item(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
             "content": [{"type": "output_text", "text": text, "annotations": []}]}
 
 
-def call_item(call: ToolCall, own: Mapping[str, Any]) -> dict[str, Any]:
+def call_item(call: ToolCall, own: Mapping[str, Any], ids: CallIds) -> dict[str, Any]:
     arguments = (json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None
                  else call.invalid)
     identity = {"id": own["id"]} if str(own.get("id", "")).startswith("fc") else {}
-    return {"type": "function_call", **identity, "call_id": call_id(call.id),
+    return {"type": "function_call", **identity, "call_id": ids.of_call(call.id),
             "name": valid_name(call.name), "arguments": arguments}
-
-
-def call_id(identity: str) -> str:
-    """Return the id unchanged, or a shorter one that is always the same for a too long id."""
-    if len(identity) <= LONGEST_ID:
-        return identity
-    return "call_" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]

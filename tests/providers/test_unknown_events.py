@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,6 +131,28 @@ def test_arguments_without_a_call_are_not_left_out(dialect: str) -> None:
                 assert "without naming it" in problem.message
                 continue
             assert all(call.invalid is not None or call.arguments for call in made), (path, value)
+
+
+@pytest.mark.parametrize("dialect", sorted(SCRIPTED))
+def test_calls_without_ids_of_their_own_keep_their_results(dialect: str) -> None:
+    """A model may give several calls the same id, none, or one that is too long."""
+    chance = seeded(dialect)
+    for _ in range(4):
+        ids = chance.choices(["", "c", "call_1", "x" * 90, " ", "é"], k=4)
+        calls = tuple(ToolCall(each, "add", {"x": number}) for number, each in enumerate(ids))
+        results = tuple(ToolResult(each, "add", f"result {number}")
+                        for number, each in enumerate(ids))
+        asked = Request("m", (*HELLO.messages, Message("assistant", calls), tool_message(results),
+                              Message("user", (Text("go on"),))))
+        _, received = exchange(dialect, SCRIPTED[dialect](Script(SAID)), asked)
+        sent = received.json
+        names = {path: value_at(sent, path) for path in replaced(sent)
+                 if path[-1] in ("call_id", "tool_call_id", "tool_use_id")
+                 or path[-1] == "id" and not {"functionCall", "functionResponse"} & set(path)}
+        if dialect == "gemini":     # its calls and results belong together by their order
+            continue
+        assert all(names.values()), (ids, names)
+        assert dialect == "ollama" or sorted(Counter(names.values()).values()) == [2] * 4, names
 
 
 @pytest.mark.parametrize("dialect", sorted(SCRIPTED))

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from shlex import quote
 
 
 def binaries() -> str | None:
@@ -102,7 +103,8 @@ class Server:
         as_server([os.path.join(self._where, "initdb"), "-D", self._data, *words])
 
     def start(self) -> None:
-        options = (f"-p {self._port} -k {self._directory} -c listen_addresses=127.0.0.1"
+        # pg_ctl hands them to a shell
+        options = (f"-p {self._port} -k {quote(self._directory)} -c listen_addresses=127.0.0.1"
                    " -c fsync=off")
         self._control("-l", os.path.join(self._directory, "log"), "-o", options, "start")
 

@@ -89,14 +89,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests whose fixtures start processes, and disable hypothesis's time limits, which fail
-    on a busy machine. Hypothesis is loaded only by the tests that use it.
-    """
-    if "hypothesis" in sys.modules:
-        from hypothesis import HealthCheck, settings
-        settings.register_profile("any machine", deadline=None,
-                                  suppress_health_check=[HealthCheck.too_slow])
-        settings.load_profile("any machine")
+    """Mark tests whose fixtures start processes."""
     for item in items:
         if not STARTERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("processes")

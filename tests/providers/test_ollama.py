@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong,
@@ -25,6 +24,7 @@ from core.providers.ollama_errors import error_from
 from core.providers.ollama_reply import ReplyReader
 from core.providers.ollama_request import chat_body, chat_options
 from core.providers.thinking import InlineThinking
+from tests.any_machine import given
 from tests.fake_server import (Answer, Cut, FakeOllama, FakeServer, Pause, chat_line, done_line,
                                fake_words, json_answer, json_line, lines_answer, pieces)
 

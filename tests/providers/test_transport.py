@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.network import is_loopback
@@ -27,6 +26,7 @@ from core.providers.http.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http.http1 import NoConnection, Response
 from core.providers.http.transport import read_events, read_json_lines, read_lines
 from core.retry.headers import retry_after
+from tests.any_machine import given
 from tests.dialects import run as run_provider
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at,
                                json_answer, lines_answer, pieces, sse_answer, text_answer)

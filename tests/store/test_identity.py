@@ -12,11 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from core.store.identity import (Identities, identity_text, made_at, new_message_id,
                                  new_message_ids, new_session_id, new_session_name)
+from tests.any_machine import given
 
 
 def test_a_million_in_one_millisecond_are_different_and_in_order() -> None:

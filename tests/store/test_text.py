@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given
 from hypothesis import strategies as st
 
 from core.store.text import ESCAPE, from_database, to_database
+from tests.any_machine import given
 
 ODD = st.sampled_from(["\0", "\ud83d", "\ude00", "\udfff", ESCAPE, f"{ESCAPE}0000", "0041", "é",
                        "😀", "plain", "A"])

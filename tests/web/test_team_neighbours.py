@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 import requests
@@ -123,7 +124,7 @@ def test_a_reply_that_a_program_resumes_is_found_through_another_process(team: T
 
 def test_only_processes_of_the_page_can_hand_over(team: Team) -> None:
     cache = Path(team.page.environment["HOME"]) / ".cache/stream-chat/page" / machine()
-    folder = Path(Neighbours(str(cache), "0" * 16, "/tmp").folder)
+    folder = Path(Neighbours(str(cache), "0" * 16, gettempdir()).folder)
     sockets = list(folder.glob("*.sock"))
     assert len(sockets) == 2 and stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(each.stat().st_mode) == 0o600 for each in sockets)

@@ -8,6 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -48,7 +49,12 @@ class Team:
 
 @pytest.fixture(scope="module")
 def team(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    folder = tmp_path_factory.mktemp("team")
+    with started(postgres_url, tmp_path_factory.mktemp("team")) as found:
+        yield found
+
+
+@contextmanager
+def started(postgres_url: str, folder: Path) -> Iterator[Team]:
     (folder / "note.py").write_text(TOOL, encoding="utf-8")
     environment = {**inherited(), "HOME": str(folder), "LANG": "C.UTF-8",
                    "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)}
@@ -151,14 +157,17 @@ async def answers_nothing(scope: object, receive: object, send: object) -> None:
     """An application that is never asked."""
 
 
-def test_what_a_killed_process_asked_is_ended_by_another_one(team: Team) -> None:
-    session = team.here.new_session()
-    team.here.say(session, "use it")
-    end = time.monotonic() + PATIENCE
-    while not asked(team.here, session):
-        assert time.monotonic() < end
-    team.page.end(team.ports[0], signal.SIGKILL)
-    end = time.monotonic() + PATIENCE
-    while "Interrupted before it finished" not in str(team.there.wait(session)["events"]):
-        assert time.monotonic() < end
-        time.sleep(0.2)
+def test_what_a_killed_process_asked_is_ended_by_another_one(postgres_url: str,
+                                                             tmp_path: Path) -> None:
+    """With processes of its own: other tests may run after this one."""
+    with started(postgres_url, tmp_path) as team:
+        session = team.here.new_session()
+        team.here.say(session, "use it")
+        end = time.monotonic() + PATIENCE
+        while not asked(team.here, session):
+            assert time.monotonic() < end
+        team.page.end(team.ports[0], signal.SIGKILL)
+        end = time.monotonic() + PATIENCE
+        while "Interrupted before it finished" not in str(team.there.wait(session)["events"]):
+            assert time.monotonic() < end
+            time.sleep(0.2)

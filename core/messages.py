@@ -79,6 +79,11 @@ def images_in(message: Message) -> int:
     return sum(isinstance(part, Image) for part in message.parts)
 
 
+def has_image(message: Message) -> bool:
+    """Whether a message contains a picture."""
+    return any(isinstance(part, Image) for part in message.parts)
+
+
 def image_type(data: bytes) -> str:
     """The media type of a picture that models accept, by its first bytes; "" for anything else."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":

@@ -16,6 +16,7 @@ from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
                          Unsupported, UsageError)
 from core.events import PullProgress
+from core.messages import has_image
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
     Request, installed_names, load_dialect)
@@ -158,6 +159,8 @@ class Providers:
         # features that models turned out not to support, so that they are not requested again
         self.lacks: dict[Target, set[str]] = {}
         self._sealed: RunningTotal[frozenset[str]] = RunningTotal(frozenset(), with_sealer)
+        self._pictured = RunningTotal(False, lambda any_yet, message: any_yet or has_image(message))
+        self.redrawn: dict[Any, Any] = {}            # pictures made smaller (sent_pictures.py)
         self.learned: dict[Target, Any] = {}         # facts about models (core/models/facts.py)
         self.successors: dict[Target, Target] = {}   # replacements of defaults that were removed
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
@@ -306,6 +309,9 @@ class Providers:
             return request
         return adapt_request(request, entry, self.settings, self.host(target.provider).dialect,
                              {*self.lacks.get(target, ()), *denied(entry, target.model)})
+
+    def has_images(self, request: Request) -> bool:
+        return self._pictured.of(request.messages)
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
         """The request without sealed data of other origins, which this provider would refuse."""

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.chat",),
     ("core.session_manager", "core.sessions", "core.context_loader", "core.context"),
     ("core.model_manager", "core.models", "core.stats", "core.window"),
-    ("core.providers", "core.tools", "core.tool_executor", "core.retry_handler"),
+    ("core.providers", "core.tools", "core.tool_executor", "core.retry_handler", "core.pictures"),
     ("core.engine", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
     ("core.dataclass", "core.late_modules", "core.regex", "core.running_total", "core.messages",

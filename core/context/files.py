@@ -17,7 +17,7 @@ from core.context.items import Aside, Fault, Found, Item, ItemKind
 from core.context.opening import OURS, Guard, open_item
 from core.context.sources import Source
 from core.errors import ContextError
-from core.messages import Image
+from core.messages import Image, image_type
 from core.regex import regex
 from core.text_encoding import GUESSED, HEAD, NotText, read_as_text
 from core.tools.guards.secret_files import is_secret_name
@@ -360,8 +360,8 @@ def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
     if len(data) > MOST_IMAGE:
         raise ContextError(f"{item.name}: is larger than {MOST_IMAGE >> 20} MB")
-    return Image(IMAGES[os.path.splitext(item.path)[1].lower()], base64.b64encode(data).decode(),
-                 item.name)
+    kind = image_type(data) or IMAGES[_ending(item.path)]
+    return Image(kind, base64.b64encode(data).decode(), item.name)
 
 
 def check_text(item: Item, guard: Guard = UNGUARDED) -> None:

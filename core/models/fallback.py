@@ -14,7 +14,7 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
 from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target
 from core.providers.from_settings import retry_config_of
-from core.models.successor import is_default, stream_or_successor
+from core.models.successor import is_default, stream_or_successor, stream_prepared
 from core.providers import Adapts, Options, Request
 from core.providers.hosts import DEFAULT_PROVIDER
 from core.providers.parameters import denied, left_out, left_out_notice, without
@@ -188,8 +188,7 @@ class Chain:
         missed = self._not_reported(target, request)
         if missed or is_default(target, self._providers) or target in self._providers.successors:
             return stream_or_successor(target, request, self._providers, missed)
-        return self._providers.open(target.provider).stream(
-            self._providers.prepared(target, replace(request, model=target.model)))
+        return stream_prepared(target, request, self._providers)
 
     def _not_reported(self, target: Target, request: Request) -> str:
         """Return a sentence about options that are changed for this model and were not reported

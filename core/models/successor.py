@@ -27,7 +27,7 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
         yield Notice(notice)
     begun = False
     try:
-        async with aclosing(_stream(target, request, providers)) as deltas:
+        async with aclosing(stream_prepared(target, request, providers)) as deltas:
             async for delta in deltas:
                 begun = True
                 yield delta
@@ -42,7 +42,7 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
     yield Notice(f"{target.provider} no longer has the default model {target.model}, so "
                  f"{found.model} is used. Choose another with --model.")
     try:
-        async with aclosing(_stream(found, request, providers)) as deltas:
+        async with aclosing(stream_prepared(found, request, providers)) as deltas:
             async for delta in deltas:
                 begun = True
                 yield delta
@@ -51,9 +51,17 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
         raise missing from None
 
 
-def _stream(target: Target, request: Request, providers: Providers) -> AsyncGenerator[Delta, None]:
+def stream_prepared(target: Target, request: Request,
+                    providers: Providers) -> AsyncGenerator[Delta | Notice, None]:
+    """Return the reply to a request that was adapted to the model, with pictures that its provider
+    accepts.
+    """
     asked = providers.prepared(target, replace(request, model=target.model))
-    return providers.open(target.provider).stream(asked)
+    provider = providers.open(target.provider)
+    if not providers.has_images(asked):
+        return provider.stream(asked)
+    from core.models.sent_pictures import stream_with_pictures
+    return stream_with_pictures(provider, target, asked, providers)
 
 
 def is_default(target: Target, providers: Providers) -> bool:

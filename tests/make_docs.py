@@ -26,6 +26,7 @@ from core.store.schema import MIGRATIONS
 from core.tools.reference import tools_markdown
 from tests.make_exchange import exchange_page
 from tests.make_maps import commands_page, tree_page
+from tests.make_picture_limits import pictures_section
 from tests.make_tables import new_tables_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +118,7 @@ def providers_page() -> str:
               "is sent back only to the origin",
               "that made it.",
               "",
+              *pictures_section(),
               *SOCKETS.splitlines(),
               "## Proxies and certificates", "",
               "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or "

@@ -126,7 +126,15 @@ class Asking:
         if told == self._told:
             return ()
         self._told = told
-        return fitted.notices
+        return self._news(fitted)
+
+    def _news(self, fitted: Fitted) -> Sequence[str]:
+        """The notices; the line about the context only if it is not the same as in the last turn.
+        """
+        fitter = self._fitter()
+        same = fitted.question is None and fitted.context == fitter.reported
+        fitter.reported = fitted.context
+        return [text for text in fitted.notices if not (same and text == fitted.line)]
 
     def _clear(self) -> None:
         if self._progress is not None:

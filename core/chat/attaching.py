@@ -34,7 +34,7 @@ class Attaching:
     toolbox: Toolbox | None
     make_toolbox: Callable[[], Toolbox] | None
     news: list[str]
-    _started: Settings
+    started: Settings
     _fitter: Fitter | None = None
     _window: WindowWatch | None = None
     _brought = ""      # the session whose attachments are loaded
@@ -112,7 +112,7 @@ class Attaching:
     def _take_out(self, wanted: set[str]) -> None:
         """Detach what neither this session nor --context names."""
         from core.context.sources import parse_context_arg
-        named = {source.name for value in self._started.context
+        named = {source.name for value in self.started.context
                  for source in parse_context_arg(value)}
         for source in [source for source in self.context.sources
                        if source.name not in wanted | named]:

@@ -50,7 +50,7 @@ class Chat(Attaching):
                  make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None,
                  started: Settings | None = None) -> None:
         self.settings = settings    # including those stored with the session
-        self._started = started or settings    # without those
+        self.started = started or settings    # without those
         self.session = session
         self.providers = providers
         providers.past = PastCalls(lambda: self.session.store)
@@ -346,7 +346,7 @@ class Chat(Attaching):
     def enter(self, session: Session) -> list[str]:
         """Continue another session with its system prompt and options; return notices."""
         self.session = session
-        self.settings, said = with_kept(self._started, session.settings)
+        self.settings, said = with_kept(self.started, session.settings)
         self.system, self.options = self.settings.system, options_of(self.settings)
         return said
 

@@ -36,7 +36,7 @@ class Fitted:
     `left_out` are the indices of messages that are not sent. `shortened` is the number of
     characters of tool results that are not sent. `context` contains the names of sources that are
     included, included completely, and left out. `question` is the user's last message with its new
-    attachments, to be stored; None if nothing was attached.
+    attachments, to be stored; None if nothing was attached. `line` is the notice about the context.
     """
 
     request: Request
@@ -46,6 +46,7 @@ class Fitted:
     shortened: int = 0
     context: tuple[tuple[str, ...], ...] = ()
     question: Message | None = None
+    line: str = ""
 
 
 async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *,
@@ -118,7 +119,8 @@ class _Fitting:
         return Fitted(replace(self._request, messages=self._forms.sent(kept.messages)),
                       replace(budget, history=self._count(kept.messages)), tuple(notices),
                       trimmed.left_out, kept.characters,
-                      (prepared.included, prepared.whole, prepared.left_out), placed.question)
+                      (prepared.included, prepared.whole, prepared.left_out), placed.question,
+                      prepared.line)
 
     async def _place(self, budget: Budget) -> _Placed:
         """Choose the context and insert it into the messages."""

@@ -63,6 +63,8 @@ class Fitter:
         self.estimator = TokenEstimator(learned)
         self.context: ContextSet | None = None
         self.doing = ""
+        # the context of the last request whose notices were shown (Fitted.context)
+        self.reported: object = None
         self._providers = providers
         self._watch = watch
         self._forms = Forms()

@@ -76,7 +76,8 @@ def zsh() -> str:
 
 
 def _zsh_lines(row: Setting) -> Iterator[str]:
-    told = _plain(first_part(row.help)).replace("[", "(").replace("]", ")").replace(":", " -")
+    told = _closed(first_part(row.help)).replace("\\", "").replace("'", r"'\''")
+    told = told.replace("[", "(").replace("]", ")").replace(":", " -")
     words = words_after(row)
     values = "_files" if words is None else f"({' '.join(words)})" if words else " "
     optional = ":" if row.value_if_bare is not None else ""
@@ -98,17 +99,15 @@ def _fish_lines(row: Setting) -> Iterator[str]:
     words = words_after(row)
     value = ("" if row.kind is bool else " -r -F" if words is None
              else f" -x -a '{' '.join(words)}'" if words else " -x")
+    told = _closed(first_part(row.help)).replace("\\", "").replace("'", r"\'")
     for name in names:
-        yield f"complete -c {PROGRAM} {name}{value} -d '{_plain(first_part(row.help))}'"
+        yield f"complete -c {PROGRAM} {name}{value} -d '{told}'"
 
 
-def _plain(text: str) -> str:
-    """Return text that is safe between single quotes, without an unclosed bracket left by
-    shortening.
-    """
+def _closed(text: str) -> str:
+    """Return text without an unclosed bracket left by shortening."""
     opened = text.rfind("(")
-    text = text[:opened].rstrip() if opened > text.rfind(")") else text
-    return text.replace("'", "").replace("\\", "")
+    return text[:opened].rstrip() if opened > text.rfind(")") else text
 
 
 # ---- the key binding that writes commands

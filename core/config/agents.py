@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from core.config import BY_NAME
+from core.config import BY_NAME, Settings
 from core.config.file import checked_value
 from core.errors import UsageError
 
@@ -43,6 +43,17 @@ def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
             raise UsageError(f"The agent {name} cannot set {written!r}.",
                              f"It sets any of: {', '.join(sorted(MAY_SET))}.")
         found[key] = checked_value(BY_NAME[key], value, f"agents: {name}")
+    return found
+
+
+def values_without(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
+    """These settings as the program was started, without what the agent of --as set."""
+    own = agent_values(settings.agents, settings.agent) if settings.agent else {}
+    found = {}
+    for name in names:
+        value = getattr(settings, name)
+        of_agent = name in own and own[name] == value
+        found[name] = settings.file.get(name, BY_NAME[name].default) if of_agent else value
     return found
 
 

@@ -22,7 +22,7 @@ from core.web.conversation.desk import Queued
 from core.web.conversation.hub import Hub
 from core.web.conversation.live import Live
 from core.web.conversation.shown import Snapshot
-from core.web.outcomes import act
+from core.web.outcomes import act, offered
 from core.web.team.member_limits import may_use
 from core.web.uploads import Uploads
 
@@ -148,7 +148,7 @@ class Api:
         """Return all commands of this chat, including the prompts of its MCP servers."""
         live = await self._live(request)
         rows = [_command_row(name, help) for name, help in names_to_complete(live.chat)
-                if not live.chat.settings.team or may_use(name)]
+                if offered(live.chat, name)]
         return JSONResponse({"commands": rows})
 
     async def arguments(self, request: Request) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from core.chat.aside import Aside
+from core.chat.conversation import Chat
 from core.commands import (Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch,
                            Filling, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard,
                            run_command)
@@ -17,13 +19,21 @@ from core.rendering.table import Table
 from core.session_manager import Session
 from core.web.conversation.desk import Queued
 from core.web.conversation.live import Live
-from core.web.team.member_limits import require_allowed
+from core.web.team.member_limits import may_use, require_allowed
 
+# commands that mean nothing on a page
+OF_TERMINAL = frozenset({"theme", "status", "exit", "paste"})
 PAGE_KEYS = "? outside of the message box shows the keys of the page."
+HELP_COLUMNS = (("", ""), ("command", "what it does"))
 # rows of /help that are different on the page
 ON_PAGE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("Keys", SHORT_KEYS): ("Keys", PAGE_KEYS),
     OFTEN[0]: ("Files", "drop a file or picture on the page, or paste it, to attach it")}
+
+
+def offered(chat: Chat, name: str) -> bool:
+    """Return whether the page lists this command for the user."""
+    return name not in OF_TERMINAL and (not chat.settings.team or may_use(name))
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
@@ -79,7 +89,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Table(rows=rows) if rows == KEYS:
             return {"show": "text", "text": PAGE_KEYS}
         case Table(columns=columns, rows=rows, note=note):
-            rows = tuple(ON_PAGE.get(row, row) for row in rows)
+            if columns in HELP_COLUMNS:
+                rows = tuple(_help_rows(live.chat, rows))
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
         case ChooseSession():
             return {"show": "text", "text": "Choose a session in the list beside the conversation, "
@@ -117,3 +128,19 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Leave():
             return {"show": "text", "text": "Close the tab to leave; the server keeps running."}
     return {"show": "nothing"}
+
+
+def _help_rows(chat: Chat, rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Rows of /help as they apply to the page: a command with its description, or a group with
+    its commands.
+    """
+    for row in rows:
+        names = row[1].split()
+        if row in ON_PAGE:
+            yield ON_PAGE[row]
+        elif names and all(name.startswith("/") for name in names):
+            listed = [name for name in names if offered(chat, name[1:])]
+            if listed:
+                yield row[0], "  ".join(listed)
+        elif not row[0].startswith("/") or offered(chat, row[0][1:].split(" ")[0]):
+            yield row

@@ -196,6 +196,30 @@ def test_attached_context_gives_way_too(small: Small, tmp_path: Path,
     asyncio.run(run())
 
 
+def test_what_is_attached_is_reported_when_it_changes(small: Small, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    notes, more = tmp_path / "notes.md", tmp_path / "more.md"
+    notes.write_text("tides are high\n", encoding="utf-8")
+    more.write_text("ebb is low\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> None:
+        chat = open_chat(small)
+
+        async def told(question: str) -> list[str]:
+            return [text for text in notices(await ask(chat, question)) if "context:" in text]
+        await chat.attach("notes.md")
+        assert [text[:23] for text in await told("first")] == ["context: 1 of 1 files, "]
+        assert await told("second") == await told("third") == []
+        await chat.attach("more.md")
+        assert [text[:23] for text in await told("fourth")] == ["context: 2 of 2 files, "]
+        assert await told("fifth") == []
+        notes.write_text("tides are low today\n", encoding="utf-8")
+        assert len(await told("sixth")) == 1 and await told("seventh") == []
+        await chat.close()
+    asyncio.run(run())
+
+
 # ---- between the rounds of one turn
 
 def test_tool_results_push_out_the_oldest_turns(small: Small) -> None:

@@ -87,3 +87,16 @@ def test_a_description_is_shown_and_case_does_not_matter() -> None:
     assert agent_values(both, "clerk") == {"seed": 2}
     with pytest.raises(UsageError, match="There is no agent 'CLERK'"):
         agent_values(both, "CLERK")
+
+
+def test_the_next_agent_has_nothing_of_the_one_before(ollama: FakeOllama, program: list[str],
+                                                      environment: Environment) -> None:
+    for start in ([], ["--as", "pirate"]):
+        with Terminal([*program, "--top-p", "0.5", *start], environment, columns=120) as chat:
+            if not start:
+                chat.ask("/as pirate", "pirate responds from the next message on: ollama/words-3")
+            chat.ask("/as monk", "monk responds from the next message on: ollama/words-5")
+            chat.ask("hi", "w4")
+            asked = ollama.chats[-1].json
+            assert asked["messages"][0]["content"] == "You are a monk"
+            assert asked["options"] == {"top_p": 0.5} and not asked.get("tools"), start

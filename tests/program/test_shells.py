@@ -82,6 +82,8 @@ def test_scripts_name_every_option_and_are_understood(
             name = (f" {'-s' if len(flag) == 2 else '-l'} {flag.lstrip('-')} " if shell == "fish"
                     else flag)
             assert name in completion, flag
+    quoted = {"zsh": r"provider'\''s server", "fish": r"provider\'s server"}
+    assert quoted.get(shell, "") in completion
     widget = run(program, environment, "--widget", shell).stdout
     assert "--extract=1" in widget and "Nothing is run." in widget
     if shutil.which(shell):

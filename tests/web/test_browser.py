@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,6 +204,11 @@ def test_commands_mean_the_browser_and_not_the_computer_of_the_server(tab: Tab) 
     tab.send("/help")
     expect(tab.page.get_by_text("? outside of the message box")).to_be_visible()
     expect(tab.page.get_by_text("Ctrl-D")).to_have_count(0)
+    for name in ("/exit", "/theme", "/status", "/paste"):
+        expect(tab.page.locator(".table").get_by_text(name)).to_have_count(0)
+    tab.box.press_sequentially("/ex")
+    expect(tab.page.locator(".slash-item code")).to_have_text([re.compile("^/export ")])
+    tab.box.fill("")
 
 
 def test_long_code_is_drawn_in_parts_and_copied_whole(tab: Tab) -> None:

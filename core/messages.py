@@ -85,12 +85,24 @@ def has_image(message: Message) -> bool:
 
 
 def image_type(data: bytes) -> str:
-    """The media type of a picture that models accept, by its first bytes; "" for anything else."""
+    """The media type of a picture, by its first bytes; "" for anything else.
+
+    Not every model accepts every type; what its provider does not accept is converted.
+    """
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "image/webp"
-    begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
-              b"GIF8": "image/gif"}
-    return next((kind for start, kind in begins.items() if data.startswith(start)), "")
+    if data.startswith(b"BM") and data[6:10] == bytes(4):      # two letters may begin a text
+        return "image/bmp"
+    if data[4:8] == b"ftyp":
+        brands = data[8:64]
+        return ("image/avif" if b"avif" in brands or b"avis" in brands
+                else "image/heic" if brands[:4] in HEIC_BRANDS else "")
+    return next((kind for start, kind in _BEGINNINGS if data.startswith(start)), "")
+
+
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_BEGINNINGS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
+               (b"GIF8", "image/gif"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,4 +83,11 @@ def test_an_error_is_told_in_three_lines_at_most() -> None:
 def test_the_type_of_a_picture_is_told_by_its_first_bytes() -> None:
     assert image_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
     assert image_type(b"RIFF....WEBP") == "image/webp" and image_type(b"RIFF....WAVE") == ""
+    assert image_type(b"II*\0\x08") == image_type(b"MM\0*") == "image/tiff"
+    assert image_type(b"BM\x36\0\0\0\0\0\0\0") == "image/bmp"
+    assert image_type(b"BMW is a maker of cars") == ""
+    assert image_type(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1") == "image/avif"
+    assert image_type(b"\0\0\0\x20ftypmif1\0\0\0\0avif") == "image/avif"
+    assert image_type(b"\0\0\0\x20ftypheic\0\0\0\0mif1") == "image/heic"
+    assert image_type(b"\0\0\0\x20ftypisom\0\0\0\0mp42") == ""
     assert image_type(b"GIF89a") == "image/gif" and image_type(b"") == image_type(b"%PDF") == ""

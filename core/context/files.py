@@ -31,16 +31,17 @@ MOST_BYTES = 16 << 20      # bytes of one file that are read; a note says that t
 MOST_LOOKED_AT = 2_000     # names in a folder among which one that was meant is looked for
 MOST_IMAGE = 20 << 20      # bytes of one picture
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp"}
+          ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
+          ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heic"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
 LOG_NAME = regex(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
 # beginnings of zip, gzip, bzip2, xz, 7z, zstd and rar
 ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd", b"Rar!")
 BINARY = frozenset(
-    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
-    ".heic .ico .iso .jar .lib .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet "
-    ".pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so .sqlite .sqlite3 .tar .tgz .tif .tiff "
+    ".7z .a .aac .avi .bin .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
+    ".ico .iso .jar .lib .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet "
+    ".pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so .sqlite .sqlite3 .tar .tgz "
     ".ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
 GENERATED = (r"package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum"
              r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go)")

@@ -150,7 +150,8 @@ def _excesses(picture: Image, room: _Room) -> Iterator[str]:
     except ValueError:
         return
     if (image_type(head) or picture.media_type) not in room.formats:
-        yield " and ".join(sorted(NAMES[kind] for kind in room.formats))
+        *names, last = sorted(NAMES[kind] for kind in room.formats)
+        yield f"{', '.join(names)} and {last}"
     if room.size and len(picture.data) > room.size:
         yield f"up to {size_words(room.size * 3 // 4)} a picture"
     pixels = picture_size(head)
@@ -165,4 +166,4 @@ def _excesses(picture: Image, room: _Room) -> Iterator[str]:
 def _wanted(picture: Image, room: _Room) -> Wanted:
     """What the picture must become. One that only has the wrong format keeps its pixels."""
     large = any("up to" in excess for excess in _excesses(picture, room))
-    return Wanted(room.size * 3 // 4, room.target if large else room.side)
+    return Wanted(room.size * 3 // 4, room.target if large else room.side, room.target)

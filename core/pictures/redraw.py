@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.dataclass import dataclass
 from core.errors import ChatError, ToolError
-from core.messages import Image
+from core.messages import Image, image_type
 from core.tools.limited_process import Job, LimitedProcess
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MOST_PIXELS = 120_000_000    # of a picture that is decoded at its full size
 SMALLEST = 64                # pixels of the longer side: nothing is made smaller than that
 # the modules of Pillow that read what people have; the others are not loaded
 READERS = ("Png", "Jpeg", "Mpo", "Gif", "WebP", "Bmp", "Tiff", "Avif", "Ico")
-HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 QUALITIES = (88, 75, 60)     # of JPEG, tried in this order
 INSTALL = "Install it: pip install pillow"
 HEIC_INSTALL = "Install it: pip install pi-heif. Or save the picture as JPEG."
@@ -35,11 +34,13 @@ SAVE_AGAIN = "Save it again with a program that can open it, as PNG or JPEG."
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the new picture must be like: at most `size` bytes and `side` pixels on its longer side
-    (0: any), in one of these formats (PNG, JPEG).
+    (0: any), in one of these formats (PNG, JPEG). One of more bytes gets `target` pixels, and less
+    if that is not enough.
     """
 
     size: int = 0
     side: int = 0
+    target: int = 2048
     formats: tuple[str, ...] = ("PNG", "JPEG")
 
 
@@ -66,7 +67,8 @@ def redrawn(image: Image, wanted: Wanted, stop: threading.Event | None = None) -
     if not is_installed():
         raise ToolError("Pictures are made smaller and converted with the package pillow, which "
                         "is not installed.", INSTALL)
-    arguments = {"size": wanted.size, "side": wanted.side, "formats": wanted.formats}
+    arguments = {"size": wanted.size, "side": wanted.side, "target": wanted.target,
+                 "formats": wanted.formats}
     try:
         data = base64.b64decode(image.data)
     except ValueError as problem:
@@ -80,10 +82,11 @@ def redrawn(image: Image, wanted: Wanted, stop: threading.Event | None = None) -
 
 # ---- in the child
 
-def redraw(job: Job, size: int, side: int, formats: Sequence[str]) -> dict[str, object]:
+def redraw(job: Job, size: int, side: int, target: int,
+           formats: Sequence[str]) -> dict[str, object]:
     """The new picture as JSON. Raises ToolError."""
     picture, first, exact = opened(job.data, side)
-    for smaller in _sizes(picture, side):
+    for smaller in _sizes(picture, target):
         for kind, data in _encoded(smaller, formats, exact=exact):
             if not size or len(data) <= size:
                 return {"type": f"image/{kind.lower()}", "data": base64.b64encode(data).decode(),
@@ -114,7 +117,7 @@ def _read(data: bytes) -> Pillow.Image:
     Pillow.MAX_IMAGE_PIXELS = None     # checked below, with words
     for name in READERS:
         importlib.import_module(f"PIL.{name}ImagePlugin")
-    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+    if image_type(data) == "image/heic":
         _read_heic()
     try:
         return Pillow.open(io.BytesIO(data), formats=tuple(Pillow.OPEN))
@@ -164,15 +167,15 @@ def _eight_bits(picture: Pillow.Image) -> Pillow.Image:
     return picture.convert("F").point(lambda value: value * scale - low * scale).convert("L")
 
 
-def _sizes(picture: Pillow.Image, side: int) -> Iterator[Pillow.Image]:
-    """The picture, then ever smaller copies of it."""
+def _sizes(picture: Pillow.Image, target: int) -> Iterator[Pillow.Image]:
+    """The picture, then smaller copies of it, the first with `target` pixels on its longer side."""
     yield picture
-    longest = max(picture.size)
-    while longest > SMALLEST:
-        longest = longest * 3 // 4
+    longest = min(max(picture.size) * 3 // 4, target)
+    while longest >= SMALLEST:
         smaller = picture.copy()
         smaller.thumbnail((longest, longest))
         yield smaller
+        longest = longest * 3 // 4
 
 
 def _encoded(picture: Pillow.Image, formats: Sequence[str], *,

@@ -14,7 +14,8 @@ from core.sessions.portable import local_time
 from core.store.message_json import dump
 from core.store.rows import SessionRow, StoredMessage
 
-IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+# what browsers draw
+IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --dim: #59636e; --line: #d1d9e0; --ground: #fff; --field: #f6f8fa;
   --mark: #0b5fae }

@@ -20,7 +20,8 @@ from core.safe_text import safe_line
 
 LONGEST = 4096       # characters of a dropped path
 MOST = 20 << 20      # bytes of one picture
-ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic",
+           ".heif")
 
 
 def paste(chat: Chat, screen: Screen) -> None:
@@ -67,8 +68,8 @@ def picture_of(data: bytes, name: str) -> Image:
                          "Make it smaller; nothing was sent.")
     kind = image_type(data)
     if not kind:
-        raise UsageError(f"{name} is not a picture that models accept.",
-                         "They accept PNG, JPEG, GIF and WebP.")
+        raise UsageError(f"{name} is not a picture, or of an unknown format.",
+                         "Save it as PNG or JPEG; nothing was sent.")
     return Image(kind, base64.b64encode(data).decode(), name)
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import random
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image as Pillow
 
 from core.console.typeahead import Typed
 from core.terminal.pictures import dropped_paths, dropped_pictures
@@ -168,6 +170,27 @@ def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
         again.ask("/history", r"^\+ my chart\.png  1 × 1, 70 bytes")
 
 
+def test_a_scan_is_converted_for_the_model_and_kept_as_it_was(
+        sight: None, chat: Terminal, ollama: FakeOllama, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.bmp"
+    Pillow.new("RGB", (60, 40), "red").save(scan)
+    before = scan.read_bytes()
+    chat.wait_prompt()
+    chat.send(PASTE.format(scan))
+    chat.wait("scan.bmp")
+    chat.send(ENTER)
+    chat.wait(r"scan\.bmp was sent as PNG, 60 × 40")
+    chat.wait("w4")
+    chat.ask("and now?", "w4", 2)
+    assert chat.text().count("was sent as") == 1
+    for asked in ollama.chats[-2:]:
+        [picture] = [image for message in asked.json["messages"]
+                     for image in message.get("images", ())]
+        assert Pillow.open(io.BytesIO(base64.b64decode(picture))).format == "PNG"
+    chat.ask(f"/export {tmp_path}/out.json", "out.json")
+    assert base64.b64encode(before).decode() in (tmp_path / "out.json").read_text()
+
+
 def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllama,
                                                tmp_path: Path) -> None:
     (tmp_path / "fake.png").write_text("words")
@@ -175,7 +198,7 @@ def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllam
     chat.send(PASTE.format(tmp_path / "fake.png"))
     chat.wait("fake.png")
     chat.send(ENTER)
-    chat.wait("is not a picture that models accept")
+    chat.wait("is not a picture, or of an unknown format")
     assert not ollama.chats
 
 

@@ -6,7 +6,9 @@ import { text } from "./text.js";
 
 /** @import { Picture, QueueEvent } from "./wire.d.ts" */
 
-const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const PICTURES = ["png", "jpeg", "gif", "webp", "bmp", "avif", "tiff", "heic", "heif"].map(
+  (type) => `image/${type}`,
+);
 const MOST_IMAGE = 10 * 1024 * 1024;
 
 export class Composer {

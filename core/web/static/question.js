@@ -7,6 +7,8 @@ import { text } from "./text.js";
 
 const LONG = 1200; // characters from which it is folded
 
+const DRAWN = /^image\/(png|jpeg|gif|webp|bmp|avif)$/; // by every browser
+
 /** @typedef {(place: number, said: string) => Promise<boolean>} OnEdit whether it was sent */
 
 /** @param {UserEvent} event @param {OnEdit} onEdit */
@@ -17,22 +19,17 @@ export function question(event, onEdit) {
     h("p", { class: "plain" }, event.text),
   );
   const images = (event.images ?? []).map((image) =>
-    h("img", {
-      src: `data:${image.media};base64,${image.data}`,
-      alt: image.name || "Image",
-      width: "176",
-      height: "112",
-      class: "attachment-image",
-    }),
+    DRAWN.test(image.media)
+      ? h("img", {
+          src: `data:${image.media};base64,${image.data}`,
+          alt: image.name || "Image",
+          width: "176",
+          height: "112",
+          class: "attachment-image",
+        })
+      : fileChip("image", image.name || "Image"),
   );
-  const files = (event.files ?? []).map((name) =>
-    h(
-      "span",
-      { class: "file" },
-      icon("file"),
-      h("span", { class: "file-name", title: name }, name),
-    ),
-  );
+  const files = (event.files ?? []).map((name) => fileChip("file", name));
   const meta = h(
     "footer",
     { class: "meta meta-user" },
@@ -145,4 +142,14 @@ function editIn(article, place, said, onEdit) {
   article.append(form);
   box.focus();
   box.setSelectionRange(said.length, said.length);
+}
+
+/** @param {string} mark @param {string} name */
+function fileChip(mark, name) {
+  return h(
+    "span",
+    { class: "file" },
+    icon(mark),
+    h("span", { class: "file-name", title: name }, name),
+  );
 }

@@ -39,8 +39,12 @@ CHAT: tuple[Setting, ...] = (
     Setting("Chat", "title", bool, True,
             "show the session and the model in the title of the terminal", env="STREAM_CHAT_TITLE"),
     Setting("Chat", "show_pictures", bool, True,
-            "show the pictures that you attach, in kitty, Ghostty, iTerm2 and WezTerm",
+            "show the pictures that you attach, in a terminal that can",
             env="STREAM_CHAT_SHOW_PICTURES"),
+    Setting("Chat", "picture_protocol", str, "auto",
+            "how the terminal draws pictures, if it is not recognized",
+            env="STREAM_CHAT_PICTURE_PROTOCOL", choices=("auto", "kitty", "iterm2", "sixel"),
+            metavar="NAME"),
     Setting("Chat", "silence_notice", float, 10.0,
             "seconds without text during an answer after which a terminal shows a notice "
             "(0: never)",

@@ -62,6 +62,7 @@ class SettingTypes:
     status: bool
     title: bool
     show_pictures: bool
+    picture_protocol: Literal["auto", "kitty", "iterm2", "sixel"]
     silence_notice: float
     usage: bool
     clipboard: Literal["program", "osc52"]

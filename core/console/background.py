@@ -1,4 +1,6 @@
-"""Asks a terminal for the colour of its background (OSC 11), for at most a tenth of a second."""
+"""Asks a terminal for the colour of its background (OSC 11) and what it is capable of (DA1), for at
+most a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import select
 import time
 from typing import TextIO
 
+from core.dataclass import dataclass
 from core.regex import regex
 from core.rendering.theme import Background
 
@@ -16,19 +19,29 @@ QUERY = "\x1b]11;?\x1b\\\x1b[c"
 _COLOR = regex(
     rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})"
     rb"[^\x07\x1b]*(?:\x07|\x1b\\)")
-_FENCE = regex(rb"\x1b\[\?[0-9;]*c")
+_FENCE = regex(rb"\x1b\[\?([0-9;]*)c")
+SIXEL = b"4"                        # in the answer to DA1: draws SIXEL
 
 
-def ask_background(source: TextIO, out: TextIO,
-                   patience: float = PATIENCE) -> tuple[Background | None, bytes]:
-    """The terminal's answer, None if there is none, and what the user typed meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the terminal answered, None and False without an answer, and what was typed meanwhile.
+    """
+
+    background: Background | None = None
+    sixel: bool = False
+    typed: bytes = b""
+
+
+def ask_terminal(source: TextIO, out: TextIO, patience: float = PATIENCE) -> Answered:
+    """Ask once, and wait for the answers no longer than `patience` seconds."""
     try:
         import termios
         before = termios.tcgetattr(source.fileno())
     except (ImportError, OSError, ValueError):
-        return None, b""
+        return Answered()
     except termios.error:
-        return None, b""
+        return Answered()
     quiet = [*before[:6], list(before[6])]
     quiet[3] &= ~(termios.ECHO | termios.ICANON)
     quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 0, 0
@@ -38,10 +51,17 @@ def ask_background(source: TextIO, out: TextIO,
         out.flush()
         answer = _read_until_fence(source.fileno(), patience)
     except (OSError, termios.error):
-        return None, b""
+        return Answered()
     finally:
         termios.tcsetattr(source.fileno(), termios.TCSANOW, before)
-    return background_of(answer), _FENCE.sub(b"", _COLOR.sub(b"", answer))
+    return answered(answer)
+
+
+def answered(answer: bytes) -> Answered:
+    """The answers in what was read; the rest was typed."""
+    fence = _FENCE.search(answer)
+    sixel = fence is not None and SIXEL in fence[1].split(b";")[1:]
+    return Answered(background_of(answer), sixel, _FENCE.sub(b"", _COLOR.sub(b"", answer)))
 
 
 def _read_until_fence(descriptor: int, patience: float) -> bytes:

@@ -61,6 +61,7 @@ class Screen:
         self.typed: Typeahead | None = None
         self.speed: float | None = None     # tokens a second of the last answer
         self._title = ""
+        self.reports_sixel = False      # the terminal answered that it draws SIXEL
         self.draft = ""      # what the next prompt begins with, as if it was pasted
         self.begun_line = ""        # the same, as if it was typed
         self.begun_reply = ""  # the part on the screen of a reply that another program is writing
@@ -169,9 +170,12 @@ class Screen:
 
     def picture(self, picture: Image) -> None:
         """Draw it if the terminal is known to support pictures."""
-        from core.console.inline_picture import picture_sequence
-        able = self._settings.show_pictures and not self.dumb and self.out.isatty()
-        sequence = picture_sequence(picture, self._settings.environment) if able else ""
+        if not self._settings.show_pictures or self.dumb or not self.out.isatty():
+            return
+        from core.console.inline_picture import cells_of, picture_sequence, protocol
+        how = protocol(self._settings.environment, self._settings.picture_protocol,
+                       reports_sixel=self.reports_sixel)
+        sequence = picture_sequence(picture, how, cells_of(self.out)) if how else ""
         if sequence:
             self.end_line()
             self.write(f"{sequence}\n")

@@ -6,7 +6,7 @@ import sys
 
 from core.chat.conversation import Chat
 from core.config import Settings
-from core.console.background import ask_background
+from core.console.background import ask_terminal
 from core.console.interrupts import Interrupts
 from core.console.screen import Screen
 from core.setup.store import OpenedStore
@@ -40,11 +40,12 @@ def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
     if (reader.typed is None or settings.theme != "auto" or not screen.color
         or not sys.stdout.isatty()):
         return
-    background, typed = ask_background(sys.stdin, sys.stdout)
-    if typed:
-        reader.typed.add(typed)
-    if background is not None:
-        screen.set_theme(background)
+    answered = ask_terminal(sys.stdin, sys.stdout)
+    screen.reports_sixel = answered.sixel
+    if answered.typed:
+        reader.typed.add(answered.typed)
+    if answered.background is not None:
+        screen.set_theme(answered.background)
 
 
 def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.argument_parser import parse_arguments
-from core.console.background import ask_background, background_of
+from core.console.background import Answered, answered, ask_terminal, background_of
 from core.console.colors import depth_of, theme_for
 from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, theme_of
 
@@ -74,7 +74,8 @@ def test_what_is_typed_meanwhile_is_kept(answers: bytes, expected: str | None,
             replying = threading.Thread(target=reply)
             replying.start()
             patience = 30.0 if b"c" in answers[-1:] else 1.0
-            assert ask_background(source, out, patience) == (expected, typed)
+            found = ask_terminal(source, out, patience)
+            assert (found.background, found.typed) == (expected, typed)
             replying.join()
             out.close()
     finally:
@@ -83,4 +84,11 @@ def test_what_is_typed_meanwhile_is_kept(answers: bytes, expected: str | None,
 
 def test_no_terminal_is_not_asked(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+") as file:
-        assert ask_background(file, file) == (None, b"") and file.tell() == 0
+        assert ask_terminal(file, file) == Answered() and file.tell() == 0
+
+
+@pytest.mark.parametrize("answer, sixel", [
+    (b"\x1b[?62;4;22c", True), (b"\x1b[?62;22;4c", True), (b"\x1b[?62;22c", False),
+    (b"\x1b[?4c", False), (b"\x1b[?64;14;40c", False), (b"", False), (b"\x1b[?c", False)])
+def test_a_terminal_reports_that_it_draws_sixel(answer: bytes, sixel: bool) -> None:
+    assert answered(b"hel" + answer + b"lo") == Answered(None, sixel, b"hello")

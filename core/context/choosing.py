@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
 
 from core.context.embedding import digest_of
-from core.context.files import UNGUARDED, read_image
+from core.context.files import read_image
 from core.context.filling import SMALLEST, Choice, Filling
 from core.context.form import MOST_NAMED, OPENING, Piece
 from core.context.items import Fault, Item
-from core.context.opening import Guard
+from core.context.opening import UNGUARDED, Guard
 from core.context.pictures import Pictures, asks_for_pictures, pictures_share
 from core.context.pieces import Span, cut, marks_of, spans_of
 from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score

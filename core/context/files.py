@@ -1,8 +1,7 @@
-"""Finds files in folders, following .gitignore, and reads them in any encoding."""
+"""Finds the files that the user names, and reads files in any encoding."""
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import os
 import re
@@ -10,54 +9,28 @@ import stat
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from itertools import islice
-from operator import attrgetter
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
-from core.context.items import Aside, Fault, Found, Item, ItemKind
-from core.context.opening import OURS, Guard, open_item
+from core.context.items import Fault, Found, Item
+from core.context.opening import UNGUARDED, Guard, open_item
 from core.context.sources import Source
+from core.context.walking import (
+    IMAGES, ending_of, kind_of, relative_name, walk, wanted, why)
 from core.errors import ContextError
 from core.messages import Image, image_type
 from core.regex import regex
 from core.text_encoding import GUESSED, HEAD, NotText, read_as_text
-from core.tools.guards.secret_files import is_secret_name
 
 if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
-
     from core.tools.limited_process import LimitedProcess
 
 MOST_BYTES = 16 << 20      # bytes of one file that are read; a note says that the rest is not
 MOST_LOOKED_AT = 2_000     # names in a folder among which one that was meant is looked for
 MOST_IMAGE = 20 << 20      # bytes of one picture
-IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
-          ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heic"}
-DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
 LOG_NAME = regex(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
 # beginnings of zip, gzip, bzip2, xz, 7z, zstd and rar
 ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"(\xb5/\xfd", b"Rar!")
-BINARY = frozenset(
-    ".7z .a .aac .avi .bin .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
-    ".ico .iso .jar .lib .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet "
-    ".pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so .sqlite .sqlite3 .tar .tgz "
-    ".ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
-GENERATED = (r"package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum"
-             r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go)")
-LEFT_NAMES = regex(GENERATED, re.IGNORECASE)
-GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
-
-
-UNGUARDED = Guard()
-
-
-class Rules(NamedTuple):
-    """One .gitignore: its folder, a quick test that rejects most names, and the exact rules."""
-
-    top: int                       # length of its folder's path, including the separator
-    quick: re.Pattern[str]
-    spec: GitIgnoreSpec
 
 
 def load_files(source: Source, grep: Sequence[str] = (), root: str = "",
@@ -98,13 +71,6 @@ def _names_like(path: str) -> list[str]:
     return get_close_matches(name, names, n=1)
 
 
-def why(problem: OSError) -> str:
-    """The reason in words, without the path."""
-    words = {FileNotFoundError: "there is no such file", PermissionError: "permission denied"}
-    text = words.get(type(problem)) or problem.strerror or str(problem)
-    return text[:1].lower() + text[1:]
-
-
 def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[Found]:
     """A file that the user named: rules do not apply, but it must be a regular file."""
     found = os.stat(path)
@@ -140,165 +106,8 @@ def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str,
 def file_item(path: str, source: Source, found: os.stat_result, root: str, *,
               named: bool = False) -> Item:
     """The item of a file, whose text is read when it is needed."""
-    return Item(_relative(path, root), kind_of(os.path.basename(path)), source.name, found.st_size,
-                path, found.st_mtime_ns,
-                named=named)
-
-
-def _relative(path: str, root: str) -> str:
-    prefix = root.rstrip(os.sep) + os.sep
-    path = os.path.normpath(path)
-    return (path[len(prefix):] if path.startswith(prefix) else path).replace(os.sep, "/")
-
-
-def wanted(name: str, grep: Sequence[str]) -> bool:
-    """Whether --context-grep includes a file, by its ending, name or a pattern of its path."""
-    if not grep:
-        return True
-    base = name.rsplit("/", 1)[-1]
-    for rule in grep:
-        if re.search(r"[*?\[/]", rule):
-            if fnmatch.fnmatch(base, rule) or fnmatch.fnmatch(name, rule):
-                return True
-        elif base == rule or base.lower().endswith("." + rule.lstrip(".").lower()):
-            return True
-    return False
-
-
-# ---- folders
-
-def walk(top: str, source: Source, grep: Sequence[str], root: str,
-         guard: Guard = UNGUARDED) -> Iterator[Found]:
-    """The files below a folder (absolute path), sorted by name.
-
-    Symbolic links are not followed, so cycles are impossible.
-    """
-    if not os.access(top, os.R_OK | os.X_OK):
-        yield Fault(source.name, "permission denied")
-        return
-    folders, real = [(top, _outer_rules(top))], os.path.realpath(top)
-    while folders:
-        folder, rules = folders.pop()
-        if guard.holds(real + folder[len(top):]):
-            yield Fault(_relative(folder, root), OURS)
-            continue
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=attrgetter("name"))
-        except OSError as problem:
-            yield Fault(_relative(folder, root), why(problem))
-            continue
-        if any(entry.name == ".gitignore" for entry in entries):
-            rules = _with_rules(rules, folder)
-        yield from _files_of(folder, entries, rules, source, grep, root)
-        folders += [(entry.path, rules) for entry in reversed(entries)
-                    if entry.is_dir(follow_symlinks=False) and not _left_aside(entry, rules)]
-
-
-def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rules, ...],
-              source: Source, grep: Sequence[str],
-              root: str) -> Iterator[Found]:
-    """The files of one folder, without calling stat(), which would take most of the time."""
-    begin = _relative(folder, root)
-    begin = "" if begin in (".", root) else begin + "/"
-    for entry in entries:
-        reason = _left_aside(entry, rules)
-        if reason:
-            yield Aside(reason)
-        elif entry.is_file(follow_symlinks=False):
-            name = begin + entry.name
-            if grep and not wanted(name, grep):
-                yield Aside("not asked for")
-            else:
-                yield Item(name, kind_of(name), source.name, -1, entry.path)
-
-
-def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...]) -> str:
-    """The name of the rule that leaves an entry out; "" if none does."""
-    name = entry.name
-    if name[0] == ".":
-        return "hidden"
-    folder = entry.is_dir(follow_symlinks=False)
-    if folder:
-        reason = ("generated" if name in GENERATED_FOLDERS else "secret" if is_secret_name(name)
-                  else "")
-    elif not entry.is_file(follow_symlinks=False):
-        reason = "links" if entry.is_symlink() else "special"
-    elif _ending(name) in BINARY:
-        reason = "binary"
-    else:
-        reason = ("generated" if LEFT_NAMES.fullmatch(name) else "secret" if is_secret_name(name)
-                  else "")
-    if reason or not rules:
-        return reason
-    return "ignored" if _is_ignored(entry.path, folder, rules) else ""
-
-
-def _ending(name: str) -> str:
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot > 0 else ""
-
-
-def kind_of(name: str) -> ItemKind:
-    ending = _ending(name)
-    return "image" if ending in IMAGES else "document" if ending in DOCUMENTS else "file"
-
-
-def _is_ignored(path: str, folder: bool, rules: tuple[Rules, ...]) -> bool:
-    """Whether a path is ignored; the nearest .gitignore with a matching rule decides."""
-    for top, quick, spec in reversed(rules):
-        name = path[top:] + "/" if folder else path[top:]
-        if quick.match(name):
-            said = spec.check_file(name).include
-            if said is not None:
-                return said
-    return False
-
-
-def _with_rules(rules: tuple[Rules, ...], folder: str) -> tuple[Rules, ...]:
-    """The rules with those of this folder's .gitignore."""
-    try:
-        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 20).splitlines()
-    except OSError:
-        return rules
-    from pathspec import GitIgnoreSpec
-    try:
-        spec = GitIgnoreSpec.from_lines(lines)
-    except ValueError:
-        spec = GitIgnoreSpec.from_lines([line for line in lines if _is_pattern(line)])
-    sources = [pattern.regex.pattern for pattern in spec.patterns if pattern.regex is not None]
-    if not sources:
-        return rules
-    # One regular expression for all patterns rejects most names in a microsecond; only the others
-    # are passed to the library.
-    joined = "|".join(f"(?:{re.sub(r'[(][?]P<[^>]*>', '(?:', text)})" for text in sources)
-    return (*rules, Rules(len(folder.rstrip(os.sep)) + 1, re.compile(joined), spec))
-
-
-def _is_pattern(line: str) -> bool:
-    from pathspec import GitIgnoreSpec
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
-
-
-def _outer_rules(top: str) -> tuple[Rules, ...]:
-    """The rules of the parent folders up to the repository's root; none outside a repository."""
-    above: list[str] = []
-    folder = top
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return ()
-        folder = parent
-        above.append(folder)
-    rules: tuple[Rules, ...] = ()
-    for folder in reversed(above):
-        rules = _with_rules(rules, folder)
-    return rules
+    return Item(relative_name(path, root), kind_of(os.path.basename(path)), source.name,
+                found.st_size, path, found.st_mtime_ns, named=named)
 
 
 # ---- reading
@@ -361,7 +170,7 @@ def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
     if len(data) > MOST_IMAGE:
         raise ContextError(f"{item.name}: is larger than {MOST_IMAGE >> 20} MB")
-    kind = image_type(data) or IMAGES[_ending(item.path)]
+    kind = image_type(data) or IMAGES[ending_of(item.path)]
     return Image(kind, base64.b64encode(data).decode(), item.name)
 
 

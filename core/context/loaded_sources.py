@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
-from core.context.files import kind_of, load_files
+from core.context.files import load_files
 from core.context.items import Fault, Found, Item, Loaded
 from core.context.opening import SECRET, Guard
 from core.context.restoring import READ_AGAIN, KeptSource, sent_items
 from core.context.sources import Source, parse_context_arg, unique
+from core.context.walking import kind_of
 from core.errors import ContextError
 from core.events import Progress
 from core.messages import Message
@@ -23,6 +24,7 @@ from db import Store
 
 T = TypeVar("T")
 SLICE = 0.02               # seconds of work after which the event loop may run
+STEP = 64                  # files of a folder that are listed between two looks at the time
 MOST_FAULTS = 3            # faults that an error names
 Ask = Callable[[str], Awaitable[bool]]            # asks the user a question; True for yes
 
@@ -210,7 +212,8 @@ class LoadedSources:
         """Load a source that is fast or can be interrupted between items."""
         for number, found in enumerate(self._found(source)):
             loaded.add(found)
-            yield number
+            if source.kind != "directory" or not number % STEP:
+                yield number
 
     def _found(self, source: Source) -> Iterator[Found]:
         match source.kind:

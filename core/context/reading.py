@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Collection
 
-from core.context.files import UNGUARDED, read_text
+from core.context.files import read_text
 from core.context.form import Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
-from core.context.opening import Guard, open_item
+from core.context.opening import UNGUARDED, Guard, open_item
 from core.dataclass import replace
 from core.errors import ContextError
 from core.tools.limited_process import LimitedProcess

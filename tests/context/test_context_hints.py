@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.context.files import DOCUMENTS
+from core.context.walking import DOCUMENTS
 from core.context.loaded_sources import LoadedSources
 from core.errors import ContextError
 

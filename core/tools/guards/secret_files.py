@@ -54,11 +54,13 @@ _FILES = "|".join((
     r"\.\w*_?history", r"login data.*|logins\.json|key[34]\.db|cookies(\.sqlite|\.txt)?",
 ))
 _SECRET = regex(f"(?:{_FOLDERS}|{_FILES})")
-# Most names have none of this, and are done with after one look.
-_MAYBE = regex(
-    r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|adminsdk"
-    r"|config|\.tf|rc\b|\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf"
-    r"|cnf|cfg|db)\b|hist|log|cookie|wallet|shadow|gcloud|krb|secring")
+# Part of every secret name in lower case, unless it begins with # or a dot. That all begin with a
+# letter or a dot halves the time of a search.
+MAYBE_SECRET = (
+    r"env|key|pass|secret|token|cred|auth|id_|rsa|dsa|ed25519|ed448|identity|account|adminsdk"
+    r"|config|\.tf|rc\b|\.(?:pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault"
+    r"|conf|cnf|cfg|db)\b|hist|log|cookie|wallet|shadow|gcloud|krb|secring")
+_MAYBE = regex(MAYBE_SECRET)
 # Suffixes of copies that editors, tools and users make, which have the original's content.
 _COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]"
               r"|(?P<copy>.+?)(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev"
@@ -84,15 +86,19 @@ _TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'),
               regex(rb'"(?:serial|lineage)"\s*:'))
 
 
+def plain_name(name: str) -> str:
+    """The name in lower case, with plain letters in place of wide, ornate and joined ones."""
+    return (name if name.isascii() else unicodedata.normalize("NFKC", name)).casefold()
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a file or folder of this name contains keys or passwords wherever it is; case is
     ignored.
     """
-    name = unicodedata.normalize("NFKC", name) if not name.isascii() else name
-    # Windows opens the same file under these
-    plain = name.casefold().partition(":$")[0].rstrip(". ")
-    if not _MAYBE.search(plain):
+    small = plain_name(name)
+    if small[:1] not in "#." and not _MAYBE.search(small):
         return False
+    plain = small.partition(":$")[0].rstrip(". ")     # Windows opens the same file under these
     return any(_is_listed(form) for form in _forms(plain))
 
 

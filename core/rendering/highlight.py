@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +24,15 @@ _STYLES: dict[tuple[str, ...], str] = {
     ("Generic", "Subheading"): "bold",
     ("Generic", "Prompt"): "dim",
 }
+# a page has more colours
+_PAGE_STYLES = {**_STYLES,
+                ("Keyword",): "keyword",
+                ("Keyword", "Type"): "type",
+                ("Operator", "Word"): "keyword",
+                ("Name", "Class"): "type",
+                ("Literal", "Number"): "number",
+                ("Generic", "Deleted"): "deleted",
+                ("Generic", "Inserted"): "inserted"}
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer",
                  "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
@@ -30,13 +40,14 @@ _COMMENT = _STYLES["Comment",]
 
 
 class Highlighter:
-    """Splits each line of one code block into runs with styles of the theme; code in an unknown
-    language is not highlighted.
+    """Splits each line of one code block into runs with styles of the theme or of a page; code in
+    an unknown language is not highlighted.
     """
 
-    __slots__ = ("_lexer", "_stack", "_carries", "_in_comment")
+    __slots__ = ("_lexer", "_stack", "_carries", "_in_comment", "_style")
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, *, page: bool = False) -> None:
+        self._style = _page_style if page else _style
         self._lexer: Any
         self._lexer, self._carries = _lexer(language.lower()) if language else (None, False)
         self._stack = ["root"]
@@ -62,13 +73,14 @@ class Highlighter:
 
     def _code(self, text: str) -> list[Run]:
         before = list(self._stack)
-        runs = _runs(self._tokens(text), text)
+        runs = _runs(self._tokens(text), text, self._style)
         comment = text.find("/*", text.rfind("*/") + 1) if _has_block_comments(self._lexer) else -1
         if comment < 0 or _style_at(runs, comment):
             return runs
         # most lexers recognise a block comment only if it is complete
         self._stack, self._in_comment = before, True
-        return [*_runs(self._tokens(text[:comment]), text[:comment]), (_COMMENT, text[comment:])]
+        code = _runs(self._tokens(text[:comment]), text[:comment], self._style)
+        return [*code, (_COMMENT, text[comment:])]
 
     def _tokens(self, text: str) -> list[tuple[Any, str]]:
         if self._carries:
@@ -123,13 +135,13 @@ class Highlighter:
         del self._stack[max(len(self._stack) - count, 1):]
 
 
-def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
+def _runs(tokens: list[tuple[Any, str]], text: str, style_of: Callable[[Any], str]) -> list[Run]:
     """Styled runs, as few as possible: white space takes the style before it."""
     runs: list[Run] = []
     style, begin, end = "", 0, 0        # the current run and its position in the text
     for kind, value in tokens:
         value = value.rstrip("\n")
-        if value and not value.isspace() and (other := _style(kind)) != style:
+        if value and not value.isspace() and (other := style_of(kind)) != style:
             if end > begin:
                 runs.append((style, text[begin:end]))
             style, begin = other, end
@@ -157,9 +169,19 @@ def _has_block_comments(lexer: Any) -> bool:
 
 @lru_cache(maxsize=512)
 def _style(kind: tuple[str, ...] | None) -> str:
+    return _nearest(_STYLES, kind)
+
+
+@lru_cache(maxsize=512)
+def _page_style(kind: tuple[str, ...] | None) -> str:
+    return _nearest(_PAGE_STYLES, kind)
+
+
+def _nearest(styles: Mapping[tuple[str, ...], str], kind: tuple[str, ...] | None) -> str:
+    """The style of a kind of token, or of the nearest kind that includes it."""
     names = tuple(kind or ())
     while names:
-        style = _STYLES.get(names)
+        style = styles.get(names)
         if style is not None:
             return style
         names = names[:-1]

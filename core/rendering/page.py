@@ -14,11 +14,12 @@ from core.rendering.parser.operations import (END, TAGS, Close, Define, Json, Op
                                               to_json)
 
 _SAFE_LINK = regex(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
+CODE_MARKS = ("accent", "bold", "dim", "keyword", "type", "number", "inserted", "deleted")
 _ELEMENTS = {"quote": "blockquote", "code": "code", "math": "div"}
 _INLINE = {"del": "del", "strong": "strong", "em": "em", "code": "code", "math": "span",
            "img": "span",
-           "accent": "span", "dim": "span", "bold": "span"}
-_CLASSES = frozenset(("math", "img", "accent", "dim", "bold"))
+           **dict.fromkeys(CODE_MARKS, "span")}
+_CLASSES = frozenset(("math", "img", *CODE_MARKS))
 _BOXES = {"x": "\u2611 ", "_": "\u2610 "}
 
 
@@ -26,9 +27,9 @@ class PageStream:
     """Produces the operations of one reply in their JSON form (see `operations`) as its text
     arrives.
 
-    For a page, they differ in three ways: code is split into pieces with the marks "accent", "bold"
-    and "dim"; a link that is not http, https or mailto becomes text with its target; and
-    ["tail", text] replaces the undecided text at the end.
+    For a page, they differ in three ways: code is split into pieces with CODE_MARKS; a link that is
+    not http, https or mailto becomes text with its target; and ["tail", text] replaces the
+    undecided text at the end.
     """
 
     def __init__(self, references: Mapping[str, str] | None = None) -> None:
@@ -65,7 +66,7 @@ class PageStream:
         match operation:
             case Open("code", info):
                 language = re.match(r"[\w+#.-]*", info.lstrip("{. "))
-                self._highlighter = Highlighter(language.group() if language else "")
+                self._highlighter = Highlighter(language.group() if language else "", page=True)
             case Close("code"):
                 self._highlighter = None
             case Span() if self._highlighter is not None:

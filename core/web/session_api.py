@@ -80,6 +80,7 @@ class SessionApi:
         else:
             rows = [self._shown(row) for row
                     in self._stored.sessions(limit + 1, words, shelf=shelf)]
+            rows = [*by_day(rows[:limit]), *rows[limit:]]
         most = FOUND if words and shelf == "open" else limit
         return JSONResponse({"sessions": rows[:most], "more": len(rows) > most, "tags": _tags(rows),
                              "archived": self._stored.count_sessions("archived"),
@@ -197,6 +198,13 @@ def _shelf(name: str) -> Shelf:
     if name not in SHELVES:
         raise UsageError(f"There is no shelf {name!r}.", f"Available: {', '.join(SHELVES)}.")
     return name
+
+
+def by_day(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort listed sessions by the time of their last use, pinned ones first: the page groups them
+    by day, and sessions imported from another computer belong to the day they were used there.
+    """
+    return sorted(rows, key=lambda row: (not row["pinned"], -row["updated"]))
 
 
 def _tags(rows: Sequence[dict[str, Any]]) -> list[str]:

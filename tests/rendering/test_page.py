@@ -129,7 +129,7 @@ def test_the_json_form() -> None:
         ["open", "ol"], ["open", "li", "1."], ["open", "p"], ["text", "a "],
         ["text", "b", ["strong"]], ["close", "p"], ["close", "li"],
         ["close", "ol"], ["open", "code", "py", True], ["text", "x = "],
-        ["text", "1", ["accent"]], ["text", "\n"], ["close", "code"],
+        ["text", "1", ["number"]], ["text", "\n"], ["close", "code"],
         ["open", "p", "", True], ["text", "w", ["end"], "http://h"], ["text", " "],
         ["text", "x²", ["math"], "", "\\(x^2\\)"],
         ["close", "p"], ["open", "p", "", True], ["text", "T"], ["tail", "="], ["retag", "h1"],

@@ -35,7 +35,8 @@ class PageServer:
                          str(self.port), *arguments]
         self.environment = environment
         self.client = requests.Session()
-        self.client.headers["x-stream-chat"] = "page"
+        # an idle connection may be closed by the server just when the next request is sent
+        self.client.headers.update({"x-stream-chat": "page", "connection": "close"})
 
     def __enter__(self) -> PageServer:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.fake_server import FakeOllama, fake_words
 from tests.web.browser import LIMIT, Tab
@@ -55,6 +55,7 @@ def test_stop_and_continue(tab: Tab) -> None:
     tab.choose_model("ollama/slow:latest")
     tab.send("count slowly")
     expect(tab.page.locator(".message.from-model .prose")).to_contain_text("w3")
+    expect(tab.page.locator(".session[aria-current] .session-live")).to_be_attached()
     tab.box.press("Escape")
     expect(tab.page.locator(".notice")).to_contain_text("Stopped by you")
     before = tab.reply()
@@ -129,13 +130,15 @@ def test_a_tool_asks_and_the_keyboard_answers(tab: Tab, key: str) -> None:
     question = tab.page.locator(".approval")
     expect(question).to_be_focused()
     expect(question).to_contain_text("Allow note?")
+    expect(tab.page.locator(".step-state")).to_have_text(["Waits for you"])
     tab.page.wait_for_timeout(500)      # a key pressed immediately is not an answer
     tab.page.keyboard.press(key)
     expect(question).to_have_count(0)
     expect(tab.box).to_be_focused()
     said = tab.reply()
     assert ("noted x" in said) == (key == "y"), said
-    step = tab.page.locator(".step").first
+    step = tab.page.locator(".step")
+    expect(step.locator(".step-state")).to_contain_text("Done" if key == "y" else "Denied")
     step.locator("summary").click()
     expect(step.locator(".step-body")).to_contain_text('"q": "x"')
 
@@ -179,7 +182,7 @@ def test_thinking_is_folded(tab: Tab) -> None:
 
 def test_markdown_and_the_exact_source(tab: Tab) -> None:
     said = ("# Title\n\n- one\n- **two**\n\n```python\nif  x:\n\treturn 'a'  # <b>\n```\n\n| a | b "
-            "|\n|---|--:|\n| 1 | 2 |\n")
+            "|\n|---|--:|\n| 1 | 2 |\n\n- [x] done, $a^2$\n")
     tab.choose_model("ollama/echo:latest")
     tab.send(said)
     tab.reply()
@@ -187,12 +190,23 @@ def test_markdown_and_the_exact_source(tab: Tab) -> None:
     expect(prose.locator("h3")).to_have_text("Title")
     expect(prose.locator("li strong")).to_have_text("two")
     expect(prose.locator("td")).to_have_text(["1", "2"])
+    expect(prose.locator(".k")).to_have_text(["if ", "return "])
+    assert is_beside(prose.locator(".task input"), prose.locator(".task p"))
+    expect(prose.locator("span.math")).to_have_css("border-inline-start-width", "0px")
     prose.locator("[data-copy]").click()
     assert (tab.page.evaluate("navigator.clipboard.readText()").rstrip("\n")
             == "if  x:\n\treturn 'a'  # <b>")
     tab.page.locator("[data-key=copy]").click()
     expect(tab.page.locator("[data-key=copy]")).to_have_attribute("title", "Copied")
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
+
+
+def is_beside(one: Locator, other: Locator) -> bool:
+    """Whether the middle of one element is within the height of the other."""
+    first, second = one.bounding_box(), other.bounding_box()
+    assert first and second
+    middle = first["y"] + first["height"] / 2
+    return second["y"] < middle < second["y"] + second["height"]
 
 
 def test_commands_mean_the_browser_and_not_the_computer_of_the_server(tab: Tab) -> None:

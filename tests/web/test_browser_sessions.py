@@ -70,6 +70,8 @@ def test_a_session_is_renamed_tagged_and_pinned(tab: Tab) -> None:
     tab.show_list()
     expect(tab.page.locator(".day").first).to_have_text("Pinned")
     expect(tab.rows()).to_have_text(["Old notes", "the second"])
+    expect(tab.page.locator(".bar-tag").first).to_be_attached()
+    assert "work" in tab.page.locator(".bar-tag").all_inner_texts() or tab.size == "phone"
     tab.page.locator(".tags .tag", has_text="work").click()
     expect(tab.rows()).to_have_text(["Old notes"])
     expect(tab.page.locator(".tags .tag[aria-pressed=true]")).to_have_text("work")

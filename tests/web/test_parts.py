@@ -21,6 +21,7 @@ from core.web.conversation.live import Live
 from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
 from core.web.conversation.shown import SHOWN, Snapshot
+from core.web.session_api import by_day
 from db import Store, open_store
 from tests.sessions.test_loaded import keep, reply, turns
 from tests.sessions.test_moment import damage
@@ -147,3 +148,11 @@ def test_a_store_that_fails_leaves_what_is_loaded(store: Store) -> None:
     store.close()
     found = live.snapshot()
     assert found.newest and found.first >= live.chat.session.waiting and found.events
+
+
+def test_listed_sessions_stand_under_their_own_days() -> None:
+    """In any order in which the store lists them, such as imported ones after all others."""
+    rows = [{"id": "pinned", "pinned": True, "updated": 1.0},
+            {"id": "here long ago", "pinned": False, "updated": 2.0},
+            {"id": "elsewhere today", "pinned": False, "updated": 9.0}]
+    assert [row["id"] for row in by_day(rows)] == ["pinned", "elsewhere today", "here long ago"]

@@ -3,12 +3,15 @@
 import { h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
 
+/** @import { SessionRow } from "./wire.d.ts" */
+
 export class Bar {
   /**
    * @param {{ openList: () => void, compare: () => void, menu: (at: HTMLElement) => void }} actions
    */
   constructor(actions) {
     this.heading = h("h1", { class: "bar-title", dir: "auto" });
+    this.tags = h("span", { class: "bar-tags" });
     this.state = h("span", { class: "saved", role: "status" });
     this.compare = h("button", {
       class: "button quiet hide-phone-label",
@@ -31,6 +34,7 @@ export class Bar {
       { class: "bar" },
       list,
       this.heading,
+      this.tags,
       space,
       this.state,
       this.compare,
@@ -41,9 +45,22 @@ export class Bar {
 
   /** Show or hide the parts that belong to a conversation. @param {boolean} shown */
   showTools(shown) {
+    this.tags.replaceChildren();
     this.element.classList.toggle("bar-page", !shown);
     const tools = [this.heading, this.state, this.compare, this.menu];
     for (const tool of tools) tool.hidden = !shown;
+  }
+
+  /**
+   * Show the tags of the current session if it is in the list.
+   * @param {SessionRow[]} sessions
+   * @param {string} current
+   */
+  showTags(sessions, current) {
+    const found = sessions.find((session) => session.id === current);
+    if (current && !found) return;
+    const tags = found?.tags ?? [];
+    this.tags.replaceChildren(...tags.map((tag) => h("span", { class: "bar-tag" }, tag)));
   }
 
   /** @param {boolean} compared whether two models are compared */

@@ -12,7 +12,16 @@ const HEADINGS = { h1: "h3", h2: "h3", h3: "h4", h4: "h5", h5: "h6", h6: "h6" };
 /** @type {Record<string, string>} */
 const MARKS = { strong: "strong", em: "em", del: "del", code: "code" };
 /** @type {Record<string, string>} */
-const CODE_ROLES = { accent: "s", bold: "f", dim: "c" };
+const CODE_ROLES = {
+  accent: "s",
+  bold: "f",
+  dim: "c",
+  keyword: "k",
+  type: "t",
+  number: "n",
+  inserted: "add",
+  deleted: "del",
+};
 /** @type {Record<string, string>} */
 const ALIGNED = { left: "start", center: "center", right: "end" };
 
@@ -56,7 +65,7 @@ export class Blocks {
     const parent = this.inner();
     if (tag === "code") return this.beginCode(parent, detail);
     if (tag === "table") {
-      const table = h("table", {});
+      const table = h("table", { dir: "auto" });
       parent.append(
         h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, table),
       );

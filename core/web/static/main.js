@@ -96,6 +96,7 @@ export class Page {
       act: (does) => this.acts.act(does),
       connected: () => this.setConnected(true),
       listed: (sessions) => this.recent.show(sessions),
+      bar: this.bar,
       signedOut: () => {
         if (this.member) location.assign("/signin");
         else app.replaceChildren(h("p", { class: "signed-out" }, text.signIn));
@@ -303,6 +304,7 @@ export class Page {
         return true;
       case "turn_start":
         this.setRunning(true);
+        this.sessions.list();
         return false;
       case "turn_end":
         this.about({ ...event, running: false });
@@ -329,7 +331,6 @@ export class Page {
   }
 
   // ---- the bar
-
   editLast() {
     const last = [...this.thread.element.querySelectorAll(".from-user [data-key=edit]")].pop();
     if (!this.running) /** @type {HTMLElement|undefined} */ (last)?.click();

@@ -99,6 +99,11 @@ function chart(days) {
     );
     plot.append(bars);
   });
+  const middle = Math.floor(days.length / 2);
+  if (days.length > 6)
+    plot.append(dayMark(days[middle].day, `${(middle + 0.5) * step}%`, "middle"));
+  if (days.length > 1) plot.append(dayMark(from, "0", "start"));
+  plot.append(dayMark(to, "100%", "end"));
   const axis = svg("svg", { class: "axis", "aria-hidden": "true" });
   for (const part of [0, 0.5, 1]) {
     const mark = svg("text", { x: "0", y: HEIGHT - part * 140 + 4 });
@@ -111,6 +116,16 @@ function chart(days) {
     h("div", { class: "chart-head" }, h("h2", {}, "Tokens per day"), legend()),
     h("div", { class: "plot-box" }, axis, plot),
   );
+}
+
+/** @param {string} day @param {string} x @param {string} anchor */
+function dayMark(day, x, anchor) {
+  const mark = svg("text", { x, y: HEIGHT + 20, "text-anchor": anchor });
+  mark.textContent = new Date(`${day}T12:00`).toLocaleDateString("en-GB", {
+    day: "numeric",
+    month: "short",
+  });
+  return mark;
 }
 
 /** The next number that reads well, as does its half. @param {number} count */

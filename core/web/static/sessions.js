@@ -7,6 +7,7 @@ import { h, icon } from "./dom.js";
 import { Sidebar } from "./sidebar.js";
 import { text } from "./text.js";
 
+/** @import { Bar } from "./bar.js" */
 /** @import { SessionRow } from "./wire.d.ts" */
 
 const MORE = 1000; // sessions by which a list grows
@@ -21,6 +22,7 @@ export class Sessions {
    *   act: (does: () => Promise<unknown>) => Promise<unknown>,
    *   connected: () => void,
    *   listed: (sessions: SessionRow[]) => void,
+   *   bar: Bar,
    *   signedOut: () => void
    * }} page
    */
@@ -58,6 +60,7 @@ export class Sessions {
       if (asked !== this.asked) return;
       this.sidebar.show(found, this.shelf, this.page.current(), (id) => Boolean(readDraft(id)));
       if (this.shelf === "open" && !words) this.page.listed(found.sessions);
+      this.page.bar.showTags(found.sessions, this.page.current());
       this.page.connected();
     } catch (problem) {
       if (problem instanceof ApiError && problem.status === 401) this.page.signedOut();

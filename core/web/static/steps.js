@@ -76,10 +76,11 @@ export class Steps {
   on_tool_result(event) {
     const step = this.tools.get(event.id);
     if (!step) return;
-    const state = event.failed ? "failed" : "done";
-    const label = event.failed ? text.toolFailed : text.done;
-    const time = event.seconds === undefined ? "" : ` · ${text.seconds(event.seconds)}`;
-    setStep(step, state, "", label + time);
+    if (step.dataset.state !== "denied") {
+      const label = event.failed ? text.toolFailed : text.done;
+      const time = event.seconds === undefined ? "" : ` · ${text.seconds(event.seconds)}`;
+      setStep(step, event.failed ? "failed" : "done", "", label + time);
+    }
     step.querySelector(".step-body")?.append(h("pre", { tabindex: "0" }, event.text));
   }
 
@@ -92,6 +93,7 @@ export class Steps {
       always: text.allowAlways,
       no: text.deny,
     };
+    /** @type {Record<string, string>} */ const kinds = text.kinds;
     const row = h("div", { class: "approval-actions" });
     for (const choice of event.choices) {
       if (choice === "no") row.append(h("span", { class: "spacer" }));
@@ -121,23 +123,19 @@ export class Steps {
         h("pre", { tabindex: "0" }, h("code", {}, event.text)),
       ),
       event.facts.length > 0 &&
-        h("p", { class: "approval-facts" }, ...event.facts.map((fact) => h("span", {}, fact))),
+        h(
+          "p",
+          { class: "approval-facts" },
+          ...event.facts.map((fact) => h("span", {}, kinds[fact] ?? fact)),
+        ),
       row,
     );
-    const step = h(
-      "li",
-      { class: "step", "data-state": "asked" },
-      h(
-        "div",
-        { class: "step-row" },
-        icon("shield", "step-icon"),
-        h("span", { class: "step-name" }, event.title.replace(/^Allow (.*)\?$/, "$1")),
-        h("span", { class: "step-arg" }),
-        h("span", { class: "step-state", role: "status" }, icon("clock"), text.waitsForYou),
-      ),
-      approval,
-    );
-    this.open().append(step);
+    const step = this.calling(event) ?? this.addQuestion(event.title);
+    step.dataset.state = "asked";
+    const state = step.querySelector(".step-state");
+    state?.setAttribute("role", "status");
+    state?.replaceChildren(icon("clock"), text.waitsForYou);
+    step.append(approval);
     this.asked.set(event.ask, step);
     this.actions.onAsked(approval);
   }
@@ -150,9 +148,43 @@ export class Steps {
     const focused = question?.contains(document.activeElement);
     question?.remove();
     if (focused) this.actions.onAnswered();
-    step.dataset.state = event.choice === "no" ? "denied" : "done";
+    const denied = event.choice === "no";
+    const running = !denied && step.querySelector("details") !== null;
+    step.dataset.state = denied ? "denied" : running ? "running" : "done";
     const state = step.querySelector(".step-state");
-    state?.replaceChildren(event.choice === "no" ? text.denied : text.allowed);
+    if (running) state?.replaceChildren(h("span", { class: "spinner" }), text.running);
+    else state?.replaceChildren(denied ? text.denied : text.allowed);
+  }
+
+  /** The step of the tool call that a question is about. @param {AskEvent} event */
+  calling(event) {
+    const waiting = [...this.tools.values()].filter(
+      (step) =>
+        step.dataset.state === "running" &&
+        toolIn(event.title) === step.querySelector(".step-name")?.textContent,
+    );
+    const same = waiting.find((step) =>
+      event.text.includes(step.querySelector(".step-arg")?.textContent ?? ""),
+    );
+    return same ?? waiting[0];
+  }
+
+  /** A step for a question that belongs to no tool call. @param {string} title */
+  addQuestion(title) {
+    const step = h(
+      "li",
+      { class: "step" },
+      h(
+        "div",
+        { class: "step-row" },
+        icon("shield", "step-icon"),
+        h("span", { class: "step-name" }, toolIn(title)),
+        h("span", { class: "step-arg" }),
+        h("span", { class: "step-state" }),
+      ),
+    );
+    this.open().append(step);
+    return step;
   }
 
   /**
@@ -207,6 +239,11 @@ function setStep(step, state, name, said) {
   const place = step.querySelector(".step-state");
   place?.replaceChildren();
   if (place && said) append(place, [icon(state === "failed" ? "fail" : "check"), said]);
+}
+
+/** The tool that a question names. @param {string} title */
+function toolIn(title) {
+  return title.replace(/^Allow (.*)\?$/, "$1");
 }
 
 /** @param {string} name */

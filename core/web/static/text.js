@@ -46,6 +46,7 @@ export const text = {
   toolFailed: "Failed",
   waitsForYou: "Waits for you",
   denied: "Denied",
+  kinds: { read: "Reads", write: "Writes", network: "Uses the network", run: "Runs commands" },
   allowed: "Allowed",
   allowOnce: "Allow once",
   allowSession: "Allow in this session",

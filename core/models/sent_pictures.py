@@ -128,10 +128,14 @@ def _same(one: object, other: object) -> bool:
 
 
 def _room(limit: PictureLimit, pictures: Sequence[Image]) -> _Room:
-    """What each of these pictures may be at most."""
+    """What each of these pictures may be at most.
+
+    If they exceed the room of a request together, each gets the same share. It halves when their
+    number has doubled, so that a conversation's pictures are not drawn anew for each new one.
+    """
     size, side = limit.encoded, limit.side
     if limit.request and sum(len(picture.data) for picture in pictures) > limit.request:
-        share = limit.request // len(pictures)
+        share = limit.request >> (len(pictures) - 1).bit_length()
         size = min(size or share, share)
     if limit.many and len(pictures) > limit.many:
         side = limit.many_side

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import re
+import sys
+import threading
 from contextlib import aclosing
 from functools import cache
 from typing import Any
@@ -166,14 +168,65 @@ def test_small_pictures_are_sent_unchanged() -> None:
         assert not said
 
 
+def heavy(name: str) -> Image:
+    """A small picture in a file of a megabyte."""
+    small = encoded(Pillow.new("RGB", (300, 200), "red"), "PNG", name)
+    data = base64.b64decode(small.data) + name.encode() * 250_000
+    return Image("image/png", base64.b64encode(data).decode(), name)
+
+
 @pytest.mark.processes
 def test_many_pictures_share_the_room_of_a_request() -> None:
-    noise = Pillow.effect_noise((1200, 1200), 120)
-    pictures = [encoded(noise.rotate(90 * turn), "JPEG", f"{turn}.jpg", quality=95)
-                for turn in range(4)]
-    data, said, _ = sent_to("groq", *pictures)
+    data, said, request = sent_to("groq", *(heavy(f"{number}.gi") for number in range(4)))
     assert len(data) == 4 == len(said)
-    assert sum(len(base64.b64encode(each)) for each in data) <= LIMITS["groq"].request
+    assert len(request.body) < LIMITS["groq"].request
+
+
+@pytest.mark.processes
+def test_a_growing_conversation_draws_its_pictures_seldom() -> None:
+    messages = [user_message("Look", (heavy(f"{number}.gi"),)) for number in range(5)]
+    with FakeServer(lambda _: SCRIPTED["openai"](Script("Seen."))) as server:
+        chain, providers = chain_at(server, "groq")
+
+        async def whole() -> list[int]:
+            said = [len(await asked(chain, *messages[:count])) for count in (2, 3, 4, 4)]
+            await providers.close()
+            return said
+        assert asyncio.run(whole()) == [0, 3, 1, 0]
+        assert all(len(request.body) < LIMITS["groq"].request for request in posted(server))
+
+
+def test_without_the_package_a_line_says_what_to_install(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    data, said, request = sent_to("anthropic", photo())
+    assert not data and b"Look" in request.body
+    assert said[0].startswith("photo.jpg was not sent: anthropic takes up to 3.9 MB a picture.")
+    assert "pip install pillow" in said[0]
+
+
+@pytest.mark.processes
+def test_stopping_does_not_wait_for_the_picture() -> None:
+    drawing = encoded(Pillow.new("RGB", (3000, 2000), "red"), "BMP", "large.bmp")
+    with FakeServer(SCRIPTED["anthropic"](Script("Seen."))) as server:
+        chain, providers = chain_at(server, "anthropic")
+
+        async def whole() -> int:
+            turn = asyncio.ensure_future(asked(chain, user_message("Look", (drawing,))))
+            while not _redrawing():
+                await asyncio.sleep(0.005)
+            turn.cancel()
+            await asyncio.wait({turn})
+            await providers.close()
+            return len(posted(server))
+        assert asyncio.run(whole()) == 0
+    for thread in _redrawing():
+        thread.join(20)
+    assert not _redrawing()
+
+
+def _redrawing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tool-redrawn"]
 
 
 def test_limits_are_of_hosts_that_exist_and_unknown_ones_are_cautious() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image as Pillow
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.fake_server import FakeOllama, fake_words
@@ -353,6 +355,19 @@ def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> Non
     tab.ask("And again?", 2)
     assert "heliotrope" in str(ollama.chats[-1].json), ("a new server attaches what was uploaded "
                                                         "before")
+
+
+def test_a_picture_that_no_model_accepts_is_converted(tab: Tab, tmp_path: Path,
+                                                      ollama: FakeOllama) -> None:
+    Pillow.new("RGB", (60, 40), "red").save(tmp_path / "scan.tiff")
+    tab.page.locator(".composer input[type=file]").set_input_files(tmp_path / "scan.tiff")
+    expect(tab.page.locator(".composer-files .file")).to_contain_text("scan.tiff")
+    tab.ask("What is this?")
+    expect(tab.page.locator(".from-user .file-name")).to_have_text("scan.tiff")
+    expect(tab.page.get_by_text("scan.tiff was sent as PNG, 60 × 40")).to_be_visible()
+    [sent] = [image for message in ollama.chats[-1].json["messages"]
+              for image in message.get("images", ())]
+    assert base64.b64decode(sent).startswith(b"\x89PNG")
 
 
 def test_commands_that_lead_to_another_session_leave_this_one_as_it_is(tab: Tab) -> None:

@@ -9,7 +9,7 @@ import { text } from "./text.js";
 const PICTURES = ["png", "jpeg", "gif", "webp", "bmp", "avif", "tiff", "heic", "heif"].map(
   (type) => `image/${type}`,
 );
-const MOST_IMAGE = 10 * 1024 * 1024;
+const MOST_IMAGES = 28_000_000; // characters of base64 in one message: a request has 32 MB
 
 export class Composer {
   /**
@@ -221,7 +221,8 @@ export class Composer {
     event?.preventDefault();
     this.others.push(...given.filter((file) => !PICTURES.includes(file.type)));
     for (const file of given.filter((one) => PICTURES.includes(one.type))) {
-      if (file.size > MOST_IMAGE) {
+      const taken = this.images.reduce((size, image) => size + image.data.length, 0);
+      if (taken + (file.size * 4) / 3 > MOST_IMAGES) {
         this.actions.say(text.imageTooLarge);
         continue;
       }

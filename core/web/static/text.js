@@ -278,7 +278,7 @@ export const text = {
       : bytes < 1e9
         ? `${(bytes / 1e6).toFixed(1)} MB`
         : `${(bytes / 1e9).toFixed(1)} GB`,
-  imageTooLarge: "Images may have at most 10 MB.",
+  imageTooLarge: "The images of a message may have at most 20 MB together.",
 };
 
 /** @param {string} words */

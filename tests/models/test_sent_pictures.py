@@ -72,7 +72,8 @@ async def asked(chain: Any, *messages: Message) -> list[str]:
 
 
 def posted(server: FakeServer) -> list[Received]:
-    return [request for request in server.requests if request.method == "POST"]
+    """The requests for a reply; on a slow machine others come between them."""
+    return [request for request in server.requests if b"Look" in request.body]
 
 
 def pictures_of(request: Received) -> list[bytes]:
@@ -118,9 +119,12 @@ def test_it_is_drawn_once_for_each_limit_and_the_original_stays() -> None:
     original = photo()
     question = user_message("Look", (original,))
     refused = Answer([b'{"type": "error", "error": {"type": "overloaded_error"}}'], status=529)
-    answers = [SCRIPTED["ollama"](Script("Seen.")), refused,
-               SCRIPTED["openai"](Script("Seen.")), SCRIPTED["openai"](Script("Seen."))]
-    with FakeServer(answers) as server:
+
+    def answer(request: Received) -> Answer:
+        known = {"/api/chat": SCRIPTED["ollama"](Script("Seen.")), "/v1/messages": refused,
+                 "/chat/completions": SCRIPTED["openai"](Script("Seen."))}
+        return known.get(request.path, Answer([b"{}"], status=404))
+    with FakeServer(answer) as server:
         chain, providers = chain_at(server, "ollama", "anthropic", "groq")
 
         async def whole() -> list[list[str]]:
@@ -198,8 +202,9 @@ def test_a_growing_conversation_draws_its_pictures_seldom() -> None:
 
 def test_without_the_package_a_line_says_what_to_install(
         monkeypatch: pytest.MonkeyPatch) -> None:
+    large = photo()
     monkeypatch.setitem(sys.modules, "PIL", None)
-    data, said, request = sent_to("anthropic", photo())
+    data, said, request = sent_to("anthropic", large)
     assert not data and b"Look" in request.body
     assert said[0].startswith("photo.jpg was not sent: anthropic takes up to 3.9 MB a picture.")
     assert "pip install pillow" in said[0]

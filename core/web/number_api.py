@@ -17,6 +17,7 @@ from core.web.api import guarded
 from db import Store
 
 MOST_DAYS = 3660
+MOST_BARS = 5   # models in a chart
 BY_DAY = 31     # in periods up to this many days, days without calls are shown too
 
 
@@ -38,6 +39,8 @@ class NumberApi:
         return JSONResponse({
             "days": self._days(calls, since if days <= BY_DAY else None),
             "figures": _figures(found),
+            "costs": cost_bars(found),
+            "waits": wait_bars(found),
             "table": {"columns": list(rows[0]) if rows else [],
                       "rows": [list(row.values()) for row in rows],
                       "note": "Prices are estimates from a dated table."}})
@@ -76,6 +79,32 @@ def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:
          "value": f"{100 * (calls - failed) / calls:.1f} %" if calls else "",
          "note": f"{failed:,} failed"},
     ]
+
+
+def cost_bars(found: Sequence[ModelStats]) -> list[dict[str, Any]]:
+    """Return the models that cost most: name, cost, and where the bar ends (0 to 1)."""
+    costs = sorted(((entry.cost, entry) for entry in found if entry.cost),
+                   key=lambda pair: -pair[0])[:MOST_BARS]
+    return [{"name": _name(entry), "value": f"${cost:.2f}" if cost >= 0.01 else f"${cost:.4f}",
+             "start": 0.0, "end": cost / costs[0][0]} for cost, entry in costs]
+
+
+def wait_bars(found: Sequence[ModelStats]) -> list[dict[str, Any]]:
+    """Return the most used models: name, the time to the first word that half and 95 % of the
+    calls keep, and both as parts of the longest (0 to 1).
+    """
+    waits = []
+    for entry in sorted(found, key=lambda entry: -entry.calls)[:MOST_BARS]:
+        half, most = quantile(entry.firsts, 0.5), quantile(entry.firsts, 0.95)
+        if half is not None and most is not None:
+            waits.append((_name(entry), half, most))
+    longest = max((most for *_, most in waits), default=0.0) or 1.0
+    return [{"name": name, "value": f"{half:.2f} to {most:.2f} s", "start": half / longest,
+             "end": most / longest} for name, half, most in waits]
+
+
+def _name(entry: ModelStats) -> str:
+    return f"{entry.provider}/{entry.model}"
 
 
 def _row_of(stats: ModelStats) -> dict[str, str]:

@@ -115,7 +115,7 @@ def providers(tab: Tab, session: str) -> None:
 
 def numbers(tab: Tab, session: str) -> None:
     tab.go("/numbers")
-    expect(tab.page.locator(".figures")).to_be_visible()
+    expect(tab.page.locator(".bars").first).to_be_visible()
 
 
 PICTURES: dict[str, tuple[Callable[[Tab, str], None], str, bool]] = {

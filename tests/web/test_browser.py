@@ -313,6 +313,7 @@ def test_numbers_and_the_sheet_of_keys(tab: Tab) -> None:
     tab.go("/numbers")
     expect(tab.page.locator(".figures")).to_contain_text("Tokens")
     expect(tab.page.locator("table")).to_contain_text("ollama/words-40")
+    expect(tab.page.locator(".bars .name", has_text="ollama/words-40")).to_be_visible()
 
 
 def test_commands_are_completed(tab: Tab) -> None:

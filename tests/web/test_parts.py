@@ -16,11 +16,13 @@ from core.errors import UsageError
 from core.messages import user_message
 from core.model_manager import Providers, parse_target
 from core.session_manager import Session, open_session
+from core.stats.report import ModelStats
 from core.web.conversation.desk import Desks, Queued
 from core.web.conversation.live import Live
 from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
 from core.web.conversation.shown import SHOWN, Snapshot
+from core.web.number_api import cost_bars, wait_bars
 from core.web.session_api import by_day
 from db import Store, open_store
 from tests.sessions.test_loaded import keep, reply, turns
@@ -156,3 +158,15 @@ def test_listed_sessions_stand_under_their_own_days() -> None:
             {"id": "here long ago", "pinned": False, "updated": 2.0},
             {"id": "elsewhere today", "pinned": False, "updated": 9.0}]
     assert [row["id"] for row in by_day(rows)] == ["pinned", "elsewhere today", "here long ago"]
+
+
+def test_bars_of_the_numbers_are_parts_of_the_longest() -> None:
+    one = ModelStats("a", "m", calls=2, cost=4.0, firsts=[0.5, 0.5])
+    two = ModelStats("b", "m", calls=1, cost=0.002, firsts=[1.0])
+    free = ModelStats("c", "m", calls=9)
+    found = [one, free, two]
+    assert [(bar["name"], bar["value"], bar["end"]) for bar in cost_bars(found)] == [
+        ("a/m", "$4.00", 1.0), ("b/m", "$0.0020", 0.0005)]
+    assert [(bar["name"], bar["value"], bar["start"], bar["end"]) for bar in wait_bars(found)] == [
+        ("a/m", "0.50 to 0.50 s", 0.5, 0.5), ("b/m", "1.00 to 1.00 s", 1.0, 1.0)]
+    assert cost_bars([free]) == wait_bars([free]) == []

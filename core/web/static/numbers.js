@@ -42,7 +42,13 @@ export async function showNumbers(place) {
     else
       shown.replaceChildren(
         figures(found.figures),
-        h("div", { class: "charts" }, chart(found.days)),
+        h(
+          "div",
+          { class: "charts" },
+          chart(found.days),
+          bars("Cost by model", "", found.costs),
+          bars("Time to first word", "Half to 95 %", found.waits),
+        ),
         table(found.table),
       );
   };
@@ -128,6 +134,52 @@ function dayMark(day, x, anchor) {
   return mark;
 }
 
+/**
+ * A bar for each model, with a tick where it starts.
+ * @param {string} title
+ * @param {string} note what the ends of a bar mean
+ * @param {{ name: string, value: string, start: number, end: number }[]} rows
+ */
+function bars(title, note, rows) {
+  if (rows.length === 0) return "";
+  return h(
+    "section",
+    { class: "chart" },
+    h(
+      "div",
+      { class: "chart-head" },
+      h("h2", {}, title),
+      note && h("p", { class: "legend" }, h("span", {}, swatch("b"), note)),
+    ),
+    h(
+      "ul",
+      { class: "bars" },
+      ...rows.map((row) =>
+        h(
+          "li",
+          {},
+          h("span", { class: "name", title: row.name }, row.name),
+          h("span", { class: "value" }, row.value),
+          bar(row.start, row.end, note ? "b" : "a"),
+        ),
+      ),
+    ),
+  );
+}
+
+/** @param {number} start @param {number} end @param {string} kind */
+function bar(start, end, kind) {
+  const line = svg("svg", { "aria-hidden": "true" });
+  const [from, to] = [start * 100, end * 100];
+  line.append(
+    svg("rect", { class: "track", width: "100%", height: "100%", rx: "4" }),
+    svg("rect", { class: kind, x: `${from}%`, width: `${to - from}%`, height: "100%", rx: "4" }),
+  );
+  if (start > 0)
+    line.append(svg("line", { class: "tick", x1: `${from}%`, x2: `${from}%`, y1: "0", y2: "8" }));
+  return line;
+}
+
 /** The next number that reads well, as does its half. @param {number} count */
 export function roundedUp(count) {
   const unit = 10 ** Math.floor(Math.log10(Math.max(count, 2)));
@@ -137,11 +189,16 @@ export function roundedUp(count) {
 
 function legend() {
   const entry = (/** @type {string} */ kind, /** @type {string} */ name) => {
-    const box = svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
-    box.append(svg("rect", { class: kind, width: "10", height: "10", rx: "2" }));
-    return h("span", {}, box, name);
+    return h("span", {}, swatch(kind), name);
   };
   return h("p", { class: "legend" }, entry("a", "Local"), entry("b", "Cloud"));
+}
+
+/** A small square in the colour of a chart. @param {string} kind */
+function swatch(kind) {
+  const box = svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
+  box.append(svg("rect", { class: kind, width: "10", height: "10", rx: "2" }));
+  return box;
 }
 
 /** @param {string} tag @param {Record<string, unknown>} properties */

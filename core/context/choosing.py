@@ -13,7 +13,7 @@ from core.context.items import Fault, Item
 from core.context.opening import UNGUARDED, Guard
 from core.context.pictures import Pictures, asks_for_pictures, pictures_share
 from core.context.pieces import Span, cut, marks_of, spans_of
-from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score
+from core.context.ranking import Counted, as_bytes, bm25, count_words, name_scores
 from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
 from core.context.search import Search, Spot, fuse_spots
 from core.context.shown import AlreadyShown
@@ -99,10 +99,11 @@ class Chooser:
 
     def _explain(self, items: Sequence[Item]) -> None:
         """Set each item's `why`: the reason why it is included or not."""
+        every = bool(self._shown)
         for item in items:
-            words = self._matched.get(item.name)
-            if not words and not item.included and not self._shown:
+            if not every and not item.included and not self._matched.get(item.name):
                 continue      # most items of a large folder
+            words = self._matched.get(item.name)
             reason = ("you named it" if item.named else f"has {', '.join(words)}" if words
                       else "no word of the question")
             before = ("sent with an earlier question" if self._shown.has(item) and not item.why
@@ -219,7 +220,7 @@ class Chooser:
         scores: list[float] = []
         likely: list[int] = []
         yield from self._score(items, terms, choice, scores, likely)
-        order += [items[place] for place in _best_first(items, scores)]
+        order += [items[place] for place in _best_first(_by_depth(items), scores)]
         search, left = Search(terms), CLOSE_BYTES
         likely.sort(key=scores.__getitem__, reverse=True)
         for number, place in enumerate(likely):
@@ -246,11 +247,14 @@ class Chooser:
         those that contain a word of the question.
         """
         words = [term.stem for term in terms]
-        scores += [name_score(item.name, words) + item.named for item in items]
+        scores += name_scores([item.name for item in items], words)
+        for place, item in enumerate(items):
+            if item.named:
+                scores[place] += 1
         wanted, left = as_bytes(words), SCAN_BYTES if words else 0
         places: list[int] = []
         counted: list[Counted] = []
-        for place in _best_first(items, scores):
+        for place in _best_first(_by_depth(items), scores):
             if left <= 0 or len(places) >= SCAN_FILES:
                 break
             data = self.reader.sample(items[place])
@@ -266,14 +270,21 @@ class Chooser:
         bonus = STICKY * max(found, default=0.0)
         for place, score in zip(places, found, strict=True):
             scores[place] += score
-        for place, item in enumerate(items):
+        for place, item in enumerate(items if self._previous else ()):
             scores[place] += bonus * (item.name in self._previous)
         choice.searched, choice.by_name = len(places), len(items) - len(places)
 
 
-def _best_first(items: Sequence[Item], scores: Sequence[float]) -> list[int]:
-    """The indices of the items by score; of equal ones, those near the top of the folder first."""
+def _by_depth(items: Sequence[Item]) -> list[int]:
+    """The indices of the items, those near the top of the folder first."""
     depths = [item.name.count("/") for item in items]
-    by_depth = sorted(range(len(items)), key=depths.__getitem__)
-    by_depth.sort(key=scores.__getitem__, reverse=True)     # keeps the order of equal ones
-    return by_depth
+    return sorted(range(len(items)), key=depths.__getitem__)
+
+
+def _best_first(places: Sequence[int], scores: Sequence[float]) -> list[int]:
+    """These indices by score; equal ones keep their order. Most items of a large folder have none,
+    and are not sorted.
+    """
+    found = sorted((place for place in places if scores[place]), key=scores.__getitem__,
+                   reverse=True)
+    return found + [place for place in places if not scores[place]]

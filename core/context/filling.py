@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from core.context.form import Piece
 from core.context.items import Fault, Item
@@ -153,7 +154,12 @@ class Filling:
 
     def _take_rest(self) -> Iterator[int]:
         misses = 0
+        last_named = max((place for place, item in enumerate(self._order) if item.named),
+                         default=-1)
         for number, item in enumerate(self._order):
+            if misses >= MOST_MISSES and number > last_named:
+                self._leave_out(islice(self._order, number, None))
+                break
             if item.included or item.name in self._faulty:
                 continue
             full = self._left < SMALLEST or misses >= MOST_MISSES and not item.named
@@ -170,6 +176,11 @@ class Filling:
         nothing = not self._choice.pieces and not self._spans and not self._choice.images
         if self._order and nothing and not self._shown:
             self._take_any()
+
+    def _leave_out(self, items: Iterable[Item]) -> None:
+        """Leave out all of these that are not included."""
+        self._choice.left_out += [item for item in items
+                                  if not item.included and item.name not in self._faulty]
 
     def _is_too_large(self, item: Item) -> bool:
         """Whether an item is too large for the remaining room to be worth reading."""

@@ -12,7 +12,7 @@ from core.context.items import Item
 from core.errors import ContextError
 from core.tools import ToolContext, real_roots
 from core.tools.guards.files import DATABASE_PARTS, protected_ids
-from core.tools.guards.secret_files import holds_secret, is_secret_path, read_head
+from core.tools.guards.secret_files import HEAD, holds_secret, is_secret_path, read_head
 
 OURS = "contains Stream Chat's own data"
 SECRET = "looks like a file of keys or passwords"
@@ -46,11 +46,13 @@ class Guard:
                 return is_secret_path(path[len(place):])
         return is_secret_path(path)
 
-    def is_secret(self, path: str, descriptor: int) -> bool:
-        """Whether an open file looks like keys or passwords, by its path and its beginning."""
+    def is_secret(self, path: str, descriptor: int, head: bytes | None = None) -> bool:
+        """Whether an open file looks like keys or passwords, by its path and its beginning, which
+        is read if it is not given.
+        """
         real = _real_path(path, descriptor)
         return (self.is_secret_place(real) or real not in self._agreed
-                and holds_secret(read_head(descriptor)))
+                and holds_secret(read_head(descriptor) if head is None else head))
 
     def needs_consent(self, path: str) -> bool:
         """Whether this file or folder is one that the user has to agree to.
@@ -105,15 +107,41 @@ def open_item(item: Item, guard: Guard) -> FileIO:
 
     Raises ContextError if it is not a file or must not be sent, and OSError.
     """
-    descriptor = os.open(item.path, FLAGS if item.named else FLAGS | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = _opened(item, guard)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ContextError(f"{item.name}: is no longer a file")
-        if guard.is_ours(item.path, descriptor):
-            raise ContextError(f"{item.name}: {OURS}")
         if guard.is_secret(item.path, descriptor):
             raise ContextError(f"{item.name}: {SECRET}")
         return os.fdopen(descriptor, "rb", buffering=0)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_beginning(item: Item, guard: Guard, most: int) -> bytes:
+    """The first `most` bytes of an item's file, read at once: for one of very many files.
+
+    Of a file that grows meanwhile, it may be less. Raises as open_item() does.
+    """
+    descriptor = _opened(item, guard)
+    try:
+        size = max(os.fstat(descriptor).st_size + 1, HEAD)
+        data = os.read(descriptor, min(size, most))
+        if guard.is_secret(item.path, descriptor, data[:HEAD]):
+            raise ContextError(f"{item.name}: {SECRET}")
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _opened(item: Item, guard: Guard) -> int:
+    """The descriptor of an item's file, which is not one of the program's own."""
+    descriptor = os.open(item.path, FLAGS if item.named else FLAGS | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ContextError(f"{item.name}: is no longer a file")
+        if guard.is_ours(item.path, descriptor):
+            raise ContextError(f"{item.name}: {OURS}")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -66,11 +66,34 @@ def share_of_tests(name: str, words: Sequence[str]) -> float:
     return TESTS if not asked and _TESTS.search(name) else 1.0
 
 
-def name_score(name: str, words: Sequence[str]) -> float:
-    """The number of the question's words in a path; parts of words count half. A README scores
-    slightly above files without any.
+def name_scores(names: Sequence[str], words: Sequence[str]) -> list[float]:
+    """For each path, the number of the question's words in it; parts of words count half. A README
+    scores slightly above files without any.
     """
-    lowered = name.casefold()
+    scores = [0.0] * len(names)
+    for place in _places_with((*words, "readme"), names):
+        scores[place] = _name_score(names[place].casefold(), words)
+    return scores
+
+
+def _places_with(words: Sequence[str], names: Sequence[str]) -> set[int]:
+    """The indices of the names that contain one of the words; all names are searched together."""
+    text = "\n".join(names).casefold()
+    if text.count("\n") != len(names) - 1:
+        return set(range(len(names)))
+    found: set[int] = set()
+    for word in words:
+        number, begin, place = 0, 0, text.find(word)
+        while place >= 0:
+            number += text.count("\n", begin, place)
+            found.add(number)
+            begin = place
+            end = text.find("\n", place)
+            place = text.find(word, end) if end >= 0 else -1
+    return found
+
+
+def _name_score(lowered: str, words: Sequence[str]) -> float:
     readme = README if "readme" in lowered else 0.0
     inside = [word for word in words if word in lowered]
     if not inside:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from core.context.files import read_text
 from core.context.form import Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
-from core.context.opening import UNGUARDED, Guard, open_item
+from core.context.opening import UNGUARDED, Guard, read_beginning
 from core.dataclass import replace
 from core.errors import ContextError
 from core.tools.limited_process import LimitedProcess
@@ -82,10 +82,7 @@ class Reader:
             return (None if self.is_slow(item)
                     else self.passing(item)[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass"))
         try:
-            with open_item(item, self.guard) as file:
-                # read(size) allocates the full size: 100 us more for each small file
-                large = os.fstat(file.fileno()).st_size > SEARCHED_OF_ONE
-                data = file.read(SEARCHED_OF_ONE) if large else file.readall()
+            data = read_beginning(item, self.guard, SEARCHED_OF_ONE)
         except (OSError, ContextError):
             return b""
         return b"" if b"\0" in data[:1_024] else data

@@ -12,7 +12,7 @@ import pytest
 
 from core.context.pieces import (PROSE, STRETCH, LineNumbers, cut, join_spans, marks_of, spans_of,
                                  split_pieces)
-from core.context.ranking import share_of_tests
+from core.context.ranking import name_scores, share_of_tests
 from core.context.search import Search, Spot, diverse
 from core.context.synonyms import with_synonyms
 from core.context.terms import find, lowered, stem_of, terms_of, terms_of_all, words_of
@@ -280,3 +280,31 @@ def test_a_piece_of_a_long_text_does_not_count_its_lines_again() -> None:
         cut("a.csv", "file", text, [span], "", numbers)
     most = len(text) + len(spans) * STRETCH
     assert len(spans) > 1_000 and len(text) <= text.characters <= most < 60 * len(text)
+
+
+def test_names_searched_together_score_as_each_alone() -> None:
+    dice = random.Random(7)
+    parts = ("retry", "delay", "README", "/", "_", ".py", "a", "\n", "ß", "İ", "retrying", "src/")
+    words = ["retry", "delay", "ss", "py"]
+    for size in (0, 1, 40):
+        names = ["".join(dice.choices(parts, k=4)) for _ in range(size)]
+        for some in (names, [name for name in names if "\n" not in name]):
+            alone = [name_scores([name], words)[0] for name in some]
+            assert name_scores(some, words) == alone and (size < 40 or any(alone))
+
+
+def test_a_file_that_shrinks_grows_or_disappears_while_it_is_chosen(tmp_path: Path) -> None:
+    """What is listed may have changed by the time it is read; the others are chosen regardless."""
+    for number in range(60):
+        (tmp_path / f"f{number:02}.txt").write_text("the tide is at nine\n" * 400)
+    context = ContextSet(root=str(tmp_path))
+    asyncio.run(context.add("."))
+    (tmp_path / "f00.txt").unlink()
+    (tmp_path / "f01.txt").write_text("")
+    (tmp_path / "f02.txt").write_text("the ebb is at three\n" * 9_000)
+    (tmp_path / "f03.txt").unlink()
+    (tmp_path / "f03.txt").mkdir()
+    result = asyncio.run(context.prepare("when is the ebb?", plan_budget(4_096)))
+    assert "the ebb is at three" in result.block and result.included[0] == "f02.txt"
+    result = asyncio.run(context.prepare("when is the tide?", plan_budget(4_096)))
+    assert "the tide is at nine" in result.block

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -71,19 +72,19 @@ _STRICT = regex(r"id_|ssh_host_")       # SSH keys, whatever follows
 _PUBLIC = regex(r".*\.pub")
 _PRIVATE_KEY = regex(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: "
                      rb"BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
-# one of them is part of every match
-_KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")
+_BEFORE = b"\xef\xbb\xbf\xff\xfe \t\r\n"       # byte order marks and empty lines before a key
 # Credential files: a word that each contains, which is fast to find, and marks that must all occur.
 _SERVICE_ACCOUNT = (b'"type"',
                     regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
                     regex(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
-_KUBECONFIG = (b"kind", regex(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
+_KUBECONFIG = (b"kind", regex(rb"""kind["']?\s*:\s*["']?Config\b"""),
                regex(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b"
                      rb"|auth-provider|\busers\b"))
 _GITHUB = (b"oauth_token", regex(rb"^\s*oauth_token\s*:", re.M),
            regex(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
 _TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'),
               regex(rb'"(?:serial|lineage)"\s*:'))
+_CREDENTIALS = (_SERVICE_ACCOUNT, _KUBECONFIG, _TERRAFORM, _GITHUB)
 
 
 def plain_name(name: str) -> str:
@@ -122,17 +123,23 @@ def _forms(name: str) -> Iterator[str]:
 
 def is_secret_path(path: str) -> bool:
     """Whether any part of the path is a secret name."""
-    return any(is_secret_name(part) for part in re.split(r"[/\\]", path) if part)
+    folder, _, name = path.replace("\\", "/").rpartition("/")
+    return is_secret_name(name) or bool(folder) and _is_secret_folder(folder)
+
+
+@lru_cache(maxsize=1_024)
+def _is_secret_folder(path: str) -> bool:
+    """is_secret_path() of a folder, whose files are examined one after the other."""
+    return any(is_secret_name(part) for part in path.split("/"))
 
 
 def holds_secret(head: bytes) -> bool:
     """Whether a file with this beginning is a private key or a known credential file."""
     text = head.replace(b"\0", b"") if b"\0" in head[:64] else head        # UTF-16 too
-    key = _PRIVATE_KEY.search(text) if any(word in text for word in _KEY_WORDS) else None
-    if key is not None and not text[:key.start()].strip(b"\xef\xbb\xbf\xff\xfe \t\r\n"):
+    if _PRIVATE_KEY.match(text.lstrip(_BEFORE)):
         return True
-    return any(word in text and all(mark.search(text) for mark in marks)
-               for word, *marks in (_SERVICE_ACCOUNT, _KUBECONFIG, _TERRAFORM, _GITHUB))
+    return any(all(mark.search(text) for mark in marks)
+               for word, *marks in _CREDENTIALS if word in text)
 
 
 def secret_arguments(arguments: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,8 @@ from core.tools.running import run_in_thread
 
 NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP"}
 
+HEAD_OF_TYPE = 88      # characters of base64 that show the type
+
 
 @dataclass(frozen=True, slots=True)
 class _Room:
@@ -87,7 +89,7 @@ class _Fitting:
     async def _part(self, picture: Image) -> Image | Text:
         why = _excess(picture, self._room)
         if not why:
-            return picture
+            return _named_rightly(picture)
         key = (picture.data, picture.name, self._provider, self._room)
         sent: _Sent | None = self._known.get(key)
         if sent is None:
@@ -123,6 +125,12 @@ class _Fitting:
                      said.strip())
 
 
+def _named_rightly(picture: Image) -> Image:
+    """The picture with the type that its bytes have: providers refuse one that contradicts them."""
+    kind = image_type(_head(picture, HEAD_OF_TYPE))
+    return replace(picture, media_type=kind) if kind not in ("", picture.media_type) else picture
+
+
 def _same(one: object, other: object) -> bool:
     return one is other
 
@@ -149,10 +157,7 @@ def _excess(picture: Image, room: _Room) -> str:
 
 
 def _excesses(picture: Image, room: _Room) -> Iterator[str]:
-    try:
-        head = base64.b64decode(picture.data[:HEAD])
-    except ValueError:
-        return
+    head = _head(picture, HEAD)
     if (image_type(head) or picture.media_type) not in room.formats:
         *names, last = sorted(NAMES[kind] for kind in room.formats)
         yield f"{', '.join(names)} and {last}"
@@ -165,6 +170,14 @@ def _excesses(picture: Image, room: _Room) -> Iterator[str]:
         yield f"up to {room.side:,} pixels a side"
     if room.area and pixels[0] * pixels[1] > room.area:
         yield f"up to {room.area / 1e6:.0f} megapixels"
+
+
+def _head(picture: Image, size: int) -> bytes:
+    """The bytes in this many characters of base64; none if it is not base64."""
+    try:
+        return base64.b64decode(picture.data[:size])
+    except ValueError:
+        return b""
 
 
 def _wanted(picture: Image, room: _Room) -> Wanted:

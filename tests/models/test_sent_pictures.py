@@ -172,6 +172,16 @@ def test_small_pictures_are_sent_unchanged() -> None:
         assert not said
 
 
+def test_a_picture_is_sent_as_what_it_is() -> None:
+    png = encoded(Pillow.new("RGB", (50, 50), "red"), "PNG", "a.jpg")
+    wrong = Image("image/jpeg", png.data, "a.jpg")
+    for name in ("anthropic", "gemini"):
+        _, said, request = sent_to(name, wrong)
+        assert b"image/png" in request.body and b"image/jpeg" not in request.body and not said
+    odd = Image("image/png", "A", "odd")     # is not base64: unchanged
+    assert b'"A"' in sent_to("anthropic", odd)[2].body
+
+
 def heavy(name: str) -> Image:
     """A small picture in a file of a megabyte."""
     small = encoded(Pillow.new("RGB", (300, 200), "red"), "PNG", name)

@@ -62,6 +62,9 @@ def test_nothing_is_cut_off_at_the_side(chromium: Browser, server: PageServer, w
         fits(tab, "adding a provider")
         tab.go("/numbers")
         fits(tab, "numbers")
+        tab.page.get_by_label("Show sessions").click()
+        foot = tab.page.locator(".sidebar-foot")
+        assert foot.evaluate("foot => foot.scrollWidth <= foot.clientWidth"), "the session list"
 
 
 def test_nothing_moves_where_movement_is_unwanted(chromium: Browser, server: PageServer) -> None:

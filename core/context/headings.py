@@ -30,6 +30,7 @@ class Hits:
         self._text, self._marks, self._terms = text, marks, terms
         self._starts = [start for start, _ in spans]
         self._headings: dict[int, list[float]] = {}
+        self._line, self._constant = -1, False       # the last line examined
 
     def add(self, term: int, place: int, value: float) -> None:
         """Count an occurrence at a position."""
@@ -39,10 +40,16 @@ class Hits:
             row = self._headings.setdefault(mark, [0.0] * self._terms)
             row[term] = max(row[term], value)
             value *= 1 + HEADING
-        elif _CONSTANT.match(self._text, line):
+        elif self._sets_constant(line):
             value *= 1 + HEADING
         piece = bisect_right(self._starts, place) - 1
         self.rows.setdefault(piece, [0.0] * self._terms)[term] += value
+
+    def _sets_constant(self, line: int) -> bool:
+        """Whether the line that begins there sets a constant; most words share their line."""
+        if line != self._line:
+            self._line, self._constant = line, _CONSTANT.match(self._text, line) is not None
+        return self._constant
 
     def above(self) -> dict[int, list[float]]:
         """The weights of the terms in the headings above each piece that has `rows`."""

@@ -120,10 +120,10 @@ def lowered(text: str) -> str:
 
 def find(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
     """(position, weight) of each occurrence of a term in a text; `small` is lowered(text)."""
-    stem, size = term.stem, len(term.stem)
+    stem, size, inside = term.stem, len(term.stem), term.is_inside
     place = small.find(stem)
     while place >= 0:
-        if term.is_inside:
+        if inside:
             yield place, 1.0
         elif _begins(text, small, place):
             value = _value(term, text, small, place + size)

@@ -14,6 +14,7 @@ ROOMS: dict[str, str] = {
     "engine": "model_download",
     "install": "locks",
     "models": "health model_facts pool",
+    "pictures": "redraw",
     "providers": "anthropic cohere gemini hosts openai sealed",
     "rendering": "choices commonmark spoken",
     "retry": "headers policy",

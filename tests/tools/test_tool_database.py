@@ -119,7 +119,7 @@ def test_no_pragma_changes_anything_and_no_statement_writes(context: ToolContext
                                         for letter in "abcdefghijklmnopqrstuvwxyz"),
 ])
 def test_a_query_without_end_is_stopped(context: ToolContext, sql: str) -> None:
-    with pytest.raises(ToolError, match="took longer than 0.1 s"):
+    with pytest.raises(ToolError, match="took longer than (0.1|2.1) s"):   # the query, its process
         query_database(replace(context, seconds=0.1), "shop.db", sql)
 
 
@@ -140,7 +140,7 @@ def test_postgresql_is_read_and_nothing_else(tmp_path: Path) -> None:
         with psycopg.connect(owner) as connection:
             connection.execute("CREATE TABLE items (id int, name text)")
             connection.execute("INSERT INTO items VALUES (1, 'tea'), (2, NULL)")
-        context = ToolContext(databases={"shop": url}, seconds=2.0)
+        context = ToolContext(databases={"shop": url}, seconds=30.0)
         assert (query_database(context, "shop", "SELECT * FROM items ORDER BY id")
                 == "id,name\n1,tea\n2,NULL\n[2 rows]")
         assert "public,items,name,text" in query_database(context, "shop")
@@ -155,10 +155,12 @@ def test_postgresql_is_read_and_nothing_else(tmp_path: Path) -> None:
                     "SELECT set_config('transaction_read_only', 'off', false)",
                     "SELECT lo_import('/etc/passwd')", "oops",
                     "EXPLAIN ANALYZE DELETE FROM items",
-                    "SELECT count(*) FROM generate_series(1, 2000000000)",
                     "SELECT * INTO copy_of FROM items"):
             with pytest.raises(ToolError):
                 query_database(context, "shop", sql)
+        with pytest.raises(ToolError):
+            query_database(replace(context, seconds=1.0), "shop",
+                           "SELECT count(*) FROM generate_series(1, 2000000000)")
         assert query_database(context, "shop", "SELECT count(*) FROM items") == "count\n2\n[1 rows]"
         check_roles(owner)
     with pytest.raises(ToolError, match="The database says"):

@@ -11,6 +11,8 @@ from typing import Literal, TextIO
 from core.dataclass import dataclass
 from core.errors import ToolError
 from core.messages import Image, image_type
+from core.pictures.redraw import Wanted, redrawn
+from core.pictures.sixel import sixel
 from core.rendering.picture_facts import picture_size
 
 Protocol = Literal["kitty", "iterm2", "sixel", ""]
@@ -83,7 +85,6 @@ def picture_sequence(picture: Image, how: Protocol, cells: Cells = Cells()) -> s
             case "iterm2":
                 return _iterm2(picture, data, cells)
             case "sixel":
-                from core.pictures.sixel import sixel
                 return sixel(data, int(cells.columns * cells.width), int(ROWS * cells.height))
     except ToolError:       # damaged, or the package that draws is not installed
         pass
@@ -110,7 +111,6 @@ def _iterm2(picture: Image, data: bytes, cells: Cells) -> str:
 
 def _smaller(picture: Image, cells: Cells, kind: str) -> Image:
     """The picture with about the pixels that are shown of it. Raises ToolError."""
-    from core.pictures.redraw import Wanted, redrawn
     side = max(int(ROWS * cells.height), int(cells.columns * cells.width))
     return redrawn(picture, Wanted(MOST * 3 // 4, side, formats=(kind,))).image
 

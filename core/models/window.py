@@ -104,6 +104,7 @@ class WindowWatch:
         self._windows: dict[tuple[Target, int | None, str], int] = {}
         self._estimator: TokenEstimator | None = None
         self._anchors: list[_Anchor] = []
+        self._cut: _Anchor | None = None     # the last cut prompt, with a lower bound of its tokens
         self._most: RunningTotal[int] = RunningTotal(0, lambda total,
                                                      message: total + most_tokens_of(message))
 
@@ -158,6 +159,7 @@ class WindowWatch:
                                                messages=request.messages[-1:])), target)[0]
             kept = kept_tokens(Seen(least, likely, counted, window, before, last))
             if kept is not None:
+                self._cut = _Anchor(target, request, max(int(least), window + 1))
                 return self._dropped(request, target, likely, kept, window), True
         return _outgrown(usage, window), False
 
@@ -196,7 +198,7 @@ class WindowWatch:
         begins with), in tokens.
 
         Each count of an earlier prompt gives a bound; a prompt that was cut itself gives a low one,
-        which is harmless.
+        which is harmless. A prompt that begins with one that did not fit does not fit either.
         """
         self._learn()
         given, request = request, _plain(request)
@@ -209,6 +211,8 @@ class WindowWatch:
                 least = max(least, anchor.counted + low)
                 if anchor.counted > before:
                     before, likely = anchor.counted, anchor.counted + rest
+        if self._cut is not None and self._cut.begins(given, target):
+            least = max(least, self._cut.counted)
         return least, max(likely, round(least)), before
 
     def _bounds(self, request: Request, target: Target) -> tuple[float, int]:

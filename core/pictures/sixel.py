@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from core.pictures.redraw import opened
+from core.regex import regex
 from core.tools.limited_process import Job, LimitedProcess
 
 if TYPE_CHECKING:
+    import re
+
     from PIL import Image as Pillow
 
 MOST_SECONDS = 3.0
@@ -17,7 +19,7 @@ MOST_MEMORY = 512 << 20
 COLOURS = 256
 BAND = 6               # rows of pixels that one character shows
 CLEAR = COLOURS        # stands for a transparent pixel
-_SAME = re.compile(r"(.)\1{3,}")
+_SAME = regex(r"(.)\1{3,}")
 
 
 def sixel(data: bytes, width: int, height: int) -> str:

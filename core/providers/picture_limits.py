@@ -1,7 +1,7 @@
 """What each provider accepts as a picture, so that a larger one is made smaller for it.
 
-Sources: the providers' pages about vision, read in November 2026, and where they say nothing, what
-servers were measured to refuse (https://github.com/earendil-works/pi/pull/120, December 2025).
+Sources: the providers' pages about vision as known in November 2026, and where they say nothing,
+what servers were measured to refuse (https://github.com/earendil-works/pi/pull/120, December 2025).
 """
 
 from __future__ import annotations

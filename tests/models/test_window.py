@@ -152,6 +152,20 @@ async def grow(watch: WindowWatch, tokens: Callable[[str], int],
         sizes.append(tokens(reply.text))
 
 
+@pytest.mark.parametrize(("tokens", "kind", "seed"), (
+    ("by_bytes", "russian", 1290776786), ("by_bytes", "chinese", 5019),
+    ("small_vocabulary", "code", 5028)))
+def test_what_begins_with_a_cut_prompt_is_cut(tokens: str, kind: str, seed: int) -> None:
+    """Even after the count of a slightly cut prompt has distorted the estimates."""
+    chance = random.Random(seed)
+    window = chance.choice((2048, 4096, 8192))
+    watch = WindowWatch(Providers(Settings({})))
+    target = Target("ollama", "m")
+    watch._windows[watch._key(target, None)] = window
+    known = {each.__name__: each for each in TOKENISERS}
+    asyncio.run(grow(watch, known[tokens], KINDS[kind], chance, window))
+
+
 MIXED = KINDS | {
     "base64": lambda chance, size: base64.b64encode(chance.randbytes(size * 4)).decode(),
     "json": lambda chance,

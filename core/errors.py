@@ -247,7 +247,10 @@ def unexpected(problem: Exception) -> ChatError:
     Its traceback goes to the --debug log.
     """
     import logging
-    logging.getLogger(__name__).error("unexpected", exc_info=problem)
+    log = logging.getLogger(__name__)
+    # before the settings are known, logging itself would print the traceback
+    if log.hasHandlers():
+        log.error("unexpected", exc_info=problem)
     if (isinstance(problem, ModuleNotFoundError)
         and not (problem.name or "core").startswith(("core", "db"))):
         return missing_package(str(problem.name))

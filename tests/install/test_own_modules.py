@@ -52,14 +52,22 @@ def test_a_project_with_the_same_names_does_not_matter(
             assert done.returncode == 0 and "not ours" not in done.stderr, done.stderr
 
 
-def test_a_python_without_the_packages_gets_two_lines(environment: Environment) -> None:
-    for words in (["hi"], ["--list-sessions"]):
+def test_a_python_without_the_packages_gets_two_lines(environment: Environment,
+                                                      tmp_path: Path) -> None:
+    """A question and a list need none; what needs one names it."""
+    config = tmp_path / "config.yaml"
+    config.write_text("temperature: 0.3\n")
+    for words in (["--config", str(config), "hi"], ["--config", str(config), "--list-sessions"]):
         done = subprocess.run([sys.executable, "-S", str(ROOT / "stream_chat.py"), *words],
                               env=environment, text=True,
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         assert (done.returncode == 1 and "Traceback" not in done.stderr
                 and "fault of" not in done.stderr), done.stderr
         assert "is missing in" in done.stderr and len(done.stderr.splitlines()) == 2
+    done = subprocess.run([sys.executable, "-S", str(ROOT / "stream_chat.py"), "-p", "demo",
+                           "--demo-delay", "0", "hi"], env=environment, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", ["python3.8", "python3.9", "python3.10"])

@@ -164,8 +164,11 @@ def pid_is_gone(file: Path) -> bool:
     if not file.exists():
         return True
     for _ in range(600):
-        status = Path(f"/proc/{file.read_text()}/stat")
-        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+        try:
+            status = Path(f"/proc/{file.read_text()}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if status.rsplit(")", 1)[1].split()[0] == "Z":
             return True
         time.sleep(0.05)
     return False

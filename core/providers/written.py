@@ -59,17 +59,19 @@ class Written(list[Entry]):
     def as_json(self) -> Iterator[bytes]:
         """Yield the JSON in pieces, since joining them costs more than the rest of a long request.
         """
-        known, start = self._beginning.entries, self._first
-        end = start + len(known)
-        parts: tuple[bytes, ...] = (_inside(self),)
-        if len(self) >= end and all(map(is_, self[start:end], known)):
-            parts = _inside(self[:start]), self._beginning.json, _inside(self[end:])
         mark = b"["
-        for part in filter(None, parts):
+        for part in filter(None, self._parts()):
             yield mark
             yield part
             mark = b","
         yield b"]" if mark == b"," else b"[]"
+
+    def _parts(self) -> tuple[bytes, ...]:
+        known, start = self._beginning.entries, self._first
+        end = start + len(known)
+        if len(self) >= end and all(map(is_, self[start:end], known)):
+            return _inside(self[:start]), self._beginning.json, _inside(self[end:])
+        return (_inside(self),)
 
 
 class Beginnings:

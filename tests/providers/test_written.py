@@ -91,6 +91,32 @@ def test_a_long_conversation_is_converted_once() -> None:
         messages.append(Message("assistant", (Text("yes"),)))
 
 
+def test_a_long_conversation_is_serialized_once() -> None:
+    read: list[str] = []
+
+    class Read(dict[str, Any]):
+        """An entry that notes when the encoder reads it."""
+
+        def items(self) -> Any:
+            read.append(self["content"])
+            return super().items()
+
+    def convert(messages: Sequence[Message], before: Sequence[Entry], last: bool) -> list[Entry]:
+        return [Read(role=message.role, content=message.text) for message in messages]
+
+    beginnings = Beginnings()
+    messages: list[Message] = []
+    for number in range(LONG):
+        messages += [user_message(f"q{number}"), Message("assistant", (Text(f"a{number}"),))]
+    for question in ("first", "second"):
+        read.clear()
+        messages.append(user_message(question))
+        sent = beginnings.entries(messages, convert)
+        assert json.loads(as_json({"messages": sent}))["messages"] == sent
+        messages.append(Message("assistant", (Text("yes"),)))
+    assert "second" in read and len(read) < 8, read
+
+
 def test_an_entry_that_is_changed_is_written_anew() -> None:
     messages = [message for number in range(LONG) for message in (
         user_message(f"question {number}"), Message("assistant", (Text(f"answer {number}"),)))]

@@ -100,6 +100,11 @@ def image_type(data: bytes) -> str:
     return next((kind for start, kind in _BEGINNINGS if data.startswith(start)), "")
 
 
+# endings of files that may be pictures; image_type() decides
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
+               ".gif": "image/gif", ".webp": "image/webp", ".bmp": "image/bmp",
+               ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif",
+               ".heic": "image/heic", ".heif": "image/heic"}
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _BEGINNINGS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
                (b"GIF8", "image/gif"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"))

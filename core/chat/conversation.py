@@ -21,7 +21,7 @@ from core.events import (
 from core.messages import Message, ToolResult, handle_in, images_in
 from core.model_manager import Providers, Target, fallbacks_of, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
-from core.models.of_session import lost_model, session_target
+from core.models.of_session import replaced_model, session_target
 from core.providers.from_settings import options_of
 from core.providers import Options, Request
 from core.running_total import RunningTotal
@@ -355,8 +355,7 @@ class Chat(Attaching):
         """
         kept = session_target(session.model, self.settings) if session.model else self.target
         self.target = kept or self.target
-        return [] if kept else [f"{lost_model(session.model)} {self.target} answers from here on; "
-                                "/model chooses another."]
+        return [] if kept else [replaced_model(session.model, self.target)]
 
     def set_options(self, **changes: object) -> None:
         """Set options of the model, from the next answer on, and store them with the session."""

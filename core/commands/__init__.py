@@ -245,7 +245,7 @@ ELSEWHERE = {"clear": "new", "reset": "new", "load": "session", "open": "session
              "temp": "set temperature 0.2", "temperature": "set temperature 0.2",
              "top_p": "set top_p 0.9", "seed": "set seed 42", "max_tokens": "set max_tokens 2k",
              "num_ctx": "set num_ctx 16k", "clone": "fork", "duplicate": "fork"}
-OF_FILES = frozenset(("image", "picture", "photo", "screenshot", "attach", "upload", "file", "add"))
+OF_FILES = frozenset(word for word, meant in ELSEWHERE.items() if meant in ("paste", "context add"))
 
 
 def command(*aliases: str, usage: str = "",

@@ -13,9 +13,9 @@ from core.errors import UsageError
 HINT = "Set EDITOR to another one. /edit TEXT needs none."
 
 
-def names_editor(environment: Mapping[str, str]) -> bool:
-    """Whether the user chose an editor."""
-    return bool(environment.get("VISUAL") or environment.get("EDITOR"))
+def chosen_editor(environment: Mapping[str, str]) -> str:
+    """The command of the editor that the user chose, "" if none is set."""
+    return environment.get("VISUAL") or environment.get("EDITOR") or ""
 
 
 def edit_text(text: str, environment: Mapping[str, str]) -> str:
@@ -23,8 +23,7 @@ def edit_text(text: str, environment: Mapping[str, str]) -> str:
 
     Raises UsageError when no editor can be started, or it failed.
     """
-    named = (environment.get("VISUAL") or environment.get("EDITOR")
-             or ("notepad" if os.name == "nt" else "vi"))
+    named = chosen_editor(environment) or ("notepad" if os.name == "nt" else "vi")
     descriptor, path = tempfile.mkstemp(prefix="stream-chat-", suffix=".md")
     try:
         with open(descriptor, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:

@@ -14,10 +14,9 @@ from typing import IO, TYPE_CHECKING
 from core.context.items import Fault, Found, Item
 from core.context.opening import UNGUARDED, Guard, open_item
 from core.context.sources import Source
-from core.context.walking import (
-    IMAGES, ending_of, kind_of, relative_name, walk, wanted, why)
+from core.context.walking import ending_of, kind_of, relative_name, walk, wanted, why
 from core.errors import ContextError
-from core.messages import Image, image_type
+from core.messages import IMAGE_TYPES, Image, image_type
 from core.regex import regex
 from core.text_encoding import GUESSED, HEAD, NotText, read_as_text
 
@@ -170,7 +169,7 @@ def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
     if len(data) > MOST_IMAGE:
         raise ContextError(f"{item.name}: is larger than {MOST_IMAGE >> 20} MB")
-    kind = image_type(data) or IMAGES[ending_of(item.path)]
+    kind = image_type(data) or IMAGE_TYPES[ending_of(item.path)]
     return Image(kind, base64.b64encode(data).decode(), item.name)
 
 

@@ -16,7 +16,7 @@ _CONSTANT = regex(
     r"[ \t]{0,4}(?:(?:export|pub|public|private|protected|static|final|const|let|var|#define) )*"
     r"_?[A-Z][A-Z0-9_]{2,}\b *[:=(]")
 _INDENT = regex(r"[ \t]*")
-_LINES = "=-~"      # characters that underline a heading
+_LINES = ("=", "-", "~")      # characters that underline a heading
 
 
 class Hits:
@@ -94,7 +94,7 @@ def _level(text: str, mark: int, underlines: dict[str, int]) -> int:
     if hashes:
         return len(hashes.group())
     below = text.find("\n", mark) + 1
-    if below and text[below:below + 1] in _LINES and text[below:below + 1]:
+    if below and text.startswith(_LINES, below):
         return underlines.setdefault(text[below], len(underlines) + 1)
     indent = _INDENT.match(text, mark)
     return 1 + len(indent.group() if indent else "")

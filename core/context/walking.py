@@ -13,12 +13,10 @@ from core.context.ignoring import Rules, ignored_names, is_ignored, outer_rules,
 from core.context.items import Aside, Fault, Found, Item, ItemKind
 from core.context.opening import OURS, UNGUARDED, Guard
 from core.context.sources import Source
+from core.messages import IMAGE_TYPES
 from core.regex import regex
 from core.tools.guards.secret_files import MAYBE_SECRET, is_secret_name, plain_name
 
-IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
-          ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heic"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
 BINARY = frozenset(
     ".7z .a .aac .avi .bin .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
@@ -29,7 +27,7 @@ GENERATED = (r"(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.su
              r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go))")
 LEFT_NAMES = regex(GENERATED, re.IGNORECASE)
 GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
-KINDS: dict[str, ItemKind] = {**dict.fromkeys(IMAGES, "image"),
+KINDS: dict[str, ItemKind] = {**dict.fromkeys(IMAGE_TYPES, "image"),
                               **dict.fromkeys(DOCUMENTS, "document")}
 # Searches many names at once, one after each line break, for those of files that are not plain text
 # without secrets; few others match. Beginning with letters halves its time, as in MAYBE_SECRET.

@@ -19,6 +19,11 @@ def session_target(model: str, settings: Settings) -> Target | None:
     return None if "/" in model and target.model == model else target
 
 
+def replaced_model(model: str, target: Target) -> str:
+    """Return the notice that another model answers in a session whose model's provider is gone."""
+    return f"{lost_model(model)} {target} answers from here on; /model chooses another."
+
+
 def lost_model(model: str) -> str:
     """Return the sentence about a session whose model's provider is gone."""
     kind, _, name = model.partition("/")

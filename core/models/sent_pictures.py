@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from core.dataclass import dataclass, replace
@@ -153,23 +153,22 @@ def _room(limit: PictureLimit, pictures: Sequence[Image]) -> _Room:
 
 def _excess(picture: Image, room: _Room) -> str:
     """What the provider takes, in words, if this picture is not like that; otherwise ""."""
-    return next(_excesses(picture, room), "")
-
-
-def _excesses(picture: Image, room: _Room) -> Iterator[str]:
-    head = _head(picture, HEAD)
-    if (image_type(head) or picture.media_type) not in room.formats:
+    if (image_type(_head(picture, HEAD_OF_TYPE)) or picture.media_type) not in room.formats:
         *names, last = sorted(NAMES[kind] for kind in room.formats)
-        yield f"{', '.join(names)} and {last}"
+        return f"{', '.join(names)} and {last}"
+    return _too_large(picture, room)
+
+
+def _too_large(picture: Image, room: _Room) -> str:
+    """How large a picture may be, in words, if this one is larger; otherwise ""."""
     if room.size and len(picture.data) > room.size:
-        yield f"up to {size_words(room.size * 3 // 4)} a picture"
-    pixels = picture_size(head)
-    if pixels is None:
-        return
-    if room.side and max(pixels) > room.side:
-        yield f"up to {room.side:,} pixels a side"
-    if room.area and pixels[0] * pixels[1] > room.area:
-        yield f"up to {room.area / 1e6:.0f} megapixels"
+        return f"up to {size_words(room.size * 3 // 4)} a picture"
+    pixels = picture_size(_head(picture, HEAD))
+    if pixels and room.side and max(pixels) > room.side:
+        return f"up to {room.side:,} pixels a side"
+    if pixels and room.area and pixels[0] * pixels[1] > room.area:
+        return f"up to {room.area / 1e6:.0f} megapixels"
+    return ""
 
 
 def _head(picture: Image, size: int) -> bytes:
@@ -182,5 +181,5 @@ def _head(picture: Image, size: int) -> bytes:
 
 def _wanted(picture: Image, room: _Room) -> Wanted:
     """What the picture must become. One that only has the wrong format keeps its pixels."""
-    large = any("up to" in excess for excess in _excesses(picture, room))
-    return Wanted(room.size * 3 // 4, room.target if large else room.side, room.target)
+    side = room.target if _too_large(picture, room) else room.side
+    return Wanted(room.size * 3 // 4, side, room.target)

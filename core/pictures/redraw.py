@@ -163,7 +163,7 @@ def _eight_bits(picture: Pillow.Image) -> Pillow.Image:
         return picture.convert("L")
     if low >= 0 and high <= 65535:
         low, high = 0, 65535
-    scale = 255.0 / (high - low)
+    scale = 255.0 / ((high - low) or 1.0)      # of one colour: black
     return picture.convert("F").point(lambda value: value * scale - low * scale).convert("L")
 
 

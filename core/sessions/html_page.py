@@ -30,7 +30,8 @@ pre { padding: .75rem; overflow-x: auto; white-space: pre-wrap } code { padding:
 table { border-collapse: collapse } th, td { border: 1px solid var(--line); padding: .25rem .5rem; text-align: start }
 blockquote { margin: 0; padding-inline-start: 1rem; border-inline-start: 3px solid var(--line); color: var(--dim) }
 details { color: var(--dim); margin: .5rem 0 } .accent { color: var(--mark) } .dim { color: var(--dim) } .bold { font-weight: 600 }
-.keyword, .type { font-weight: 600 } .number, .inserted { color: var(--mark) } .deleted { color: var(--dim) }
+.keyword, .type { font-weight: 600 } .number, .inserted { color: var(--mark) }
+.deleted { color: var(--dim) }
 img { max-width: 100% }
 """
 

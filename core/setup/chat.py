@@ -12,7 +12,7 @@ from core.config import Settings
 from core.config.directories import data_directory
 from core.errors import ContextError, UsageError
 from core.model_manager import Providers, Target, expanded
-from core.models.of_session import lost_model, session_target
+from core.models.of_session import lost_model, replaced_model, session_target
 from core.providers.parameters import check_flags
 from core.safe_text import safe_line
 from core.session_manager import Session
@@ -73,20 +73,20 @@ async def choose_target(settings: Settings, session: Session, providers: Provide
         from core.models.making import make_model
         target = await make_model(settings.modelfile, settings, providers, front.progress)
         return target, [f"{target} was created from {settings.modelfile}."]
-    lost = ""
+    lost = False
     if session.model and not flags & NAMES_A_MODEL:
         kept = session_target(session.model, settings)
         if kept is not None:
             return kept, []
-        lost = lost_model(session.model)
+        lost = True
         if front.choose_model is None:
-            raise UsageError(lost, "Name a model with --model, or add it to the configuration "
-                             "file (--help configuration).")
+            raise UsageError(lost_model(session.model), "Name a model with --model, or add it to "
+                             "the configuration file (--help configuration).")
     target, notice = await first_target(settings, providers, front.choose_model, front.progress)
     for member in expanded(target, settings):
         providers.host(member.provider)    # refused now, and not when the question is saved already
     if lost:
-        notice = f"{lost} {target} answers from here on; /model chooses another."
+        notice = replaced_model(session.model, target)
     return target, [notice] if notice else []
 
 

@@ -11,7 +11,7 @@ from core.commands import (
     Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History,
     Leave,
     Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
-from core.console.editor import edit_text, names_editor
+from core.console.editor import chosen_editor, edit_text
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
@@ -215,7 +215,7 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
 def edit(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Edit) -> None:
     """Let the user change a text: in the editor that is set, else at the prompt."""
     environment = chat.settings.environment
-    if not names_editor(environment) and outcome.text.count("\n") < MOST_AT_PROMPT:
+    if not chosen_editor(environment) and outcome.text.count("\n") < MOST_AT_PROMPT:
         if screen.typed is None:
             raise UsageError("No editor is set.", "/edit TEXT asks with other words; the variable "
                              "EDITOR names an editor.")

@@ -14,14 +14,12 @@ from core.chat.conversation import Chat
 from core.commands import clipboard
 from core.console.screen import Screen
 from core.errors import UsageError
-from core.messages import Image, image_type
+from core.messages import IMAGE_TYPES, Image, image_type
 from core.rendering.picture_facts import picture_words
 from core.safe_text import safe_line
 
 LONGEST = 4096       # characters of a dropped path
 MOST = 20 << 20      # bytes of one picture
-ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic",
-           ".heif")
 
 
 def paste(chat: Chat, screen: Screen) -> None:
@@ -78,7 +76,7 @@ def dropped_pictures(pasted: Sequence[str]) -> list[str]:
     nothing else.
     """
     found = [path for text in pasted for path in dropped_paths(text)]
-    return [path for path in found if path.lower().endswith(ENDINGS)]
+    return [path for path in found if path.lower().endswith(tuple(IMAGE_TYPES))]
 
 
 def dropped_paths(text: str) -> list[str]:

@@ -69,6 +69,11 @@ def test_every_kind_of_png_is_drawn(mode: str) -> None:
         assert is_near(again(new).getpixel((75, 10)), (156, 156, 156))
 
 
+def test_a_picture_of_one_value_beyond_the_usual_ones_is_drawn() -> None:
+    new = here(saved(Pillow.new("F", (40, 30), 70_000.0), "TIFF"), Wanted())
+    assert again(new).size == (40, 30)
+
+
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "AVIF", "GIF", "WEBP", "ICO", "JPEG"])
 def test_other_formats_are_converted(kind: str) -> None:
     settings = {"sizes": [(128, 128)]} if kind == "ICO" else {}

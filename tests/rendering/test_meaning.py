@@ -205,7 +205,8 @@ def test_fences_left_open_are_closed_at_the_seam() -> None:
 def test_the_blocks_of_code_are_numbered_through_the_screen() -> None:
     codes: list[object] = []
     for number in (1, 2):
-        stream = MarkdownStream(lambda _: None, lambda: (60, 24), codes=codes)     # type: ignore[arg-type]
+        stream = MarkdownStream(lambda _: None, lambda: (60, 24),
+                                codes=codes)     # type: ignore[arg-type]
         stream.feed(f"```sh\necho {number}\n```\n")
         stream.finish()
     assert codes == [("sh", "echo 1\n"), ("sh", "echo 2\n")]

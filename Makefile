@@ -3,7 +3,7 @@
 # make quick  a few tests of every room      make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
-# make prove  checks every promise of docs/guarantees.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
+# make prove  checks every promise of docs/guarantees.md (FULL=1, MINUTES=60, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make sbom   what the program consists of, in sbom.json (CycloneDX)
 # make mutants  changes the code one thing at a time and counts what no test notices
 # make pictures  the pictures of the README and of docs/, from the program itself and from the page in a real browser
@@ -57,7 +57,8 @@ bench: test-environment
 
 prove: test-environment
 	$(PY) -m tests.prove $(if $(FULL),--full --state .prove.jsonl) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(WRITE),--write)
+		$(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(WRITE),--write)
 
 eval: test-environment
 	$(PY) -m bench.context_$(if $(filter answers,$(ARGS)),answers,eval) --write $(filter-out answers,$(ARGS))

@@ -2,6 +2,7 @@
 
     python -m tests.prove                      everything, some minutes
     python -m tests.prove --full --state FILE  many times as much, hours; FILE keeps what is done
+    python -m tests.prove --full --state FILE --minutes 60   an hour for each campaign
     python -m tests.prove --only kills,cuts --seed 7 --count 500
     python -m tests.prove --write              also write the figures into docs/guarantees.md
 
@@ -15,6 +16,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import os
 import platform
 import random
@@ -47,6 +49,7 @@ class Done:
     faults: str = ""
     missing: str = ""
     program: str = ""       # the program that was checked
+    day: str = ""           # when, as YYYY-MM-DD
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -83,6 +86,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
                         help="of the random choices; another one each time if it is not given")
     parser.add_argument("--full", action="store_true", help="many times as much")
     parser.add_argument("--count", type=int, default=0, help="how much each campaign does")
+    parser.add_argument("--minutes", type=float, default=math.inf,
+                        help="after this time a campaign starts no further part; 0: only show "
+                        "what the file of --state keeps")
     parser.add_argument("--state", default="", help="file that keeps what is done")
     parser.add_argument("--write", action="store_true",
                         help="write the figures into docs/guarantees.md")
@@ -104,23 +110,29 @@ def _run_all(chosen: Sequence[Campaign], given: argparse.Namespace,
     with ThreadPoolExecutor(1) as beside:
         running = {each: beside.submit(one, each) for each in chosen if each.apart}
         here = {each: one(each) for each in chosen if not each.apart}
-        return {each: here[each] if each in here else running[each].result() for each in chosen}
+        done = {each: here[each] if each in here else running[each].result() for each in chosen}
+    return {each: parts for each, parts in done.items() if parts}
 
 
 def _run(campaign: Campaign, given: argparse.Namespace, kept: Sequence[Done]) -> list[Done]:
     """The parts of a campaign: those already done, and those still to do."""
     done = list(kept)
+    end = time.monotonic() + given.minutes * 60
     for seed, count in _parts(campaign, given, done):
-        began = time.monotonic()
-        result = campaign.run(seed, count)
+        if (began := time.monotonic()) >= end:
+            break
+        result = campaign.run(seed, count) if done else campaign.first(seed, count)
         done.append(Done(campaign.key, seed, count, time.monotonic() - began, dict(result.counts),
-                         result.faults, result.missing, program()))
+                         result.faults, result.missing, program(),
+                         f"{datetime.date.today():%Y-%m-%d}"))
         if result.faults:
             break
         if given.state and not result.missing:
             with open(given.state, "a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(done[-1])) + "\n")
-    print(f"{campaign.key} {_held(done)}: {_counted(done)}, {_seconds(done):.0f} s", flush=True)
+    if done:
+        print(f"{campaign.key} {_held(done)}: {_counted(done)}, {_seconds(done):.0f} s",
+              flush=True)
     return done
 
 
@@ -185,7 +197,7 @@ def _again(part: Done) -> str:
 
 def _row(campaign: Campaign, parts: Sequence[Done]) -> str:
     return (f"| {campaign.promise} | {_held(parts)} | {_counted(parts)} | "
-            f"{datetime.date.today():%Y-%m-%d} | {_seconds(parts):.0f} s | "
+            f"{parts[-1].day} | {_seconds(parts):.0f} s | "
             f"`{_again(parts[0])}` |")
 
 

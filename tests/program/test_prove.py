@@ -188,7 +188,7 @@ def test_an_unknown_campaign_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 def kept(key: str, seed: int, count: int, kills: int, code: str) -> str:
     return json.dumps({"key": key, "seed": seed, "count": count, "seconds": 1.0,
-                       "counts": {"kills": kills}, "program": code}) + "\n"
+                       "counts": {"kills": kills}, "program": code, "day": "2026-01-31"}) + "\n"
 
 
 def test_a_run_that_was_stopped_continues(tmp_path: Path,
@@ -200,6 +200,21 @@ def test_a_run_that_was_stopped_continues(tmp_path: Path,
     assert main(["--only", "kills", "--state", str(state), "--count", "500"]) == 0
     shown = capsys.readouterr().out
     assert "seed 4\n" in shown and "500 kills" in shown
+
+
+def test_after_the_given_minutes_no_further_part_is_started(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "done.jsonl"
+    state.write_text(kept("kills", 4, 60, 55, program()))
+    words = ["--full", "--state", str(state), "--minutes"]
+    assert main([*words, "0"]) == 0
+    shown = capsys.readouterr().out
+    assert "kills held: 55 kills, 1 s" in shown and "SEED=4 COUNT=60" in shown
+    assert "power" not in shown, "nothing is known about it"
+    assert main(["--only", "simulation", "--seed", "5", "--full", "--state", str(state),
+                 "--minutes", "0.0001"]) == 0
+    assert "simulation held" in capsys.readouterr().out
+    assert len(state.read_text().splitlines()) == 2, "one part, and no second one"
 
 
 def test_the_parts_that_are_missing_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

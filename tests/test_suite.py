@@ -91,3 +91,18 @@ def test_each_explained_change_can_be_made() -> None:
                 for mutant in mutations.mutants_of(
                     module, (ROOT / module).read_text(encoding="utf-8"))}
     assert rows and rows.keys() <= possible, rows.keys() - possible
+
+
+def test_each_module_that_is_mutated_has_tests() -> None:
+    for module in mutate.MODULES:
+        tests = mutate.mirrored_tests(module)
+        assert tests and all(os.path.exists(test) for test in tests), module
+
+
+@pytest.mark.processes
+def test_mutants_are_made() -> None:
+    """In functions that pytest has loaded; a change that is not made would never be noticed."""
+    done = subprocess.run([sys.executable, "-m", "tests.mutate", "core/retry/policy.py",
+                           "--most", "4", "--seed", "1"], cwd=ROOT, capture_output=True, text=True,
+                          timeout=200)
+    assert "4 mutants, " in done.stdout and "not made" not in done.stdout, done.stdout

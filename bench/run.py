@@ -39,7 +39,6 @@ BEGIN, END = "<!-- figures: begin (written by make bench) -->", "<!-- figures: e
 PROGRAM = [sys.executable, str(ROOT / "stream_chat.py")]
 BASELINE = [sys.executable, str(ROOT / "bench" / "baseline.py")]
 RAW_SOCKET = [sys.executable, str(ROOT / "bench" / "raw_socket.py")]
-PACES = ((400, 100), (3_000, 1_000))      # tokens, tokens a second
 T = TypeVar("T")
 FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
 PROMPT_MARK = "›".encode()
@@ -66,6 +65,7 @@ class Plan:
     json_bytes: int = 1_000_000_000                    # of each file that read_json_file reads
     turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
     stores: tuple[str, ...] = ()                       # options of bench.sessions_store
+    paces: tuple[tuple[int, int], ...] = ((400, 100), (3_000, 1_000))   # tokens, tokens a second
     growing: tuple[int, ...] = (100, 300, 1_000)       # of each thing that can grow, or a multiple
     things: tuple[str, ...] = tuple(THINGS)
 
@@ -329,7 +329,7 @@ def measure_pace(bench: Bench) -> list[Figure]:
     not count: what an answer loads once is not a cost per token.
     """
     figures = []
-    for tokens, rate in PACES:
+    for tokens, rate in bench.plan.paces:
         commands = {f"{how} {size}": [*bench.ask(f"mixed-{size}@{rate}"), *flags, PROMPT]
                     for how, flags in (("saved", []), ("--no-save", ["--no-save"]))
                     for size in (START, START + tokens)}
@@ -346,7 +346,7 @@ def measure_pace(bench: Bench) -> list[Figure]:
 
 def measure_lateness(bench: Bench) -> list[Figure]:
     """How long after the server sent it a token is on the screen."""
-    tokens, rate = PACES[0]
+    tokens, rate = bench.plan.paces[0]
     late = sorted(sum((token_delays(bench, tokens, rate) for _ in range(bench.plan.long_runs)), []))
     return [Figure(f"{rate:,} tokens/s, saved: {share} of them on the screen within",
                    late[int(len(late) * part)] * 1e3, "ms")

@@ -144,7 +144,7 @@ class ContextSet(LoadedSources):
     async def _by_meaning(self, embedder: Embedder, order: list[Item], question: str) -> list[Item]:
         """The items ranked by meaning as well; unchanged if no embeddings are available."""
         pieces: list[Piece] = []
-        await self._run(self._chooser.candidates(order, pieces), order)
+        await self._run(self._chooser.candidates(order, pieces, embedder.limits.compared), order)
         similar = await embedder.similarities(question, [piece.text for piece in pieces],
                                               self.progress)
         return self._chooser.reorder(order, similar) if similar else order

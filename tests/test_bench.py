@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.processes,
 
 TINY = Plan(runs=1, long_runs=1, stops=1, sizes=(600, 700), kinds=("mixed",), sessions=20,
             frames=20, files=300, chats=20,
-            json_bytes=100_000, turns=(3, 40), growing=(2, 3), things=("tools",),
+            json_bytes=100_000, turns=(3, 40), paces=((20, 2_000),), growing=(2, 3),
+            things=("tools",),
             stores=("--seconds", "0.1", "--programs", "2", "--large", "20", "--only-sqlite"))
 
 
@@ -78,9 +79,7 @@ def test_the_driver_ends_what_does_not_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(bench.MEASUREMENTS))
-def test_every_measurement_gives_figures(tiny: Bench, name: str,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "PACES", ((20, 2_000),))
+def test_every_measurement_gives_figures(tiny: Bench, name: str) -> None:
     _, measurement = bench.MEASUREMENTS[name]
     figures = measurement(tiny)
     assert figures

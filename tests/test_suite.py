@@ -47,6 +47,15 @@ def test_a_process_in_an_unmarked_test_fails_it(tmp_path: Path) -> None:
     assert "2 deselected" in quick.stdout, quick.stdout
 
 
+def test_no_test_patches_a_constant() -> None:
+    """A limit that a test must change is an argument."""
+    patched = re.compile(r"""setattr\([^()]*?(?:["'][\w.]*\.|,\s*["'])[A-Z][A-Z_]+["']""")
+    assert patched.search('setattr("core.x.MOST", 1)') and patched.search("setattr(x, 'MOST', 1)")
+    assert [f"{path.relative_to(ROOT)}: {found[0]}" for path in (ROOT / "tests").rglob("*.py")
+            if path.name != "test_suite.py"
+            for found in patched.finditer(path.read_text(encoding="utf-8"))] == []
+
+
 def test_quick_tests_look_into_every_room() -> None:
     """tests/program and tests/proof start programs, which takes long."""
     with_tests = {folder for folder in FOLDERS if any((ROOT / "tests" / folder).glob("test_*.py"))}

@@ -184,7 +184,7 @@ def _put_into_keyring(name: str, key: str) -> str:
         keyring.set_password(SERVICE, name, key)
         return (f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key
                 else "")
-    return _ask_keyring(put) or ""
+    return ask_keyring(put) or ""
 
 
 def _take_from_keyring(name: str) -> bool:
@@ -194,7 +194,7 @@ def _take_from_keyring(name: str) -> bool:
         if keyring.get_password(SERVICE, name) is not None:
             keyring.delete_password(SERVICE, name)
         return True
-    return bool(_ask_keyring(take))
+    return bool(ask_keyring(take))
 
 
 def _keyring_key(name: str) -> str | None:
@@ -202,12 +202,13 @@ def _keyring_key(name: str) -> str | None:
     def get() -> object:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         return keyring.get_password(SERVICE, name)
-    found = _ask_keyring(get)
+    found = ask_keyring(get)
     return found.strip() or None if isinstance(found, str) else None
 
 
-def _ask_keyring(question: Callable[[], T]) -> T | None:
-    """What `question` returns; None without a keyring, or if it fails or does not respond in time.
+def ask_keyring(question: Callable[[], T], seconds: float = PATIENCE) -> T | None:
+    """What `question` returns; None without a keyring, or if it fails or does not respond within
+    that time.
     """
     from importlib.util import find_spec
     if find_spec("keyring") is None:
@@ -222,7 +223,7 @@ def _ask_keyring(question: Callable[[], T]) -> T | None:
             return
     thread = threading.Thread(target=ask, name="keyring", daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(seconds)
     return answers[0] if answers else None
 
 

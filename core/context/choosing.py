@@ -26,7 +26,6 @@ from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 SCAN_BYTES = 32 << 20
 SCAN_FILES = 4_000
 CLOSE_BYTES = 12 << 20     # bytes of the most relevant files, which are searched piece by piece
-MOST_COMPARED = 2_000      # pieces that are compared by meaning, per question
 COMPARED_OF_ONE = 200      # pieces of one item that are compared by meaning
 STICKY = 0.3               # share of the best score that items of the last request get as a bonus
 
@@ -110,18 +109,18 @@ class Chooser:
                       else item.why)
             item.why = "; ".join(filter(None, (before, reason if item.included or words else "")))
 
-    def candidates(self, order: Sequence[Item], pieces: list[Piece]) -> Iterator[int]:
-        """Fill `pieces` with candidates for comparison by meaning: the best by words, then those of
-        the first items.
+    def candidates(self, order: Sequence[Item], pieces: list[Piece], most: int) -> Iterator[int]:
+        """Fill `pieces` with at most about `most` candidates for comparison by meaning: the best by
+        words, then those of the first items.
         """
         by_name = {item.name: item for item in order}
         first: dict[str, list[Span]] = {}
-        for spot in self._spots[:MOST_COMPARED // 2]:
+        for spot in self._spots[:most // 2]:
             first.setdefault(spot.name, []).append(spot.span)
         left = SCAN_BYTES
         for number, name in enumerate(dict.fromkeys((*first, *by_name))):
             item = by_name[name]
-            if len(pieces) >= MOST_COMPARED or left <= 0:
+            if len(pieces) >= most or left <= 0:
                 return
             if self.reader.is_slow(item):
                 continue

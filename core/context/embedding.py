@@ -12,17 +12,14 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import mul
 
+from core.dataclass import dataclass
 from core.errors import BadResponse, ChatError, StoreError
 from core.events import Progress
 from db import Store
 
 MOST_KEPT = 20_000        # embeddings in the database; at 768 numbers 3 KB each
 MOST_HELD = 4_000         # embeddings in memory
-BATCH = 32                # texts in one request
 MOST_CHARACTERS = 8_000   # characters of one text that are sent
-PATIENCE = 60.0           # seconds for one request: a model may have to be loaded
-REST = 60.0               # seconds after a failure before the next request, or the next write
-STEP = 0.2                # seconds between two updates of the progress
 SLICE = 0.02              # seconds of work after which the event loop may run
 Embed = Callable[[Sequence[str]], Coroutine[None, None, list[list[float]]]]
 Vector = array.array      # float32 numbers, scaled to length 1
@@ -30,15 +27,27 @@ Vector = array.array      # float32 numbers, scaled to length 1
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What comparing by meaning may take."""
+
+    compared: int = 2_000     # pieces per question
+    batch: int = 32           # texts in one request
+    patience: float = 60.0    # seconds for one request: a model may have to be loaded
+    rest: float = 60.0        # seconds after a failure before the next request, or the next write
+    step: float = 0.2         # seconds between two updates of the progress
+
+
 class Embedder:
-    """Compares texts by meaning for one conversation. With `store` None, embeddings are kept in
-    memory only.
+    """Compares texts by meaning for one conversation, within `limits`. With `store` None,
+    embeddings are kept in memory only.
 
     A failure is reported once; until a later attempt succeeds, texts are not compared by meaning.
     """
 
-    def __init__(self, model: str, embed: Embed, store: Store | None = None) -> None:
-        self.model, self.store = model, store
+    def __init__(self, model: str, embed: Embed, store: Store | None = None,
+                 limits: Limits = Limits()) -> None:
+        self.model, self.store, self.limits = model, store, limits
         self._embed = embed
         self._held: dict[str, Vector[float]] = {}
         self._rests_until = 0.0
@@ -68,9 +77,9 @@ class Embedder:
 
     def _failed(self, problem: Exception) -> None:
         log.info("embeddings failed", exc_info=problem)
-        self._rests_until = time.monotonic() + REST
+        self._rests_until = time.monotonic() + self.limits.rest
         if isinstance(problem, TimeoutError):
-            reason = f"no answer within {PATIENCE:g} s."
+            reason = f"no answer within {self.limits.patience:g} s."
         else:
             reason = (problem.message if isinstance(problem, ChatError)
                       else f"{type(problem).__name__}: {problem}")
@@ -90,8 +99,8 @@ class Embedder:
             found = {}
         missing, size = [digest for digest in wanted if digest not in found], 0
         while missing:
-            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]},
-                                    len(wanted) - len(missing), progress)
+            batch = {digest: wanted[digest] for digest in missing[:self.limits.batch]}
+            new = await self._asked(batch, len(wanted) - len(missing), progress)
             lengths = {len(vector) for vector in new.values()} | ({size} if size else set())
             if len(lengths) > 1:
                 raise BadResponse("its embeddings differ in length.")
@@ -106,8 +115,8 @@ class Embedder:
         asking = asyncio.ensure_future(
             self._embed([text[:MOST_CHARACTERS] for text in wanted.values()]))
         try:
-            async with asyncio.timeout(PATIENCE):
-                while not (await asyncio.wait({asking}, timeout=STEP))[0]:
+            async with asyncio.timeout(self.limits.patience):
+                while not (await asyncio.wait({asking}, timeout=self.limits.step))[0]:
                     if progress is not None:
                         progress(f"embedding with {self.model}", done)
             answer = asking.result()
@@ -142,7 +151,7 @@ class Embedder:
         except StoreError as error:
             log.info("embeddings are not kept: %s", error.message)
             # waiting for a locked database would block everything else
-            self._kept_from = time.monotonic() + REST
+            self._kept_from = time.monotonic() + self.limits.rest
 
     def _hold(self, new: Mapping[str, Vector[float]]) -> None:
         for digest, vector in new.items():

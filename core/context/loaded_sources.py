@@ -23,7 +23,6 @@ from core.messages import Message
 from db import Store
 
 T = TypeVar("T")
-SLICE = 0.02               # seconds of work after which the event loop may run
 STEP = 64                  # files of a folder that are listed between two looks at the time
 MOST_FAULTS = 3            # faults that an error names
 Ask = Callable[[str], Awaitable[bool]]            # asks the user a question; True for yes
@@ -49,6 +48,7 @@ class LoadedSources:
         self.sources: list[Source] = []
         self.loaded: dict[str, Loaded] = {}
         self.guard = Guard(protected)
+        self.slice = 0.02     # seconds of work after which the event loop may run
         self._roots: dict[str, str] = {}  # the directory of a restored source's relative names
         self._dropped: dict[str, list[str]] = {}     # items that were removed from a source
 
@@ -233,13 +233,13 @@ class LoadedSources:
     async def _slices(self, steps: Iterator[int], what: str) -> None:
         """Run the steps, letting the event loop run now and then so that Ctrl-C and progress work.
         """
-        due = time.monotonic() + SLICE
+        due = time.monotonic() + self.slice
         for number in steps:
             if time.monotonic() >= due:
                 if self.progress is not None:
                     self.progress(what, number + 1)
                 await asyncio.sleep(0)
-                due = time.monotonic() + SLICE
+                due = time.monotonic() + self.slice
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:

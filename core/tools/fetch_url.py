@@ -54,12 +54,14 @@ def fetch_url(context: ToolContext, url: Annotated[str, "http:// or https:// add
 
 
 def download(context: ToolContext, url: Url, *,
-             local: frozenset[str] = frozenset()) -> tuple[Url, str, bytes, bool]:
-    """(final address, content type, body, whether the body was cut) of a page.
+             local: frozenset[str] = frozenset(),
+             seconds: float = MOST_SECONDS) -> tuple[Url, str, bytes, bool]:
+    """(final address, content type, body, whether the body was cut) of a page, read within
+    `seconds`.
 
     Redirects are checked like the first address. Raises ToolError.
     """
-    guard = NetworkGuard(context.local_hosts | local, time.monotonic() + MOST_SECONDS,
+    guard = NetworkGuard(context.local_hosts | local, time.monotonic() + seconds,
                          context.resolve or resolve)
     try:
         with guard.session() as session:
@@ -69,7 +71,7 @@ def download(context: ToolContext, url: Url, *,
                     target = (response.headers.get("Location")
                               if response.status_code in (301, 302, 303, 307, 308) else None)
                     if not target:
-                        return url, *_read(context, guard, response, url)
+                        return url, *_read(context, guard, response, url, seconds)
                 url = parse_url(urljoin(str(url), target))
         raise ToolError(f"More than {MOST_REDIRECTS} redirects.")
     finally:
@@ -96,7 +98,7 @@ def _get(session: requests.Session, url: Url) -> requests.Response:
 
 
 def _read(context: ToolContext, guard: NetworkGuard, response: requests.Response,
-          url: Url) -> tuple[str, bytes, bool]:
+          url: Url, seconds: float) -> tuple[str, bytes, bool]:
     kind = response.headers.get("Content-Type", "text/plain").lower()
     if response.status_code != 200:
         raise ToolError(f"{url.host} answered {response.status_code} "
@@ -110,7 +112,7 @@ def _read(context: ToolContext, guard: NetworkGuard, response: requests.Response
         if len(body) > MOST_BYTES:
             return kind, bytes(body[:MOST_BYTES]), True
         if time.monotonic() > guard.deadline:
-            raise ToolError(f"{url.host} took longer than {MOST_SECONDS:g} s.")
+            raise ToolError(f"{url.host} took longer than {seconds:g} s.")
     return kind, bytes(body), False
 
 

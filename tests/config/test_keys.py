@@ -7,13 +7,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from core.config import Settings
 from core.config.keys import (
-    hide, key_file, known_secrets, origin_of, read_key_file, remove_key, store_key)
+    ask_keyring, hide, key_file, known_secrets, origin_of, read_key_file, remove_key, store_key)
 from core.config.sources import load_settings
 from core.errors import AuthFailed, ConfigError, UsageError
 from core.model_manager import Providers
@@ -104,18 +105,27 @@ def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path,
 
 
 @pytest.mark.parametrize("answer",
-                         ["time.sleep(60)", "sys.exit(3)", "return b'sk-bytes'",
+                         ["sys.exit(3)", "return b'sk-bytes'",
                           "raise KeyboardInterrupt"])
 def test_a_keyring_that_misbehaves_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                            answer: str) -> None:
     (tmp_path / "keyring.py").write_text("import sys, time\ndef get_password(*asked):\n    "
                                          f"{answer}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("core.config.keys.PATIENCE", 0.2)
     sys.modules.pop("keyring", None)
     with pytest.raises(AuthFailed):
         Providers(settings_at(tmp_path, {"provider": "groq"})).open("groq")
     sys.modules.pop("keyring", None)
+
+
+def test_a_keyring_that_does_not_respond_is_none(tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keyring.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    released = threading.Event()
+    assert ask_keyring(released.wait, 0.1) is None
+    released.set()
+    assert ask_keyring(lambda: "key") == "key"
 
 
 def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:

@@ -349,14 +349,13 @@ def test_this_repository_answers_with_file_and_line() -> None:
     assert f"\n{number}\tdef backoff_delay" in result.block
 
 
-def test_loading_can_be_watched_and_stopped(tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.context.loaded_sources.SLICE", 0)
+def test_loading_can_be_watched_and_stopped(tmp_path: Path) -> None:
     write(tmp_path, {f"d{number % 50}/f{number}.txt": "x" for number in range(300)})
     seen: list[tuple[str, int]] = []
 
     async def go() -> None:
         context = ContextSet(root=str(tmp_path))
+        context.slice = 0
         task = asyncio.create_task(context.add("."))
         context.progress = lambda what, done: (seen.append((what, done)), task.cancel())[0]
         with pytest.raises(asyncio.CancelledError):

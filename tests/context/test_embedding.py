@@ -16,11 +16,9 @@ from typing import Any
 
 import pytest
 
-import core.context.choosing
-import core.context.embedding
 from core.chat.conversation import Chat
 from core.config import Settings
-from core.context.embedding import Embedder, digest_of, packed, unpacked
+from core.context.embedding import Embedder, Limits, digest_of, packed, unpacked
 from core.context.search import Spot, fuse_spots
 from core.errors import StoreBusy, StoreFull
 from core.events import Event, MessageAdded, Notice
@@ -61,6 +59,12 @@ def open_chat(server: Meanings, store: Store | None = None, **values: Any) -> Ch
                 open_session=lambda name: Session(store))
 
 
+async def attach(chat: Chat, limits: Limits) -> None:
+    await chat.attach("help")
+    assert chat.context.embedder is not None
+    chat.context.embedder.limits = limits
+
+
 async def ask(chat: Chat, text: str = QUESTION) -> list[str]:
     """The notices of a turn, which must get an answer."""
     events: list[Event] = [event async for event in chat.turn(user_message(text))]
@@ -69,8 +73,8 @@ async def ask(chat: Chat, text: str = QUESTION) -> list[str]:
     return [event.text for event in events if isinstance(event, Notice)]
 
 
-async def ask_once(chat: Chat, *questions: str) -> list[list[str]]:
-    await chat.attach("help")
+async def ask_once(chat: Chat, *questions: str, limits: Limits = Limits()) -> list[list[str]]:
+    await attach(chat, limits)
     told = [await ask(chat, question) for question in questions or (QUESTION,)]
     await chat.close()
     return told
@@ -149,13 +153,9 @@ def test_what_fits_is_not_compared(server: Meanings, folder: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_only_so_many_pieces_and_in_batches(server: Meanings, folder: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.context.choosing, "MOST_COMPARED", 12)
-    monkeypatch.setattr(core.context.embedding, "BATCH", 2)
-
+def test_only_so_many_pieces_and_in_batches(server: Meanings, folder: Path) -> None:
     async def scenario() -> None:
-        await ask_once(open_chat(server))
+        await ask_once(open_chat(server), limits=Limits(compared=12, batch=2))
         sizes = [len(request.json["input"])
                  for request in server.requests if request.path == "/api/embed"]
         assert (max(sizes) == 2 and 4 <= sum(sizes) <= 13
@@ -207,17 +207,14 @@ def vectors(make: Any) -> Any:
     (vectors(lambda place: ["1", "2"]), "not a number"),
     (lambda texts: Answer((Stall(),)), "no answer within 0.3 s"),
     (lambda texts: json_answer({"error": "boom"}, 500), "boom")])
-def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Path,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    if "no answer within" in reason:
-        monkeypatch.setattr(core.context.embedding, "PATIENCE", 0.3)
-    monkeypatch.setattr(core.context.embedding, "REST", 0.0)
+def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Path) -> None:
+    limits = Limits(patience=0.3 if "no answer within" in reason else 60.0, rest=0.0)
 
     async def scenario() -> None:
         with Broken(models=("echo", "embed")) as server:
             server.script = script
             chat = open_chat(server)
-            first, second = await ask_once(chat, QUESTION, "and now?")
+            first, second = await ask_once(chat, QUESTION, "and now?", limits=limits)
             (told,) = [text for text in first if text.startswith(ALONE)]
             assert (told.startswith(f"{ALONE}ollama/embed: ") and reason in told
                     and first[0].startswith("context:"))
@@ -279,10 +276,7 @@ def test_the_address_and_the_key_of_the_chat_are_not_those_of_another_provider(
     assert endpoint.base_url.startswith("https://api.mistral.ai") and endpoint.key == "sk-mistral"
 
 
-def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.context.embedding, "BATCH", 2)
-
+def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path) -> None:
     async def scenario() -> None:
         with Broken(models=("echo", "embed")) as server:
             def script(texts: list[str]) -> Answer:
@@ -291,7 +285,7 @@ def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path,
                 return Answer((Stall(),))
             server.script = script
             chat = open_chat(server)
-            await chat.attach("help")
+            await attach(chat, Limits(batch=2))
             turn = asyncio.ensure_future(ask(chat))
             while sum(request.path == "/api/embed" for request in server.requests) < 2:
                 await asyncio.sleep(0.01)
@@ -410,16 +404,15 @@ def test_a_locked_database_is_waited_for_once(tmp_path: Path) -> None:
     other.close()
 
 
-def test_progress_is_told_while_the_model_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.context.embedding, "STEP", 0.01)
-    monkeypatch.setattr(core.context.embedding, "BATCH", 3)
+def test_progress_is_told_while_the_model_is_slow() -> None:
     told: list[tuple[str, int]] = []
 
     async def slow(texts: Any) -> list[list[float]]:
         await asyncio.sleep(0.05)
         return [[1.0, 0.0] for _ in texts]
-    asyncio.run(Embedder("p/m", slow).similarities("q", ["a", "b", "c", "d"], lambda what,
-                                                   count: told.append((what, count))))
+    embedder = Embedder("p/m", slow, limits=Limits(batch=3, step=0.01))
+    asyncio.run(embedder.similarities("q", ["a", "b", "c", "d"],
+                                      lambda what, count: told.append((what, count))))
     assert set(told) == {("embedding with p/m", 0), ("embedding with p/m", 3)}
 
 

@@ -21,8 +21,8 @@ from core.errors import ToolError
 from core.messages import ToolCall
 from core.tool_executor import Toolbox, perform_web_search
 from core.tools import ToolContext, get_tools
-from core.tools import fetch_url as fetching
-from core.tools.fetch_url import fetch_url, html_text
+from core.tools.fetch_url import download, fetch_url, html_text
+from core.tools.guards.net import parse_url
 from core.tools.web_search import HOSTS, Result, engines_of, search_ddgs, web_search
 
 PAGE = """<!doctype html><html><head><title>A  page</title><script>evil()</script><style>p {}</style></head><body><nav>Menu</nav>
@@ -181,11 +181,10 @@ def test_a_page_that_never_ends_is_cut_and_the_connection_closed(
     assert "[the page is larger than 4 MB" in get(server, "/bomb")
 
 
-def test_a_page_that_drips_is_given_up(server: ThreadingHTTPServer,
-                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "MOST_SECONDS", 0.3)
+def test_a_page_that_drips_is_given_up(server: ThreadingHTTPServer) -> None:
+    address = parse_url(f"http://127.0.0.1:{server.server_port}/drip")
     with pytest.raises(ToolError):
-        get(server, "/drip")
+        download(granted(server), address, seconds=0.3)
     assert server.left.wait(5)  # type: ignore[attr-defined]
 
 

@@ -15,11 +15,11 @@ from core.sessions.history import History
 from core.sessions.listing import format_session_lines, list_sessions, select_session
 from core.sessions.open_message import OpenMessage
 from core.sessions.loaded import state_of
-from core.sessions.opened_session import title_of
 from core.sessions.opening import answer_calls
 from core.sessions.recovery import Recovered, recover
 from core.sessions.reply import missing_results
 from core.sessions.spool_places import Places
+from core.sessions.titles import title_of
 from core.sessions.writes import Write, message_write
 from core.store.identity import new_message_id
 from core.store.message_json import dump
@@ -216,4 +216,4 @@ def open_session(store: Store | None, spool: str | Places = "", *, name: str | N
 
 
 __all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions",
-           "open_session", "recover", "select_session", "title_of"]
+           "open_session", "recover", "select_session"]

@@ -15,7 +15,8 @@ from core.messages import Message, user_message
 from core.model_manager import fallbacks_of, resolve_target
 from core.models.fallback import chain_of
 from core.providers import Request
-from core.session_manager import Session, title_of
+from core.session_manager import Session
+from core.sessions.titles import title_of
 from core.stats.turn_numbers import TurnNumbers, measured
 
 TYPE_CHECKING = False

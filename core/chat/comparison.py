@@ -15,7 +15,8 @@ from core.messages import Message
 from core.model_manager import Target
 from core.models.fallback import chain_of
 from core.providers import Request
-from core.session_manager import Session, title_of
+from core.session_manager import Session
+from core.sessions.titles import title_of
 from core.stats.turn_numbers import TurnNumbers, measured
 
 MARK = "\u21b3 "      # before the title of a branch

@@ -285,9 +285,3 @@ def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *,
     text = ("Another program changed this conversation; it was reloaded." if changed
             else f"Another program added {count} to this conversation.")
     return OthersSaid(text, messages, changed)
-
-
-def title_of(message: Message) -> str:
-    """Return the first line that contains words, shortened."""
-    return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()),
-                "(no text)")

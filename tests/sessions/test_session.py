@@ -25,7 +25,7 @@ from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, Te
                          ThinkingDelta, ToolCallDelta, ToolFinished)
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Request
-from core.session_manager import Session, answer_calls, open_session, recover, title_of
+from core.session_manager import Session, answer_calls, open_session, recover
 from core.sessions.listing import format_session_lines, list_sessions, select_session, session_lines
 from core.sessions.opening import INTERRUPTED
 from core.sessions.spool import drain_spool
@@ -425,12 +425,6 @@ def test_the_picker(database: str) -> None:
     for leave in (("",), ("zzz", "")):
         with pytest.raises(UsageError):
             choose(*leave)
-
-
-def test_titles() -> None:
-    assert title_of(user_message("\n\n  a\x1b[31m \nb")) == "a\u241b[31m"
-    assert (len(title_of(user_message("x" * 500))) == 80
-            and title_of(user_message(" \n")) == "(no text)")
 
 
 def test_spooled_lines_are_json(database: str, spool: str) -> None:

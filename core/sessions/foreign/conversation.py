@@ -12,6 +12,7 @@ from hashlib import sha256
 from core.dataclass import dataclass, field
 from core.messages import Message, Part, Role, Text, Thinking, ToolCall, ToolResult
 from core.safe_text import safe_line
+from core.sessions.titles import LONGEST, title_of_text
 from core.store.identity import identity_text, name_letters
 from core.store.rows import SessionRow, StoredMessage
 
@@ -71,10 +72,10 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
     number = made_identity(f"{kind}\0{key}", since)
     name = time.strftime("%Y%m%d-%H%M-",
                          time.localtime(created)) + name_letters(number.to_bytes(16, "big")[-4:])
-    text = title or next((part.text for node in known for part in node.parts
-                          if isinstance(part, Text) and part.text.strip()), "")
-    row = SessionRow(identity_text(number), name, safe_line(" ".join(text.split()), 80)
-                     or "(no text)", model, created, updated, 0,
+    text = safe_line(" ".join(title.split()), LONGEST) or title_of_text(
+        next((part.text for node in known for part in node.parts
+              if isinstance(part, Text) and part.text.strip()), ""))
+    row = SessionRow(identity_text(number), name, text or "(no text)", model, created, updated, 0,
                      None, int(pinned), "archived" if archived else "open", tags)
     settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
     return Imported(row, messages, settings, undated=undated)

@@ -17,7 +17,7 @@ from core.dataclass import replace
 from core.errors import ChatError, StoreError, UsageError, unexpected
 from core.events import Event, Notice, OthersSaid
 from core.messages import Image, Message, user_message
-from core.sessions.opened_session import title_of
+from core.sessions.titles import title_of
 from core.web.conversation.comparing import Comparing
 from core.web.conversation.desk import Desks, Queued
 from core.web.conversation.events import BROKE_OFF, PageEvent, TurnEvents, error_event, user_event

@@ -57,12 +57,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The result of a tool call; `id` is the call's ID."""
+    """The result of a tool call; `id` is the call's ID. `declined`: the user refused the call."""
 
     id: str
     name: str
     content: str
     is_error: bool = False
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

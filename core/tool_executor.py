@@ -28,7 +28,6 @@ KINDS: tuple[str, ...] = get_args(Kind)
 Decision = Literal["once", "session", "always", "no"]
 
 CALLS_PER_TURN = 64       # calls of all tools together
-DECLINED = "you declined"
 SAME_CALLS = 3            # runs of one call with the same arguments in a turn
 log = logging.getLogger(__name__)
 
@@ -223,8 +222,9 @@ class Toolbox:
         try:
             result = ToolResult(call.id, call.name, await self._run(call, trial))
         except ToolError as problem:
-            said = DECLINED if isinstance(problem, Declined) else problem.message
-            result = _failed(call, " ".join(filter(None, (problem.message, problem.hint))))
+            said = problem.message
+            result = _failed(call, " ".join(filter(None, (problem.message, problem.hint))),
+                             declined=isinstance(problem, Declined))
         except Exception as problem:
             log.warning("tool %s failed", call.name, exc_info=True)
             result = _failed(call, f"{call.name} failed: {type(problem).__name__}: "
@@ -355,8 +355,8 @@ async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:
     return await toolbox.execute_tool_call(call)
 
 
-def _failed(call: ToolCall, text: str) -> ToolResult:
-    return ToolResult(call.id, call.name, text, is_error=True)
+def _failed(call: ToolCall, text: str, *, declined: bool = False) -> ToolResult:
+    return ToolResult(call.id, call.name, text, is_error=True, declined=declined)
 
 
 def __getattr__(name: str) -> Any:

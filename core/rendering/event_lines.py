@@ -120,6 +120,8 @@ def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
     """The line for a finished tool call: its arguments, result and time."""
     result = event.result
     line = tool_line(call, result)
+    if result.declined:
+        return line
     if not event.ran or result.is_error:
         reason = safe_line(event.said or result.content, 200).rstrip(".").removeprefix("Not run: ")
         return line._replace(detail=f"failed: {reason}" if event.ran else reason)
@@ -129,6 +131,8 @@ def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
 def tool_line(call: ToolCall | None, result: ToolResult) -> Line:
     """The line for a tool call of a saved conversation."""
     argument = argument_of(call) if call is not None else ""
+    if result.declined:
+        return Line("failed", argument, safe_line(result.name, 100), "you declined")
     if result.is_error:
         reason = safe_line(result.content, 200).rstrip(".")
         return Line("failed", argument, safe_line(result.name, 100), f"failed: {reason}")

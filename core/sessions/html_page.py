@@ -78,8 +78,8 @@ def _part(part: Part, role: str) -> str:
             written = dump(arguments) if invalid is None else invalid
             return (f"<details><summary>{_text(name)} was "
                     f"called</summary><pre>{_text(written)}</pre></details>")
-        case ToolResult(name=name, content=content, is_error=is_error):
-            what = "failed" if is_error else "answered"
+        case ToolResult(name=name, content=content, is_error=is_error, declined=declined):
+            what = "was declined" if declined else "failed" if is_error else "answered"
             return (f"<details><summary>{_text(name)} "
                     f"{what}</summary><pre>{_text(content)}</pre></details>")
         case Attached(text, shown):

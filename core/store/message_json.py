@@ -87,9 +87,9 @@ def part_to_dict(part: Part) -> dict[str, Any]:
         case ToolCall(identity, name, arguments, invalid, extra):
             row = {"type": "tool_call", "id": identity, "name": name, "arguments": arguments,
                    "invalid": invalid, "extra": extra}
-        case ToolResult(identity, name, content, is_error):
+        case ToolResult(identity, name, content, is_error, declined):
             row = {"type": "tool_result", "id": identity, "name": name, "content": content,
-                   "is_error": is_error}
+                   "is_error": is_error, "declined": declined or None}
         case Image(media_type, data, name):
             row = {"type": "image", "media_type": media_type, "data": data, "name": name}
         case Attached(text, shown, anew):
@@ -113,7 +113,8 @@ def part_from_dict(row: Mapping[str, Any]) -> Part:
         case "tool_result":
             return ToolResult(_checked(row["id"], str), _checked(row["name"], str),
                               _checked(row["content"], str),
-                              _checked(row["is_error"], bool))
+                              _checked(row["is_error"], bool),
+                              _checked(row.get("declined", False), bool))
         case "image":
             return Image(_checked(row["media_type"], str), _checked(row["data"], str),
                          _checked(row["name"], str))

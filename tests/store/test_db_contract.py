@@ -37,7 +37,7 @@ WHOLE = (
          ToolCall("1", "look", {"a": [1, 2.5, {"b": None}], "\ud800": "\udc00"}),
          ToolCall("1", "look", {}, "{broken", {"x": {"y": 1}})),
         "demo/m", Usage(1, 2, None, {"seconds": 0.5}), "tool_calls"),
-    tool_message((ToolResult("1", "look", "found"), ToolResult("1", "look", "no", True))),
+    tool_message((ToolResult("1", "look", "found"), ToolResult("1", "look", "no", True, True))),
     Message("assistant", (Text(""),), "demo/m", Usage(), "stop"),
 )
 

@@ -363,9 +363,7 @@ def test_one_question_at_a_time_and_one_answer_for_the_same_question() -> None:
 
 @pytest.mark.parametrize("answer", ["once", "no"])
 def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
-    """Its time excludes the wait for the user; a denial has one text for the user and another for
-    the model.
-    """
+    """Its time excludes the wait for the user; a denial is marked as one."""
     waited: list[float] = []
 
     async def approve(request: ApprovalRequest) -> Decision:
@@ -377,7 +375,7 @@ def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
     box = Toolbox([make_tool(shell, kind="run"), make_tool(read_secret)], approve=approve)
     done = asyncio.run(box.run(call))
     assert done.asked and len(waited) == 1 and done.seconds < waited[0]
-    assert (done.ran, done.said) == ((True, "") if answer == "once" else (False, "you declined"))
+    assert done.ran is not done.result.declined is (answer == "no")
     assert done.result.content == ("ran x" if answer == "once" else
                                    "Not run: the user declined. Do not try again unless the user "
                                    "asks for it.")

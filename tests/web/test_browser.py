@@ -143,6 +143,24 @@ def test_a_tool_asks_and_the_keyboard_answers(tab: Tab, key: str) -> None:
     expect(step.locator(".step-state")).to_contain_text("Done" if key == "y" else "Denied")
     step.locator("summary").click()
     expect(step.locator(".step-body")).to_contain_text('"q": "x"')
+    if key == "n":
+        _looks_the_same_after_a_reload(tab)
+
+
+def test_a_tool_whose_question_was_not_answered(tab: Tab) -> None:
+    tab.choose_model("ollama/tools:latest")
+    tab.send("use it")
+    expect(tab.page.locator(".approval")).to_be_visible()
+    tab.page.get_by_label("Stop the reply").click()
+    expect(tab.page.locator(".step-state")).to_have_text(["Failed"])
+    _looks_the_same_after_a_reload(tab)
+
+
+def _looks_the_same_after_a_reload(tab: Tab) -> None:
+    """Each step of the reply has the state that it had."""
+    states = tab.page.locator(".step-state").all_inner_texts()
+    tab.page.reload()
+    expect(tab.page.locator(".step-state")).to_have_text(states)
 
 
 def test_what_is_typed_is_no_answer_to_a_tool(tab: Tab) -> None:

@@ -64,8 +64,7 @@ class TurnEvents:
             case ToolRequested(call):
                 yield tool_event(call)
             case ToolFinished(result, seconds):
-                yield {**result_event(result), "text": event.said or result.content,
-                       "seconds": round(seconds, 2)}
+                yield {**result_event(result), "seconds": round(seconds, 2)}
             case Retrying(attempt, delay, reason):
                 yield {"type": "retry", "attempt": attempt, "delay": round(delay, 1),
                        "text": reason}
@@ -172,7 +171,7 @@ def tool_event(call: ToolCall) -> PageEvent:
 
 def result_event(result: ToolResult) -> PageEvent:
     return {"type": "tool_result", "id": result.id, "text": result.content,
-            "failed": result.is_error}
+            "state": "denied" if result.declined else "failed" if result.is_error else "done"}
 
 
 def error_event(error: ChatError) -> PageEvent:

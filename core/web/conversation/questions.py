@@ -57,7 +57,7 @@ class Questions:
         self._open[ask] = future
         self.publish({"type": "ask", "ask": ask, "kind": kind, "title": title, "text": text,
                       "facts": list(facts), "choices": list(choices)})
-        choice = "no"
+        choice = ""         # the turn was stopped
         try:
             choice = await future
         finally:

@@ -92,9 +92,9 @@ class Side {
     this.blocks.apply(event.ops);
     this.body.removeAttribute("aria-busy");
     const ended = {
-      done: ["check", text.done],
+      done: ["check", text.stepStates.done],
       stopped: ["pause", text.stoppedShort],
-      failed: ["fail", text.toolFailed],
+      failed: ["fail", text.stepStates.failed],
     }[event.state];
     this.state.dataset.state = event.state === "failed" ? "bad" : "";
     this.state.replaceChildren(icon(ended[0]), ended[1]);

@@ -146,6 +146,7 @@ export class Reply {
   /** @param {TurnEnd} event */
   on_turn_end(event) {
     this.live(false);
+    this.steps.end();
     if (event.state === "stopped") this.offer("plain", [text.stopped], "pause");
     if (event.state === "failed") {
       const lines = event.error

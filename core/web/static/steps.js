@@ -16,6 +16,9 @@ const TOOL_ICONS = {
   query: "chart",
 };
 
+/** The icon of a state. @type {Record<string, string>} */
+const MARKS = { failed: "fail", denied: "close" };
+
 /**
  * @typedef {{
  *   onDecide: (ask: string, choice: string) => void,
@@ -76,11 +79,13 @@ export class Steps {
   on_tool_result(event) {
     const step = this.tools.get(event.id);
     if (!step) return;
-    if (step.dataset.state !== "denied") {
-      const label = event.failed ? text.toolFailed : text.done;
-      const time = event.seconds === undefined ? "" : ` · ${text.seconds(event.seconds)}`;
-      setStep(step, event.failed ? "failed" : "done", "", label + time);
-    }
+    const ran = event.seconds !== undefined && event.state !== "denied";
+    setStep(
+      step,
+      event.state,
+      "",
+      text.stepStates[event.state] + (ran ? ` · ${text.seconds(event.seconds ?? 0)}` : ""),
+    );
     step.querySelector(".step-body")?.append(h("pre", { tabindex: "0" }, event.text));
   }
 
@@ -148,12 +153,21 @@ export class Steps {
     const focused = question?.contains(document.activeElement);
     question?.remove();
     if (focused) this.actions.onAnswered();
-    const denied = event.choice === "no";
-    const running = !denied && step.querySelector("details") !== null;
-    step.dataset.state = denied ? "denied" : running ? "running" : "done";
-    const state = step.querySelector(".step-state");
-    if (running) state?.replaceChildren(h("span", { class: "spinner" }), text.running);
-    else state?.replaceChildren(denied ? text.denied : text.allowed);
+    if (event.choice === "no") setStep(step, "denied", "", text.stepStates.denied);
+    else if (step.querySelector("details") === null) setStep(step, "done", "", text.allowed);
+    else {
+      step.dataset.state = "running";
+      step
+        .querySelector(".step-state")
+        ?.replaceChildren(h("span", { class: "spinner" }), text.running);
+    }
+  }
+
+  /** The turn has ended: calls without a result have none any more. */
+  end() {
+    for (const step of this.tools.values())
+      if (step.dataset.state === "running" || step.dataset.state === "asked")
+        setStep(step, "failed", "", text.stepStates.failed);
   }
 
   /** The step of the tool call that a question is about. @param {AskEvent} event */
@@ -238,7 +252,7 @@ function setStep(step, state, name, said) {
   if (name && label) label.textContent = name;
   const place = step.querySelector(".step-state");
   place?.replaceChildren();
-  if (place && said) append(place, [icon(state === "failed" ? "fail" : "check"), said]);
+  if (place && said) append(place, [icon(MARKS[state] ?? "check"), said]);
 }
 
 /** The tool that a question names. @param {string} title */

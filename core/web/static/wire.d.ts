@@ -76,7 +76,7 @@ export interface ToolResult {
   type: "tool_result";
   id: string;
   text: string;
-  failed: boolean;
+  state: "done" | "failed" | "denied";
   seconds?: number;
 }
 export interface AskEvent {

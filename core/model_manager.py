@@ -28,7 +28,7 @@ from core.providers.from_settings import retry_config_of
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
 from core.providers.parameters import adapt_request, denied, left_out_notice, without
 from core.providers.purpose import chats, only_embeds
-from core.providers.sealed import with_sealer, without_sealed
+from core.providers.sealed import with_sealers, without_sealed
 from core.providers.sent import Ledger
 from core.retry_handler import retry_call
 from core.running_total import RunningTotal
@@ -158,8 +158,9 @@ class Providers:
         self.settings = settings
         # features that models turned out not to support, so that they are not requested again
         self.lacks: dict[Target, set[str]] = {}
-        self._sealed: RunningTotal[frozenset[str]] = RunningTotal(frozenset(), with_sealer)
-        self._pictured = RunningTotal(False, lambda any_yet, message: any_yet or has_image(message))
+        self._sealed: RunningTotal[frozenset[str]] = RunningTotal(frozenset(), with_sealers)
+        self._pictured = RunningTotal(
+            False, lambda any_yet, messages: any_yet or any(map(has_image, messages)))
         self.redrawn: dict[Any, Any] = {}            # pictures made smaller (sent_pictures.py)
         self.learned: dict[Target, Any] = {}         # facts about models (core/models/facts.py)
         self.successors: dict[Target, Target] = {}   # replacements of defaults that were removed

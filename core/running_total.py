@@ -14,9 +14,12 @@ LONG = 32          # messages from which keeping a total is worthwhile
 
 
 class RunningTotal(Generic[T]):
-    """Folds `add` over messages, starting from the known total of the conversation's beginning."""
+    """Extends the known total of a conversation's beginning by the messages that follow.
 
-    def __init__(self, empty: T, add: Callable[[T, Message], T]) -> None:
+    `add` gets all of them at once, since a call for each costs more than most totals.
+    """
+
+    def __init__(self, empty: T, add: Callable[[T, Sequence[Message]], T]) -> None:
         self._empty, self._add = empty, add
         self._known: list[tuple[tuple[Message, ...], T]] = []
 
@@ -29,8 +32,7 @@ class RunningTotal(Generic[T]):
         beginning, total = self._longest(given)
         if len(beginning) == len(given):
             return total
-        for message in given[len(beginning):]:
-            total = self._add(total, message)
+        total = self._add(total, given[len(beginning):])
         if len(given) >= LONG:
             kept = [known for known in self._known if known[0] is not beginning]
             self._known = [*kept[1 - REMEMBERED:], (given, total)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from core.messages import Message, user_message
 from core.running_total import LONG, RunningTotal
@@ -11,9 +12,9 @@ from core.running_total import LONG, RunningTotal
 def test_a_grown_conversation_costs_what_was_added() -> None:
     looked_at: list[Message] = []
 
-    def add(total: int, message: Message) -> int:
-        looked_at.append(message)
-        return total + len(message.text)
+    def add(total: int, added: Sequence[Message]) -> int:
+        looked_at.extend(added)
+        return total + sum(len(message.text) for message in added)
     total = RunningTotal(0, add)
     messages = [user_message(f"question {number}") for number in range(5 * LONG)]
     assert total.of(messages) == sum(len(message.text) for message in messages)
@@ -28,8 +29,8 @@ def test_any_change_of_a_conversation_is_seen() -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    total: RunningTotal[tuple[str, ...]] = RunningTotal((), lambda words,
-                                                        message: (*words, message.text))
+    total: RunningTotal[tuple[str, ...]] = RunningTotal(
+        (), lambda words, added: (*words, *(message.text for message in added)))
     conversations = [[user_message(f"{name} {number}") for number in range(2 * LONG)]
                      for name in "ab"]
     for number in range(300):

@@ -73,7 +73,7 @@ class Chat(Attaching):
         self.unsent: Message | None = None    # waits until another program's turn has ended
         self.show_usage: bool = settings.usage and not settings.json
         self._pictures: RunningTotal[int] = RunningTotal(
-            0, lambda total, message: total + images_in(message))
+            0, lambda total, messages: total + sum(map(images_in, messages)))
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
     @property

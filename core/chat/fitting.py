@@ -23,7 +23,7 @@ from core.models.window import WindowWatch
 from core.providers import CanCount, CanTellWindow, Request
 from core.running_total import RunningTotal
 from core.session_manager import Session
-from core.sessions.summary import is_pinned
+from core.sessions.summary import pinned_places
 from core.window.budget import Budget, plan_budget
 from core.window.compaction import (COMPACT_AT, Plan, compaction_line, fixed_messages,
                                     plan_compaction)
@@ -70,7 +70,7 @@ class Fitter:
         self._forms = Forms()
         # windows (tokens) of models that refused a request that seemed to fit
         self._limits: dict[tuple[str, int | None], int] = {}
-        self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pin)
+        self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pins)
         self._one_by_one = asyncio.Lock()     # only one request uses the context at a time
 
     def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None,
@@ -310,10 +310,12 @@ class Fitter:
         return compaction_line(plan, self.history(before, target), self.history(after, target))
 
 
-def _with_pin(found: tuple[int, tuple[int, ...]], message: Message) -> tuple[int, tuple[int, ...]]:
-    """(number of messages, indices of pinned ones), with one more message."""
-    place, pinned = found
-    return place + 1, (*pinned, place) if is_pinned(message) else pinned
+def _with_pins(found: tuple[int, tuple[int, ...]],
+               messages: Sequence[Message]) -> tuple[int, tuple[int, ...]]:
+    """(number of messages, indices of pinned ones), with these messages added."""
+    count, pinned = found
+    added = (count + place for place in pinned_places(messages))
+    return count + len(messages), (*pinned, *added)
 
 
 __all__ = ["Fitter"]

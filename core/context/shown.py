@@ -150,11 +150,13 @@ def _as_sent(message: Message) -> Message:
     return replace(message, parts=(*text, *message.parts[1:]))
 
 
-def _with_place(found: tuple[int, tuple[int, ...]],
-                message: Message) -> tuple[int, tuple[int, ...]]:
-    """(number of messages, indices of those with material), with one more message."""
-    place, places = found
-    return place + 1, (*places, place) if attached_of(message) is not None else places
+def _with_places(found: tuple[int, tuple[int, ...]],
+                 messages: Sequence[Message]) -> tuple[int, tuple[int, ...]]:
+    """(number of messages, indices of those with material), with these messages added."""
+    count, places = found
+    added = (count + place for place, message in enumerate(messages)
+             if attached_of(message) is not None)
+    return count + len(messages), (*places, *added)
 
 
 class Forms:
@@ -163,7 +165,8 @@ class Forms:
     """
 
     def __init__(self) -> None:
-        self._places: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_place)
+        self._places: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal(
+            (0, ()), _with_places)
         # by id(); the message is kept, so that its id() stays unique
         self._known: dict[int, tuple[Message, Message, Message]] = {}
 

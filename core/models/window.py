@@ -105,8 +105,8 @@ class WindowWatch:
         self._estimator: TokenEstimator | None = None
         self._anchors: list[_Anchor] = []
         self._cut: _Anchor | None = None     # the last cut prompt, with a lower bound of its tokens
-        self._most: RunningTotal[int] = RunningTotal(0, lambda total,
-                                                     message: total + most_tokens_of(message))
+        self._most: RunningTotal[int] = RunningTotal(
+            0, lambda total, messages: total + sum(map(most_tokens_of, messages)))
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
         """Return the allocated window, if known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from core.dataclass import replace
 from core.messages import Message, Part, Text, Thinking, ToolCall
@@ -14,9 +14,9 @@ def has_sealed(message: Message) -> bool:
                for part in message.parts)
 
 
-def with_sealer(models: frozenset[str], message: Message) -> frozenset[str]:
-    """Return these models, plus the one that wrote this message if it contains sealed data."""
-    return models | {message.model} if message.model and has_sealed(message) else models
+def with_sealers(models: frozenset[str], messages: Iterable[Message]) -> frozenset[str]:
+    """Return these models, plus those that wrote a message with sealed data."""
+    return models | {message.model for message in messages if message.model and has_sealed(message)}
 
 
 def without_sealed(request: Request, models: Collection[str] | None = None) -> Request:

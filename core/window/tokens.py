@@ -43,7 +43,6 @@ _WIDE_RANGES = ("\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe
 _WIDE = regex(f"[{_WIDE_RANGES}]")
 _KANA = regex("[\u1100-\u11ff\u3040-\u30ff\uac00-\ud7ff\uff66-\uff9f]")
 _OTHER_WORDS = regex(rf"[^\W\d_a-zA-Z{_WIDE_RANGES}]+")
-_GAP = regex(rb"\n+|[ \t]{2,}")
 Features = tuple[float, ...]
 
 
@@ -60,6 +59,8 @@ _CLASSES = bytes(map(_class_of, range(256)))
 _ONLY_LETTERS = bytes(byte if chr(byte) in "aA" else 32 for byte in range(256))
 _ONLY_DIGITS = bytes(byte if byte == 48 else 32 for byte in range(256))
 _ONLY_SIGNS = bytes(byte if byte == 46 else 32 for byte in range(256))
+_ONLY_LINE_ENDS = bytes(ord("_") if chr(byte) == "\n" else 32 for byte in range(256))
+_ONLY_BLANKS = bytes(ord("_") if chr(byte) in " \t" else 32 for byte in range(256))
 
 
 def text_features(text: str, messages: int = 0) -> Features:
@@ -74,9 +75,18 @@ def text_features(text: str, messages: int = 0) -> Features:
     return (len(cut.translate(_ONLY_LETTERS).split()), classes.count(b"a") + classes.count(b"A"),
             classes.count(b"0"), len(classes.translate(_ONLY_DIGITS).split()),
             classes.count(b"."), len(classes.translate(_ONLY_SIGNS).split()),
-            len(_GAP.findall(plain)),
+            _gaps(plain),
             sum(map(classes.count, (b"aA", b"a0", b"A0", b"0a", b"0A"))), wide - kana, kana,
             other, len(_OTHER_WORDS.findall(text)) if other else 0, classes.count(b" "), messages)
+
+
+def _gaps(plain: bytes) -> int:
+    """The number of runs of line ends, and of two or more spaces and tabs. A regular expression
+    would take half of the time of all features.
+    """
+    blanks = plain.translate(_ONLY_BLANKS)
+    return (len(plain.translate(_ONLY_LINE_ENDS).split()) + blanks.count(b" __")
+            + blanks.startswith(b"__"))
 
 
 def add_features(rows: Iterable[Features]) -> Features:
@@ -187,10 +197,11 @@ class TokenEstimator:
         self._total: RunningTotal[tuple[Features, int]] = RunningTotal(((0.0,) * len(NAMES), 0),
                                                                        self._add)
 
-    def _add(self, total: tuple[Features, int], message: Message) -> tuple[Features, int]:
-        """The features and number of pictures with one more message."""
-        return (add_features((total[0], self._features(message))),
-                total[1] + count_images((message,)))
+    def _add(self, total: tuple[Features, int],
+             messages: Sequence[Message]) -> tuple[Features, int]:
+        """The features and number of pictures with these messages added."""
+        return (add_features((total[0], *map(self._features, messages))),
+                total[1] + count_images(messages))
 
     def _features(self, message: Message) -> Features:
         """The features of a message, computed once: each turn needs those of the whole conversation

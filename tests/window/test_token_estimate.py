@@ -231,6 +231,15 @@ def test_all_of_a_request_counts() -> None:
     assert estimator.request(rich) == before
 
 
+def test_gaps_are_runs_of_line_ends_and_of_blanks() -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    texts = ["".join(chance.choices("a _\n\n \t\r.\x1f", k=length)) for length in range(60)] * 5
+    found = [dict(zip(NAMES, text_features(text), strict=True))["gaps"] for text in texts]
+    assert found == [len(re.findall(r"\n+|[ \t]{2,}", text)) for text in texts]
+
+
 def test_features_and_small_things() -> None:
     numbers = dict(zip(NAMES, text_features("aB c12, 你か\n\nдд !="), strict=True))
     assert numbers == {"words": 2, "letters": 3, "digits": 2, "numbers": 1, "signs": 3, "runs": 2,

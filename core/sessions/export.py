@@ -121,18 +121,18 @@ def export_raw_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> It
 
 def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *,
               raw: bool) -> Iterator[str]:
-    yield _csv_line(("session", "number", "time", "role", "model", "state", "kind", "name",
-                     "content"), raw=raw)
+    yield csv_line(("session", "number", "time", "role", "model", "state", "kind", "name",
+                    "content"), raw=raw)
     for number, stored in enumerate(messages, 1):
         message = stored.message
         for part in message.parts:
             kind, name, content = _flat(part)
-            yield _csv_line((session.name, str(number), local_time(stored.created, "T"),
-                             message.role, message.model or "", stored.state,
-                             kind, name, content), raw=raw)
+            yield csv_line((session.name, str(number), local_time(stored.created, "T"),
+                            message.role, message.model or "", stored.state,
+                            kind, name, content), raw=raw)
 
 
-def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
+def csv_line(cells: Iterable[str], *, raw: bool) -> str:
     """Return a line of CSV (RFC 4180) with every cell quoted."""
     made = (cell if raw else harmless_cell(cell) for cell in cells)
     return ",".join('"' + without_surrogates(cell).replace('"', '""') + '"'

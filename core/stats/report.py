@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.dataclass import dataclass, field
@@ -21,7 +21,8 @@ UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 @dataclass(slots=True)
 class ModelStats:
     """The calls of one model: `days` counts them by date (YYYY-MM-DD), `errors` counts failures by
-    kind.
+    kind and `recovered` those after which the same turn was answered; `last_errors` are their
+    newest times.
     """
 
     provider: str
@@ -37,11 +38,13 @@ class ModelStats:
     firsts: list[float] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    recovered: Counter[str] = field(default_factory=Counter)
+    last_errors: dict[str, float] = field(default_factory=dict)
     hosts: Counter[str] = field(default_factory=Counter)
     days: Counter[str] = field(default_factory=Counter)
 
-    def add(self, call: CallRow) -> None:
-        """Add one call."""
+    def add(self, call: CallRow, *, recovered: bool = False) -> None:
+        """Add one call. `recovered`: its turn was answered after it."""
         self.calls += 1
         self.interrupted += call.finish == "interrupted"
         self.input_tokens += call.input_tokens or 0
@@ -57,6 +60,8 @@ class ModelStats:
             self.speeds.append(call.speed)
         if call.error:
             self.errors[call.error] += 1
+            self.recovered[call.error] += recovered
+            self.last_errors[call.error] = max(call.created, self.last_errors.get(call.error, 0.0))
         self.hosts[call.host] += 1
         self.days[day_of(call.created)] += 1
 
@@ -74,6 +79,7 @@ class ModelStats:
                                   "p90": quantile(self.speeds, 0.9)},
             "retries": self.retries, "fallbacks": self.fallbacks,
             "errors": dict(self.errors.most_common()),
+            "recovered": self.recovered.total(),
             "hosts": dict(self.hosts.most_common()), "days": dict(sorted(self.days.items())),
         }
 
@@ -96,14 +102,17 @@ def read_since(text: str, now: float) -> float:
                          "Write 30m, 12h, 7d, 2w, or a date such as 2026-11-21.") from None
 
 
-def summarise(calls: Iterable[CallRow]) -> list[ModelStats]:
-    """One entry per model, most calls first."""
+def summarise(calls: Sequence[CallRow]) -> list[ModelStats]:
+    """One entry per model, most calls first. The calls of a turn are in order."""
     found: dict[tuple[str, str], ModelStats] = {}
-    for call in calls:
-        key = call.provider, call.model
+    answered: set[tuple[str, float]] = set()    # turns with a later call that did not fail
+    for call in reversed(calls):
+        key, turn = (call.provider, call.model), (call.session, call.created)
         if key not in found:
             found[key] = ModelStats(*key)
-        found[key].add(call)
+        found[key].add(call, recovered=turn in answered)
+        if not call.error and call.finish != "interrupted":
+            answered.add(turn)
     return sorted(found.values(), key=lambda entry: (-entry.calls, entry.provider, entry.model))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from core.sessions.export import BYTE_ORDER_MARK, csv_line
+from core.sessions.listing import moment_words
+from core.stats.failures import failures
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow
 from core.web.api import guarded
@@ -28,12 +31,26 @@ class NumberApi:
         self._store, self._runs_here = store, runs_here
 
     def routes(self) -> list[Route]:
-        return [Route("/api/numbers", guarded(self.numbers), methods=["GET"])]
+        return [Route("/api/numbers", guarded(self.numbers), methods=["GET"]),
+                Route("/api/numbers.csv", guarded(self.csv), methods=["GET"])]
+
+    def _calls(self, request: Request) -> tuple[int, float, list[CallRow]]:
+        """Return the number of days in the query, their beginning, and the calls since then."""
+        written = request.query_params.get("days", "7")
+        days = min(int(written), MOST_DAYS) if written.isascii() and written.isdigit() else 7
+        since = time.time() - days * 86_400
+        return days, since, self._store.calls(since) if self._store is not None else []
+
+    async def csv(self, request: Request) -> Response:
+        """Return a row for each day and model, for spreadsheets."""
+        _, _, calls = self._calls(request)
+        name = f"stream-chat-numbers-{day_of(time.time())}.csv"
+        return Response(BYTE_ORDER_MARK + "".join(csv_lines(calls)),
+                        media_type="text/csv; charset=utf-8",
+                        headers={"content-disposition": f'attachment; filename="{name}"'})
 
     async def numbers(self, request: Request) -> Response:
-        days = _days_of(request.query_params.get("days", "7"))
-        since = time.time() - days * 86_400
-        calls = self._store.calls(since) if self._store is not None else []
+        days, since, calls = self._calls(request)
         found = summarise(calls)
         rows = [_row_of(entry) for entry in found]
         return JSONResponse({
@@ -41,6 +58,7 @@ class NumberApi:
             "figures": _figures(found),
             "costs": cost_bars(found),
             "waits": wait_bars(found),
+            "failures": failure_table(found, time.time()),
             "table": {"columns": list(rows[0]) if rows else [],
                       "rows": [list(row.values()) for row in rows],
                       "note": "Prices are estimates from a dated table."}})
@@ -57,28 +75,31 @@ class NumberApi:
         return [dict(day=day, local=tokens[day, True], cloud=tokens[day, False]) for day in shown]
 
 
-def _days_of(written: str) -> int:
-    return min(int(written), MOST_DAYS) if written.isascii() and written.isdigit() else 7
-
-
 def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:
     """Return the four figures at the top of the page."""
     given = sum(entry.input_tokens for entry in found)
     made = sum(entry.output_tokens for entry in found)
     calls = sum(entry.calls for entry in found)
     failed = sum(entry.errors.total() for entry in found)
+    recovered = sum(entry.recovered.total() for entry in found)
     cost = sum(entry.cost or 0.0 for entry in found)
     firsts = [first for entry in found for first in entry.firsts]
     median, most = quantile(firsts, 0.5), quantile(firsts, 0.95)
     return [
-        {"label": "Tokens", "value": f"{given + made:,}", "note": f"{given:,} in, {made:,} out"},
+        {"label": "Tokens", "value": _short(given + made),
+         "note": f"{_short(given)} in, {_short(made)} out"},
         {"label": "Cost", "value": f"${cost:.2f}", "note": f"{calls:,} calls"},
         {"label": "First word", "value": "" if median is None else f"{median:.2f} s",
          "note": "" if most is None else f"median; 95 % under {most:.1f} s"},
         {"label": "Complete calls",
          "value": f"{100 * (calls - failed) / calls:.1f} %" if calls else "",
-         "note": f"{failed:,} failed"},
+         "note": f"{failed:,} failed, {recovered:,} of them recovered" if failed
+         else "none failed"},
     ]
+
+
+def _short(count: int) -> str:
+    return f"{count:,}" if count < 1_000_000 else f"{count / 1e6:.2f} M"
 
 
 def cost_bars(found: Sequence[ModelStats]) -> list[dict[str, Any]]:
@@ -101,6 +122,38 @@ def wait_bars(found: Sequence[ModelStats]) -> list[dict[str, Any]]:
     longest = max((most for *_, most in waits), default=0.0) or 1.0
     return [{"name": name, "value": f"{half:.2f} to {most:.2f} s", "start": half / longest,
              "end": most / longest} for name, half, most in waits]
+
+
+def failure_table(found: Sequence[ModelStats], now: float) -> dict[str, Any]:
+    """Return the table of failures: the page aligns the columns `ends` at their end."""
+    return {"columns": ["what happened", "model", "times", "recovered", "last"], "ends": ["last"],
+            "rows": [[each.what, each.model, f"{each.times:,}", f"{each.recovered:,}",
+                      moment_words(each.last, now)] for each in failures(found)]}
+
+
+def csv_lines(calls: Sequence[CallRow]) -> Iterator[str]:
+    """Yield lines of CSV: names, and the figures of --stats for each day and model."""
+    by_day: dict[str, list[CallRow]] = {}
+    for call in calls:
+        by_day.setdefault(day_of(call.created), []).append(call)
+    rows = [{"day": day, **_figures_of(entry)} for day, of_day in sorted(by_day.items())
+            for entry in summarise(of_day)]
+    yield csv_line(list(rows[0]) if rows else ["day", *_figures_of(ModelStats("", ""))], raw=True)
+    yield from (csv_line(map(_written, row.values()), raw=False) for row in rows)
+
+
+def _figures_of(stats: ModelStats) -> dict[str, object]:
+    """Return the figures of a model as numbers; times are in seconds, the cost in dollars."""
+    entry = stats.to_dict()
+    first, speed = entry.pop("first_content_seconds"), entry.pop("tokens_per_second")
+    for several in ("errors", "hosts", "days"):
+        del entry[several]
+    return {**entry, "first_content_median": first["median"], "first_content_p90": first["p90"],
+            "tokens_per_second_median": speed["median"]}
+
+
+def _written(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _name(entry: ModelStats) -> str:

@@ -13,13 +13,14 @@ import pytest
 
 from core.chat.conversation import Chat
 from core.config import Settings
-from core.errors import ChatError, UsageError
+from core.errors import ChatError, ProviderError, UsageError
 from core.events import Event, MessageAdded, TextDelta, Waiting
 from core.messages import Message, Text, Usage, user_message
 from core.model_manager import Providers, Target, parse_target
 from core.models.fallback import Chain
 from core.retry_handler import RetryConfig
 from core.session_manager import Session
+from core.stats.failures import WORDS, Failure, failures
 from core.stats.report import (days_between, quantile, read_since, short, sparkline, summarise,
                                table_rows, total_line, trouble)
 from core.stats.turn_numbers import TurnNumbers, measured, origin
@@ -206,6 +207,23 @@ def test_a_summary_by_model() -> None:
                                                                                "p90": 0.3}
     assert total_line(entries, 0.0).startswith("In all: 5 calls, 1 failed, 50 tokens in, 100 out, "
                                                "about $0.5000.")
+
+
+def test_failures_and_what_became_of_them() -> None:
+    """A failure is recovered if the same turn was answered later, by any model."""
+    broken, limited = row(error="stream_broken"), row(error="rate_limit")
+    entries = summarise([broken, row("n"), limited._replace(session="t"),
+                         broken._replace(session="u"), row(session="u", finish="interrupted")])
+    assert failures(entries) == [
+        Failure("Broke off after the first word", "p/m", 2, 1, broken.created),
+        Failure("Rate limit", "p/m", 1, 0, limited.created)]
+    assert sum(entry.to_dict()["recovered"] for entry in entries) == 1
+
+
+def test_every_failure_has_words() -> None:
+    def kinds(error: type[ProviderError]) -> set[str]:
+        return {error.kind}.union(*map(kinds, error.__subclasses__()))
+    assert kinds(ProviderError) <= set(WORDS)
 
 
 def test_quantiles() -> None:

@@ -1,7 +1,7 @@
 // The statistics page: tokens, cost, latency and errors by model and day, as in --stats.
 
 import { request } from "./api.js";
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { table } from "./table.js";
 
 const PERIODS = { 7: "7 days", 30: "30 days", 3660: "All" };
@@ -18,6 +18,12 @@ export async function showNumbers(place) {
       h("button", { type: "button", "data-days": days, onclick: () => load(days) }, name),
     ),
   );
+  const file = h(
+    "a",
+    { class: "button", download: "", title: "The figures of each day and model" },
+    icon("pull"),
+    "CSV",
+  );
   place.replaceChildren(
     h(
       "div",
@@ -28,6 +34,7 @@ export async function showNumbers(place) {
         h("h1", {}, "Numbers"),
         h("span", { class: "spacer" }),
         periods,
+        file,
       ),
       shown,
     ),
@@ -37,6 +44,8 @@ export async function showNumbers(place) {
     for (const each of periods.children)
       each.setAttribute("aria-pressed", String(each.getAttribute("data-days") === days));
     const found = await request("GET", `/api/numbers?days=${days}`);
+    file.setAttribute("href", `/api/numbers.csv?days=${days}`);
+    file.hidden = found.days.length === 0;
     if (found.days.length === 0)
       shown.replaceChildren(h("p", { class: "page-lead" }, "No calls in this period."));
     else
@@ -48,11 +57,22 @@ export async function showNumbers(place) {
           chart(found.days),
           bars("Cost by model", "", found.costs),
           bars("Time to first word", "Half to 95 %", found.waits),
+          found.failures.rows.length > 0 && section("Failures", found.failures),
+          section("Models", found.table),
         ),
-        table(found.table),
       );
   };
   await load("30");
+}
+
+/** @param {string} title @param {Parameters<typeof table>[0]} rows */
+function section(title, rows) {
+  return h(
+    "section",
+    { class: "chart span" },
+    h("div", { class: "chart-head" }, h("h2", {}, title)),
+    table(rows),
+  );
 }
 
 /** @param {{ label: string, value: string, note: string }[]} rows */
@@ -65,11 +85,17 @@ function figures(rows) {
         "div",
         {},
         h("dt", { class: "figure-label" }, row.label),
-        h("dd", { class: "figure-value" }, row.value),
+        h("dd", { class: "figure-value" }, ...withUnit(row.value)),
         h("dd", { class: "figure-note" }, row.note),
       ),
     ),
   );
+}
+
+/** A figure whose unit is smaller. @param {string} value */
+function withUnit(value) {
+  const [figure, unit] = value.split(" ");
+  return unit ? [figure, " ", h("small", {}, unit)] : [figure];
 }
 
 /** @param {{ day: string, local: number, cloud: number }[]} days */

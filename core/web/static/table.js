@@ -4,10 +4,11 @@ import { h } from "./dom.js";
 
 const NUMBER = /^[-+$]?[\d.,]*\d?( ?(s|%|ms|kB|MB|GB))?$/;
 
-/** @param {{ columns: string[], rows: string[][], note?: string }} found */
+/** @param {{ columns: string[], rows: string[][], note?: string, ends?: string[] }} found */
 export function table(found) {
-  const numbers = found.columns.map((_, place) =>
-    found.rows.every((row) => NUMBER.test(row[place] ?? "")),
+  const numbers = found.columns.map(
+    (name, place) =>
+      found.ends?.includes(name) || found.rows.every((row) => NUMBER.test(row[place] ?? "")),
   );
   const align = (/** @type {number} */ place) => ({
     "data-align": numbers[place] ? "end" : undefined,

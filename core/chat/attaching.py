@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from core.chat.front import Front
@@ -125,15 +126,28 @@ class Attaching:
         waiting = offered_in(self.session.settings)
         self.session.keep_settings(kept_settings(self.settings, sources, waiting))
 
-    async def attach(self, source: str) -> list[str]:
+    async def attach_file(self, path: str) -> list[str]:
+        """Attach a file under its own name without its folder, as attach() does.
+
+        If another file of this name is attached, the name of the folder distinguishes them.
+        """
+        await self.bring_back()
+        root, name = os.path.split(path)
+        if any(item.name == name and item.path != path for item in self.context.items):
+            root, folder = os.path.split(root)
+            name = f"{folder}/{name}"
+        return await self.attach(name, root)
+
+    async def attach(self, source: str, root: str = "") -> list[str]:
         """Attach a source written like an argument of --context; return what could not be loaded.
+        A relative name starts at `root`, by default the working directory.
 
         Raises ContextError if nothing could be loaded.
         """
         await self.bring_back()
         before = [*self.context.items]
         try:
-            faults = await self.context.add(source)
+            faults = await self.context.add(source, root)
         finally:
             if self.front.progress is not None:
                 self.front.progress.clear()

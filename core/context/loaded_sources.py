@@ -65,13 +65,16 @@ class LoadedSources:
     def faults(self) -> list[Fault]:
         return [fault for source in self.sources for fault in self.loaded[source.name].faults]
 
-    async def add(self, text: str) -> list[Fault]:
-        """Load the sources of one --context argument and return the faults.
+    async def add(self, text: str, root: str = "") -> list[Fault]:
+        """Load the sources of one --context argument and return the faults. Relative names start at
+        `root`, by default that of the set.
 
         Raises ContextError if nothing was loaded.
         """
-        sources = [source for source in unique(parse_context_arg(text, self.root))
+        sources = [source for source in unique(parse_context_arg(text, root or self.root))
                    if source.name not in self.loaded]
+        if root:
+            self._roots.update((source.name, root) for source in sources)
         results = [(source, await self._load(source)) for source in sources]
         faults = [fault for _, loaded in results for fault in loaded.faults]
         for source, loaded in results:

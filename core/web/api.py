@@ -178,7 +178,7 @@ class Api:
             raise UsageError("A reply is running in this session.",
                              "Stop it first, or wait for its end.")
         for file in message.files:
-            await chat.attach(file)
+            await chat.attach_file(file)
         images = tuple(Image(media, data, name) for media, data, name in message.images)
         question = user_message(message.text, images)
         live.compare(Comparison(chat, [chat.target, target], question, new=True))

@@ -79,7 +79,9 @@ class Uploads:
 
 
 def file_name(given: str) -> str:
-    """Return a safe file name: without folders, quotes or commas, and never empty."""
+    """Return a safe file name: without folders, never empty, and nothing that has another meaning
+    where the user names context, such as !command.
+    """
     name = safe_line(re.split(r"[/\\\\]", given)[-1], 100)
-    name = re.sub(r"[\x00-\x1f\"',*?\[\]@|:]", "_", name).strip(" .")
-    return name or "file"
+    name = re.sub(r"[\x00-\x1f\"*?|:]", "_", name).strip(" .")
+    return re.sub(r"^(?=[!~'-]|db$)", "_", name) or "file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,6 +333,10 @@ def test_numbers_and_the_sheet_of_keys(tab: Tab) -> None:
     expect(tab.page.locator(".figures")).to_contain_text("Tokens")
     expect(tab.page.locator("table")).to_contain_text("ollama/words-40")
     expect(tab.page.locator(".bars .name", has_text="ollama/words-40")).to_be_visible()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    assert "words-40" in Path(download.value.path()).read_text("utf-8")
 
 
 def test_commands_are_completed(tab: Tab) -> None:
@@ -365,15 +370,27 @@ def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> Non
     expect(chip).to_contain_text("note, one.txt")
     tab.ask("What is the code word?")
     expect(tab.page.locator(".composer-files")).to_be_hidden()
-    expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
-    assert "heliotrope" in str(ollama.chats[-1].json)
+    expect(tab.page.locator(".from-user .file-name")).to_have_text("note, one.txt")
+    _sent_as(ollama, {"note, one.txt": "heliotrope"})
     tab.server.kill()
     tab.server.start()
     tab.page.reload()
-    expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
-    tab.ask("And again?", 2)
-    assert "heliotrope" in str(ollama.chats[-1].json), ("a new server attaches what was uploaded "
-                                                        "before")
+    expect(tab.page.locator(".from-user .file-name")).to_have_text("note, one.txt")
+    note.write_text("The code word is amaranth.\n", encoding="utf-8")
+    tab.page.locator(".composer input[type=file]").set_input_files(note)
+    tab.ask("And now?", 2)
+    _sent_as(ollama, {"note, one.txt": "heliotrope", "[0-9a-f]{16}/note, one.txt": "amaranth"})
+    tab.send("/context")
+    expect(tab.page.locator(".outcome")).to_contain_text("note, one.txt")
+
+
+def _sent_as(ollama: FakeOllama, texts: dict[str, str]) -> None:
+    """The last request has these words in sources with these names, and no other names."""
+    sent = json.dumps(ollama.chats[-1].json)
+    found = re.findall(r'<source-\w+ file=\\"(.*?)\\">\\n1\\tThe code word is (\w+)', sent)
+    assert len(found) == len(texts), sent
+    for name, word in texts.items():
+        assert [said for shown, said in found if re.fullmatch(name, shown)] == [word], found
 
 
 def test_a_picture_that_no_model_accepts_is_converted(tab: Tab, tmp_path: Path,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.fake_server import (
-    Answer, FakeOllama, FakeServer, Received, json_answer, lines_answer, sse_answer)
+from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, fake_words, json_answer,
+                               lines_answer, sse_answer)
 from tests.web.browser import Tab
 from tests.web.page_server import PageServer, free_port
 
@@ -35,9 +36,16 @@ def company(request: Received) -> Answer:
 
 
 class SlowPull(FakeOllama):
-    """Downloads slowly enough to be watched."""
+    """Downloads slowly enough to be watched, but for words-N; refuses chats with other models."""
+
+    def _chat(self, body: Mapping[str, Any]) -> Answer:
+        if body["model"].removesuffix(":latest") in self.models:
+            return super()._chat(body)
+        return json_answer({"error": f"model '{body['model']}' not found"}, 404)
 
     def _pull(self, model: str) -> Answer:
+        if model.startswith("words"):
+            return super()._pull(model.removesuffix(":latest"))
         steps = [{"status": "pulling a", "digest": "sha256:a", "total": 14_300_000_000,
                   "completed": 100_000_000 * number} for number in range(1, 100)]
         return lines_answer(steps, delay=0.2)
@@ -124,6 +132,23 @@ def test_a_server_is_added_used_and_removed(tab: Tab, cloud: FakeServer) -> None
     tab.page.reload()
     expect(row_of(tab, "ollama")).to_be_visible()
     expect(row).to_have_count(0)
+
+
+def test_a_missing_model_is_pulled_where_it_is_missed(tab: Tab, ollama: FakeOllama) -> None:
+    tab.go()
+    tab.choose_model("ollama/words-50:latest")
+    ollama.models.remove("words-50")
+    tab.send("Hello")
+    notice = tab.page.locator(".message.from-model .notice")
+    expect(notice).to_contain_text("Ollama has no model")
+    expect(notice).not_to_contain_text("ollama pull")
+    tab.page.reload()
+    notice.get_by_role("button", name="Pull words-50:latest").click()
+    expect(notice).to_have_count(0)
+    assert tab.reply() == fake_words(50)
+    tab.send("/models pull words-7")
+    expect(tab.page.locator(".outcome .pull-figure")).to_have_text("Complete")
+    ollama.models.remove("words-7")
 
 
 @on_a_desktop

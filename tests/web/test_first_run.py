@@ -75,6 +75,19 @@ def test_an_ollama_that_is_started_meanwhile_is_found(tab: Tab) -> None:
         assert tab.ask("Hello") == fake_words(40)
 
 
+def test_an_ollama_without_a_model_pulls_one(tab: Tab) -> None:
+    config = json.loads(Path(tab.server.environment["HOME"], ".config/stream-chat/config.json")
+                        .read_text("utf-8"))
+    port = int(config["providers"]["ollama"]["base_url"].rpartition(":")[2])
+    with FakeOllama(port, models=()) as ollama:
+        tab.page.reload()
+        expect(tab.page.locator(".choice").first).to_contain_text("Pulls llama3.2 once")
+        tab.page.locator(".choice").first.click()
+        expect(tab.page.locator(".model-button")).to_have_attribute("title",
+                                                                    "ollama/llama3.2:latest")
+        assert ollama.models == ["llama3.2"]
+
+
 def test_a_cloud_provider_leads_to_its_key(tab: Tab) -> None:
     tab.page.get_by_role("button", name="A cloud provider").click()
     expect(tab.page.locator(".page-head h1")).to_have_text("Providers")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +14,23 @@ from typing import Any
 import pytest
 
 from core.chat.conversation import Chat
+from core.chat.kept import read_attached
 from core.config import Settings
 from core.errors import UsageError
 from core.messages import user_message
 from core.model_manager import Providers, parse_target
 from core.session_manager import Session, open_session
-from core.stats.report import ModelStats
+from core.stats.report import ModelStats, day_of, summarise
+from core.store.rows import CallRow
 from core.web.conversation.desk import Desks, Queued
 from core.web.conversation.live import Live
 from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
 from core.web.conversation.shown import SHOWN, Snapshot
-from core.web.number_api import cost_bars, wait_bars
+from core.web.number_api import cost_bars, csv_lines, failure_table, wait_bars
 from core.web.session_api import by_day
+from core.web.team.member_limits import settle
+from core.web.uploads import file_name
 from db import Store, open_store
 from tests.sessions.test_loaded import keep, reply, turns
 from tests.sessions.test_moment import damage
@@ -170,3 +177,48 @@ def test_bars_of_the_numbers_are_parts_of_the_longest() -> None:
     assert [(bar["name"], bar["value"], bar["start"], bar["end"]) for bar in wait_bars(found)] == [
         ("a/m", "0.50 to 0.50 s", 0.5, 0.5), ("b/m", "1.00 to 1.00 s", 1.0, 1.0)]
     assert cost_bars([free]) == wait_bars([free]) == []
+
+
+def test_the_failures_and_the_figures_of_each_day_as_csv() -> None:
+    ok = CallRow(86_400.0 * 20_000, "s", "p", "=m", "", 0.5, 1.0, 10, 20, 5, 40.0, 0.25, 1, 0,
+                 "stop", None)
+    calls = [ok._replace(created=86_400.0 * 19_000, error="rate_limit", cost=None),
+             ok._replace(error="stream_broken", first=None), ok]
+    shown = failure_table(summarise(calls), 86_400.0 * 20_000)
+    assert [row[:4] for row in shown["rows"]] == [
+        ["Broke off after the first word", "p/=m", "1", "1"], ["Rate limit", "p/=m", "1", "0"]]
+    names, *rows = csv.reader(io.StringIO("".join(csv_lines(calls))))
+    found = [dict(zip(names, row)) for row in rows]
+    assert [(row["day"], row["calls"], row["failed"], row["recovered"], row["cost"])
+            for row in found] == [(day_of(86_400.0 * 19_000), "1", "1", "0", ""),
+                                  (day_of(86_400.0 * 20_000), "2", "1", "1", "0.5")]
+    assert found[1]["model"] == "'=m" and found[1]["first_content_median"] == "0.5"
+    assert next(csv_lines([])).replace('"', "").strip().split(",") == names
+
+
+FOLDER = "/u/0123456789abcdef"
+ATTACHED = {
+    (FOLDER, "notes, it's.txt"): True, ("/u", "0123456789abcdef/notes.txt"): True,
+    ("/", f"{FOLDER}/notes.txt"): True, (FOLDER, "../../etc/passwd"): False,
+    (FOLDER, "!ls"): False, (FOLDER, "~root"): False, (FOLDER, "db"): False,
+    (FOLDER, "http://h/../../a.txt"): False, (FOLDER, '"/etc/passwd"'): False,
+    (FOLDER, "*"): False, ("/etc", "passwd"): False, ("/u", "a.txt"): False,
+}
+
+
+@pytest.mark.parametrize(("place", "stays"), ATTACHED.items())
+def test_only_uploads_stay_attached_for_members(place: tuple[str, str], stays: bool) -> None:
+    root, name = place
+    session = Session(None)
+    session.settings = json.dumps({"attached": [
+        {"kind": "file", "name": name, "root": root, "without": []}]})
+    settle(session, "/u")
+    assert bool(read_attached(session.settings)) is stays
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    ("a/b\\c.txt", "c.txt"), ("!rm.txt", "_!rm.txt"), ("~x", "_~x"), ("db", "_db"), ("-", "_-"),
+    ("it's, [2] me@x.txt", "it's, [2] me@x.txt"), ("'q'", "_'q'"), (" .. ", "file"),
+    ('a:b?"*|', "a_b____"), ("", "file")])
+def test_a_file_keeps_its_name_unless_that_means_something_else(given: str, name: str) -> None:
+    assert file_name(given) == name == file_name(name)

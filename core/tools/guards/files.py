@@ -116,7 +116,8 @@ def _candidates(context: ToolContext, path: str) -> list[str]:
         plain = os.path.normpath("/" + path.lstrip("/") if os.sep == "/" else path)
         return [plain] if _inside(context, plain) else [os.path.realpath(plain)]
     joined = [os.path.normpath(os.path.join(root, path)) for root in context.roots]
-    named = [root for root in context.roots if os.path.basename(root) == os.path.normpath(path)]
+    end = os.sep + os.path.normpath(path)
+    named = [root for root in context.roots if root.endswith(end)]
     inside = [target for target in joined if _inside(context, target)]
     return [*inside, *named] or joined[:1]
 

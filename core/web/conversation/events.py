@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.context.shown import without_attached
-from core.errors import ChatError
+from core.errors import ChatError, ModelNotFound
 from core.events import (Event, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming,
                          Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested, Waiting,
                          is_refusal, usage_dict)
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
+from core.model_manager import can_fetch
 from core.rendering.page import PageStream
 
 PageEvent = dict[str, Any]
@@ -174,5 +176,12 @@ def result_event(result: ToolResult) -> PageEvent:
             "state": "denied" if result.declined else "failed" if result.is_error else "done"}
 
 
-def error_event(error: ChatError) -> PageEvent:
-    return {"kind": error.kind, "message": error.message, "hint": error.hint}
+def error_event(error: ChatError, chat: Chat | None = None) -> PageEvent:
+    """Return an error; with the chat whose turn failed, also the missing model that the page can
+    offer to download.
+    """
+    event: PageEvent = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    if (chat is not None and isinstance(error, ModelNotFound) and not chat.settings.team
+        and can_fetch(chat.target, chat.providers)):
+        event["pull"] = str(chat.target)
+    return event

@@ -323,7 +323,7 @@ class Live(Followed):
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
         known = self.chat.session.moment().ids
         for file in queued.files:
-            for note in await self.chat.attach(file):
+            for note in await self.chat.attach_file(file):
                 yield Notice(note)
         async with aclosing(self.chat.turn(said)) as events:
             try:
@@ -364,7 +364,7 @@ class Live(Followed):
         except asyncio.CancelledError:
             end["state"] = "stopped"
         except ChatError as error:
-            end |= {"state": "failed", "error": error_event(error)}
+            end |= {"state": "failed", "error": error_event(error, self.chat)}
         except Exception as problem:
             end |= {"state": "failed", "error": error_event(unexpected(problem))}
         self._publish_all(shown.end())

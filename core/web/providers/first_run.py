@@ -15,7 +15,7 @@ from core.engine.models import SMALLEST
 from core.errors import ChatError, ProviderError, UsageError
 from core.model_manager import Providers, Target, build_model_list, chosen, resolve_target
 from core.models.health import check, list_models, missing_for
-from core.providers.hosts import DEFAULT_PROVIDER, DEMO, hosts
+from core.providers.hosts import DEFAULT_PROVIDER, DEMO, find_host, hosts
 from core.setup.model import (
     DEMO_TARGET, first_target, newest_local, no_model, remember, runner)
 from core.web.api import body_of, guarded, text_of
@@ -101,10 +101,11 @@ class FirstRun:
         return DEMO_TARGET
 
     async def _server(self) -> dict[str, Any]:
-        """Return the state of the default server."""
+        """Return the state of the default server, and the model to download if it has none."""
         health = await check(self._shared.providers, DEFAULT_PROVIDER)
+        host = find_host(DEFAULT_PROVIDER)
         return {"ok": health.ok, "address": health.address, "here": is_loopback(health.address),
-                "advice": " ".join(health.advice)}
+                "model": f"{DEFAULT_PROVIDER}/{host.first_model if host else ''}"}
 
     def _small(self) -> dict[str, Any]:
         missing = ""

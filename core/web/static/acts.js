@@ -4,6 +4,7 @@ import { insist, request, upload } from "./api.js";
 import { writeDraft } from "./composer.js";
 import { ask } from "./dialog.js";
 import { h } from "./dom.js";
+import { PullOffer } from "./pulls.js";
 import { table } from "./table.js";
 import { text } from "./text.js";
 
@@ -86,9 +87,19 @@ export class Acts {
       this.page.thread.addNote(outcome(line, h("pre", { tabindex: "0" }, found.text)));
     if (found.show === "confirm")
       ask(found.text, null, text.yes, () => this.command(line, { confirmed: true }));
+    if (found.show === "pull") this.pull(line, found.model);
     if (found.show === "copy") this.copyText(line, found.text);
     if (found.show === "edit") this.page.composer.fill(found.text);
     if (found.show === "table") this.page.thread.addNote(outcome(line, table(found)));
+  }
+
+  /** Download a model, and show the progress in the conversation.
+   * @param {string} line @param {string} model
+   */
+  pull(line, model) {
+    const offer = new PullOffer(model, () => this.page.models.load(true));
+    this.page.thread.addNote(outcome(line, h("div", {}, offer.button, offer.progress)));
+    offer.start();
   }
 
   /**

@@ -43,7 +43,8 @@ export class FirstRun {
     const found = await request("GET", "/api/first");
     if (found.set_up) return found.model;
     this.draw(found);
-    this.watch(found.small);
+    this.watch(OLLAMA, found.server.model);
+    this.watch(SMALL, `local/${found.small.name}`);
     return "";
   }
 
@@ -63,14 +64,18 @@ export class FirstRun {
         "local",
         ollama.here ? text.ollamaHere : text.ollamaElsewhere,
         ollamaState(ollama),
-        () => this.again(),
-        h("span", { class: "state" }, icon("retry"), text.checkAgain),
+        () => (ollama.ok ? this.fetch(OLLAMA, ollama.model) : this.again()),
+        h(
+          "span",
+          { class: "state" },
+          ...(ollama.ok ? [icon("pull"), text.pull] : [icon("retry"), text.checkAgain]),
+        ),
       ),
       choice(
         "pull",
         text.smallModel,
         small.missing || text.smallFacts(small),
-        small.missing ? null : () => this.fetch(small),
+        small.missing ? null : () => this.fetch(SMALL, `local/${small.name}`),
       ),
       choice("cloud", text.cloudProvider, text.cloudFacts(cloud.named, cloud.others), () =>
         this.actions.go("/providers#kind-cloud"),
@@ -97,40 +102,42 @@ export class FirstRun {
     this.actions.ready((await request("POST", "/api/first", { choice: "demo" })).model);
   }
 
-  /** @param {{ name: string }} small */
-  async fetch(small) {
-    await request("POST", "/api/pulls", { model: `local/${small.name}` });
-    await this.watch(small);
+  /** Download a model. @param {number} which @param {string} model */
+  async fetch(which, model) {
+    await request("POST", "/api/pulls", { model });
+    await this.watch(which, model);
   }
 
   /**
-   * Show the progress of the small model's download, even if an earlier visit started it.
-   * @param {{ name: string }} small
+   * Show the progress of a download under its choice, even if an earlier visit started it.
+   * @param {number} which @param {string} model
    */
-  async watch(small) {
+  async watch(which, model) {
+    const name = model.slice(model.indexOf("/") + 1);
     for (;;) {
       const { pulls } = await request("GET", "/api/pulls");
-      const job = pulls.find((/** @type {PullRow} */ each) => each.model === `local/${small.name}`);
+      const job = pulls.find((/** @type {PullRow} */ each) => each.model === model);
       if (!job || !this.element.isConnected) return;
       const runs = job.state === "running";
       const progress = h("progress", {
         max: "100",
         value: job.percent ?? undefined,
-        "aria-label": text.pulling(small.name),
+        "aria-label": text.pulling(name),
       });
       const what = job.state === "failed" ? text.notPulled : text.pulling;
-      this.say(SMALL, `${what(small.name)}: ${job.said}`, runs ? progress : "");
+      this.say(which, `${what(name)}: ${job.said}`, runs ? progress : "");
       if (job.state === "done") return void (await this.again());
-      if (job.state !== "running") return;
+      if (!runs) return;
       await new Promise((resolve) => setTimeout(resolve, 700));
     }
   }
 }
 
-/** @param {{ ok: boolean, here: boolean, address: string }} ollama */
-function ollamaState({ ok, here, address }) {
-  if (here) return ok ? text.ollamaEmpty(address) : text.ollamaGone(address);
-  return ok ? text.elsewhereEmpty(address) : text.elsewhereGone(address);
+/** @param {{ ok: boolean, here: boolean, address: string, model: string }} ollama */
+function ollamaState({ ok, here, address, model }) {
+  const name = model.slice(model.indexOf("/") + 1);
+  if (here) return ok ? text.ollamaEmpty(address, name) : text.ollamaGone(address);
+  return ok ? text.elsewhereEmpty(address, name) : text.elsewhereGone(address);
 }
 
 /**

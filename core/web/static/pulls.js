@@ -1,7 +1,7 @@
 // Downloads of models: a field for the name, and the progress of each download.
 
 import { ApiError, request } from "./api.js";
-import { h, icon } from "./dom.js";
+import { button, h, icon } from "./dom.js";
 import { text } from "./text.js";
 
 /** @import { PullRow } from "./wire.d.ts" */
@@ -98,21 +98,78 @@ export class Pulls {
 
   /** @param {PullRow} job */
   job(job) {
-    const address = `/api/pulls/${encodeURIComponent(job.model)}`;
-    const stop = () => request("DELETE", address).then(() => this.watch());
-    const runs = job.state === "running";
-    return h(
-      "div",
-      { class: "pull-job" },
-      h("span", { class: "pull-name", title: job.model }, this.nameOf(job)),
-      h("span", { class: "pull-figure" }, job.said),
-      runs &&
-        h("progress", {
-          max: "100",
-          value: job.percent ?? undefined,
-          "aria-label": text.pulling(job.model),
-        }),
-      runs && h("button", { class: "link-button", type: "button", onclick: stop }, text.stopPull),
-    );
+    return jobRow(job, this.nameOf(job), () => this.watch());
   }
+}
+
+/** A button that downloads one model, and the progress of that download. */
+export class PullOffer {
+  /** @param {string} model with its provider @param {() => void} onDone */
+  constructor(model, onDone) {
+    this.model = model;
+    this.onDone = onDone;
+    this.button = button(text.pullModel(shortName(model)), () => this.start(), "primary", "pull");
+    this.progress = h("div", { class: "pull-offer", role: "status" });
+    this.rows().then((job) => (job?.state === "running" ? this.watch() : undefined));
+  }
+
+  async start() {
+    try {
+      await request("POST", "/api/pulls", { model: this.model });
+    } catch (problem) {
+      const lines = problem instanceof ApiError ? [problem.message, problem.hint] : [problem];
+      this.progress.replaceChildren(h("p", { class: "provider-why" }, lines.join(" ")));
+      return;
+    }
+    await this.watch();
+  }
+
+  async watch() {
+    this.button.hidden = true;
+    for (;;) {
+      const job = await this.rows();
+      if (job) this.progress.replaceChildren(jobRow(job, shortName(this.model), () => {}));
+      if (job?.state !== "running") {
+        if (job?.state === "done") this.onDone();
+        else this.button.hidden = false;
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, BETWEEN));
+      if (!this.progress.isConnected) return;
+    }
+  }
+
+  /** @returns {Promise<PullRow | undefined>} */
+  async rows() {
+    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
+    return pulls.find((/** @type {PullRow} */ job) => job.model === this.model);
+  }
+}
+
+/** @param {string} model */
+function shortName(model) {
+  return model.slice(model.indexOf("/") + 1);
+}
+
+/**
+ * One download: its name, its progress, and a button that stops it.
+ * @param {PullRow} job @param {string} name @param {() => void} stopped
+ */
+function jobRow(job, name, stopped) {
+  const address = `/api/pulls/${encodeURIComponent(job.model)}`;
+  const stop = () => request("DELETE", address).then(stopped);
+  const runs = job.state === "running";
+  return h(
+    "div",
+    { class: "pull-job" },
+    h("span", { class: "pull-name", title: job.model }, name),
+    h("span", { class: "pull-figure" }, job.said),
+    runs &&
+      h("progress", {
+        max: "100",
+        value: job.percent ?? undefined,
+        "aria-label": text.pulling(job.model),
+      }),
+    runs && h("button", { class: "link-button", type: "button", onclick: stop }, text.stopPull),
+  );
 }

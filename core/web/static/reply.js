@@ -2,6 +2,7 @@
 
 import { Blocks } from "./blocks.js";
 import { append, button, copy, h, icon, iconButton } from "./dom.js";
+import { PullOffer } from "./pulls.js";
 import { Steps } from "./steps.js";
 import { text } from "./text.js";
 
@@ -149,10 +150,9 @@ export class Reply {
     this.steps.end();
     if (event.state === "stopped") this.offer("plain", [text.stopped], "pause");
     if (event.state === "failed") {
-      const lines = event.error
-        ? [event.error.message, event.error.hint].filter(Boolean)
-        : [text.failed];
-      this.offer("bad", lines, "fail", event.error?.kind === "model_not_found");
+      const { message = text.failed, hint = "", kind = "", pull = "" } = event.error ?? {};
+      const lines = [message, pull ? "" : hint].filter(Boolean);
+      this.offer("bad", lines, "fail", kind === "model_not_found", pull);
     }
     this.seconds = Math.round((performance.now() - this.started) / 1000);
     this.showFacts();
@@ -162,16 +162,26 @@ export class Reply {
    * @param {string} level
    * @param {string[]} lines
    * @param {string} mark
-   * @param {boolean} [choose]
+   * @param {boolean} [choose] whether to offer another model
+   * @param {string} [pull] the model to offer for download
    */
-  offer(level, lines, mark, choose = false) {
+  offer(level, lines, mark, choose = false, pull = "") {
     const begun = this.source.length > 0;
     const act = begun
       ? button(text.continue, () => this.actions.onContinue(), "", "play")
       : button(text.tryAgain, () => this.actions.onRetry(), "", "retry");
     const more =
       (choose || !begun) && button(text.chooseModel, () => this.actions.onChooseModel(), "quiet");
-    this.place(notice(level, lines, mark, [act, more]));
+    const offer = pull ? new PullOffer(pull, () => this.pulled(act)) : null;
+    const shown = notice(level, lines, mark, [offer?.button, act, more]);
+    if (offer) shown.querySelector(".notice-text")?.append(offer.progress);
+    this.place(shown);
+  }
+
+  /** Ask again with the model that was missing, if nothing else was asked. @param {Element} act */
+  pulled(act) {
+    if (act.isConnected && !this.element.nextElementSibling?.matches(".message"))
+      this.actions.onRetry();
   }
 
   /** Mark a reply of an earlier visit as unfinished. */

@@ -231,6 +231,7 @@ export const text = {
   noModels: "No model matches.",
   pull: "Pull model",
   pullHint: (/** @type {string} */ example) => `Pull a model, such as ${example}`,
+  pullModel: (/** @type {string} */ model) => `Pull ${model}`,
   pullExample: "llama3.2:3b",
   modelToPull: "Model to pull",
   stopPull: "Stop",
@@ -250,10 +251,10 @@ export const text = {
   ollamaElsewhere: "Your Ollama server",
   elsewhereGone: (/** @type {string} */ address) =>
     `Not running at ${address}. Start it there with “ollama serve”.`,
-  elsewhereEmpty: (/** @type {string} */ address) =>
-    `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b” there.`,
-  ollamaEmpty: (/** @type {string} */ address) =>
-    `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b”. ` +
+  elsewhereEmpty: (/** @type {string} */ address, /** @type {string} */ model) =>
+    `Found at ${address}, but without a model. Pulls ${model} there.`,
+  ollamaEmpty: (/** @type {string} */ address, /** @type {string} */ model) =>
+    `Found at ${address}, but without a model. Pulls ${model} once. ` +
     "Nothing leaves this computer.",
   smallModel: "A small model, without an account",
   smallFacts: (/** @type {{ size: number, good_for: string }} */ small) =>

@@ -265,6 +265,7 @@ export class Thread {
   /** @param {number} place @param {Versions} [versions] */
   addReply(place, versions) {
     this.reply?.markBroken();
+    this.dropFailed(place);
     const reply = new Reply(this.actions);
     reply.element.dataset.place = String(place);
     this.reply = reply;
@@ -276,6 +277,14 @@ export class Thread {
       reply.live(true);
       reply.showFacts();
     }
+  }
+
+  /** Remove a failed reply, which another one now follows. @param {number} place */
+  dropFailed(place) {
+    const failed = this.element.querySelector(`.message.from-model[data-place="${place}"]`);
+    const focused = failed?.contains(document.activeElement);
+    failed?.remove();
+    if (focused) this.actions.onAnswered();
   }
 
   /** Continue the last reply where it was cut off. @param {Continued} event */

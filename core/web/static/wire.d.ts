@@ -21,6 +21,8 @@ export interface Problem {
   kind: string;
   message: string;
   hint: string;
+  /** a missing model that can be downloaded */
+  pull?: string;
 }
 
 /** What is shown beside the messages. */

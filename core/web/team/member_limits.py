@@ -14,6 +14,7 @@ from core.errors import UsageError
 from core.regex import regex
 from core.session_manager import Session
 from core.sessions.sharing import kept_of_others
+from core.web.uploads import file_name
 
 # Commands limited to the conversation and the member's own sessions.
 ALLOWED = frozenset(
@@ -24,7 +25,7 @@ ALLOWED = frozenset(
 )
 # Arguments of these commands that would access the server.
 REFUSED = {"models": regex(r"(pull|rm)\b", re.IGNORECASE), "sent": regex(r"\S+\s+(?!-$)")}
-_UPLOADED = regex(r"[0-9a-f]{16}/[^/,*?\[\]|:]+")
+_UPLOADED = regex(r"[0-9a-f]{16}/[^/*?|:]+")
 
 
 def may_use(name: str) -> bool:
@@ -73,4 +74,5 @@ def _is_uploaded(row: Any, uploads: str) -> bool:
     if not isinstance(name, str) or not isinstance(root, str):
         return False
     inside = os.path.normpath(os.path.join(root, name)).removeprefix(uploads + os.sep)
-    return name.startswith(os.sep) and _UPLOADED.fullmatch(inside) is not None
+    is_plain = name.startswith(os.sep) or all(part == file_name(part) for part in name.split("/"))
+    return is_plain and _UPLOADED.fullmatch(inside) is not None

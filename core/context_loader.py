@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 
+from core.config.directories import from_home
 from core.context.choosing import Chooser
 from core.context.embedding import Embedder
 from core.context.files import load_files
@@ -166,7 +167,8 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
 
 def picture_line(picture: Image, tokens: int) -> str:
     """A line such as "Attached: chart.png (1,280 × 720, 212.0 kB, about 1,100 tokens)"."""
-    return f"Attached: {picture.name} ({picture_words(picture)}, about {tokens:,} tokens)"
+    name = from_home(picture.name)
+    return f"Attached: {name} ({picture_words(picture)}, about {tokens:,} tokens)"
 
 
 def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int,

@@ -178,6 +178,7 @@ class Attaching:
         """
         if "@" not in text:
             return []
+        from core.chat.seeing import NotSeen
         from core.context.sources import is_surely_path, missing_mentions, typed_mentions
         mentions, others = typed_mentions(text, pasted)
         missing = [path for path in missing_mentions(text)
@@ -187,21 +188,21 @@ class Attaching:
         notes += [f"Not attached: {path}: there is no such file"
                   for path in missing if not is_surely_path(path)]
         failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
-        hint = "Correct the name after @, or put a space after the @."
         for path in mentions:
             try:
                 notes += await self.attach(f'"{path}"' if "," in path else path)
             except UsageError as error:
+                if isinstance(error, NotSeen):      # the user was asked, or cannot be
+                    raise ContextError(f"Not sent. {error.message}", error.hint) from error
                 failed.append(error.message.removeprefix("No context could be loaded: ")
-                              .removeprefix("Not attached: ").removesuffix("."))
-                if error.message.startswith("Not attached: "):    # the model cannot see it
-                    hint = error.hint
+                              .removesuffix("."))
         if failed:
-            await self._send_without(failed, hint)
+            await self._send_without(failed)
         return notes
 
-    async def _send_without(self, failed: Sequence[str], hint: str) -> None:
+    async def _send_without(self, failed: Sequence[str]) -> None:
         said = f"Not attached: {'; '.join(failed)}."
         if (self.front.agree is None
             or not await self.front.agree(f"{said}\nSend the message without it?")):
-            raise ContextError(f"Not sent. {said}", hint)
+            raise ContextError(f"Not sent. {said}",
+                               "Correct the name after @, or put a space after the @.")

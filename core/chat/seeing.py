@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from core.providers import Request
 
 
+class NotSeen(ContextError):
+    """The model cannot see a picture, and the user did not agree to ask without it."""
+
+
 async def require_sight(context: ContextSet, before: Sequence[Item], target: Target,
                         providers: Providers,
                         front: Front) -> None:
     """Check that the model can see the images attached since `before`, or ask the user to continue
     without them.
 
-    If the user declines, the images are detached and ContextError is raised. A model is assumed to
+    If the user declines, the images are detached and NotSeen is raised. A model is assumed to
     have vision unless it is known not to.
     """
     fresh = [item.name for item in context.items if item.kind == "image" and item not in before]
@@ -38,9 +42,10 @@ async def require_sight(context: ContextSet, before: Sequence[Item], target: Tar
     for name in fresh:
         context.drop(name)
     context.forget_empty()
-    raise ContextError(f"Not attached: {said}",
-                       "Choose a model that sees images with --model, or ask without them: "
-                       "--context-optional.")
+    raise NotSeen(f"Not attached: {said}",
+                  "Choose a model that sees images: --model, or /model in a chat."
+                  if front.agree is not None else "Choose a model that sees images with --model, "
+                  "or ask without them: --context-optional.")
 
 
 async def _may_see(target: Target, providers: Providers) -> bool:

@@ -306,17 +306,21 @@ def find_command(word: str) -> Command | None:
     return found[0] if word and len(found) == 1 else None
 
 
-def _meant(word: str) -> str:
+def _meant(chat: Chat, word: str, argument: str) -> str:
     """A suggestion for a word that is not a command."""
-    word = word.lower()
     if word in OF_FILES:
         return "@PATH in a message attaches a file or picture, /paste takes the clipboard."
-    begun = [f"/{name}" for name in all_commands() if name.startswith(word)]
+    names = [name for name, _ in names_to_complete(chat)]
+    begun = [f"/{name}" for name in names if name.startswith(word)]
     if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
-    close = ([ELSEWHERE[word]] if word in ELSEWHERE
-             else get_close_matches(word, all_commands(), n=1))
-    return f"Did you mean /{close[0]}?" if close else "/help lists all commands."
+    if word not in ELSEWHERE:
+        close = get_close_matches(word, names, n=1)
+        return f"Did you mean /{close[0]}?" if close else "/help lists all commands."
+    meant = ELSEWHERE[word]
+    if argument and meant.startswith("set "):
+        meant = f"{meant.rpartition(' ')[0]} {argument}"
+    return f"Did you mean /{meant}?"
 
 
 def _is_whole_name(word: str, entry: Command) -> bool:
@@ -359,8 +363,14 @@ async def run_command(chat: Chat, line: str) -> Outcome:
             if outcome is not None:
                 return outcome
     if found is None:
-        raise UsageError(f"There is no command /{word}.",
-                         f"{_meant(word)} Begin with // to send it as a message.")
+        begun = [(more, name) for more in _MORE for name, _ in more.names(chat)
+                 if word and name.lower().startswith(word.lower())]
+        if len(begun) == 1 and not any(name.startswith(word.lower()) for name in all_commands()):
+            outcome = await begun[0][0].run(chat, begun[0][1], argument)
+            if outcome is not None:
+                return outcome
+        raise UsageError(f"There is no command /{word}.", f"{_meant(chat, word.lower(), argument)} "
+                         "Begin with // to send it as a message.")
     if argument and not found.usage:
         raise UsageError(f"/{found.name} takes nothing after it.",
                          f"/{found.name} alone: {found.help.splitlines()[0]}")

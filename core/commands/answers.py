@@ -8,6 +8,7 @@ from core.chat.conversation import Chat
 from core.commands import Done, Outcome, Paste, ToClipboard, command
 from core.commands.clipboard import copy as to_clipboard
 from core.commands.sessions import shell_words
+from core.config.directories import from_home
 from core.errors import UsageError
 from core.messages import Message
 from core.rendering.parser.code_blocks import CodeBlock, code_blocks
@@ -46,19 +47,21 @@ async def paste(chat: Chat, argument: str) -> Outcome:
     return Paste()
 
 
-@command(usage="FILE [N] [--force]")
+@command(usage="FILE [N | code [N]] [--force]")
 async def save(chat: Chat, argument: str) -> Outcome:
-    """Write the last answer (or the answer N back) into FILE as it is;
-    --force replaces a file that exists.
+    """Write the last answer, the answer N back, or its code into FILE as it is:
+    /save answer.md, /save fib.py code; --force replaces a file that exists.
     """
     words = shell_words(argument)
     force = "--force" in words
     words = [word for word in words if word != "--force"]
     number = words.pop() if len(words) > 1 and words[-1].isdigit() else ""
+    is_code = len(words) > 1 and words[-1] == "code"
+    words = words[:-1] if is_code else words
     if not words:
         raise UsageError("/save needs the name of a file.", "Example: /save answer.md")
     path = os.path.expanduser(" ".join(words))
-    text = _answer(chat, number).text
+    text = _code(chat, number) if is_code else _answer(chat, number).text
     if not force:
         refuse_existing(path)
     try:
@@ -66,7 +69,8 @@ async def save(chat: Chat, argument: str) -> Outcome:
             file.write(text if text.endswith("\n") else text + "\n")
     except OSError as problem:
         raise UsageError(f"{path} cannot be written: {problem.strerror}.") from problem
-    return Done(f"Saved the answer to {path}. /export saves the session.")
+    what = "code" if is_code else "answer"
+    return Done(f"Saved the {what} to {from_home(path)}. /export saves the session.")
 
 
 def _answers(chat: Chat) -> list[Message]:
@@ -92,7 +96,7 @@ def _code(chat: Chat, number: str) -> str:
     if not number:
         if not last:
             raise UsageError("The last answer has no code.",
-                             f"/copy code N takes one of {len(blocks)}." if blocks else "")
+                             f"`code N` takes one of {len(blocks)}." if blocks else "")
         return "\n".join(block.source for block in last)
     if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(blocks)):
         raise UsageError(f"There is no code {number}.",

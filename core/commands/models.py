@@ -38,7 +38,8 @@ async def model(chat: Chat, argument: str) -> Outcome:
     """Show or change the model; NAME may be a part of its name, provider/model, or an alias."""
     if not argument:
         known = summary(await learn(chat.target, chat.providers))
-        return f"The model is {chat.target}." + (f" ({known})" if known else "")
+        return (f"The model is {chat.target}." + (f" ({known})" if known else "")
+                + " /model NAME switches, /models lists all.")
     target, remark = await find_model(argument, chat.target, chat.providers)
     if target.provider == POOL:
         return _to_pool(chat, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.chat.conversation import Chat
 from core.commands import MoreCommands, Outcome, Say, command, more_commands
+from core.config.directories import from_home
 from core.config.templates import filled, find_templates, template_directory
 from core.rendering.table import Table
 
@@ -14,7 +15,7 @@ GROUP = "Chat"
 async def prompts(chat: Chat, argument: str) -> Outcome:
     """List your prompts and skills: /NAME asks one."""
     found = find_templates(chat.settings.environment)
-    directory = template_directory(chat.settings.environment)
+    directory = from_home(template_directory(chat.settings.environment))
     if not found:
         return (f"No prompts yet. A file {directory}/review.md becomes /review; /help page prompts "
                 "says more.")

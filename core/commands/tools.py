@@ -8,13 +8,17 @@ from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.commands import Done, MoreCommands, Outcome, Say, command, more_commands
+from core.config.directories import from_home
 from core.context.items import Item
 from core.errors import UsageError
+from core.regex import regex
 from core.rendering.table import Table
 from core.tool_executor import Toolbox
 from core.tools import Tool, all_tools, get_tools, load_entry_points
 from core.tools.call_text import call_text
 from core.tools.guards.secret_files import secret_arguments
+
+_SENTENCE_ENDS = regex(r"(?<=\w\w\w)[.:](?=\s|$)")    # not the point of an abbreviation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,13 +46,13 @@ def _known(box: Toolbox) -> dict[str, Tool]:
 async def _switches(chat: Chat) -> Sequence[str]:
     names = sorted(_known(_toolbox(chat)))
     return ["all", "none", "forget",
-            *(f"{word} {name}" for word in ("on", "off") for name in names)]
+            *(f"{word} {name}" for word in ("on", "off") for name in names), *names]
 
 
-@command(usage="[on NAME | off NAME | all | none | forget]", complete=_switches)
+@command(usage="[NAME | on NAME | off NAME | all | none | forget]", complete=_switches)
 async def tools(chat: Chat, argument: str) -> Outcome:
-    """List the tools, switch one on or off, offer all or none of them, or forget permanent
-    permissions.
+    """List the tools, describe one, switch one on or off, offer all or none of them, or forget
+    permanent permissions.
     """
     box = _toolbox(chat)
     word, _, name = argument.partition(" ")
@@ -63,8 +67,11 @@ async def tools(chat: Chat, argument: str) -> Outcome:
             count = len(box.grants)
             box.grants.clear()
             return Done(f"Forgotten: {count} permissions. Every call is asked about again.")
+    if argument in _known(box):
+        return _describe(_known(box)[argument], box)
     raise UsageError(f"/tools cannot {argument!r}.",
-                     "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
+                     "/tools NAME, /tools on NAME, /tools off NAME, /tools all, /tools none, "
+                     "/tools forget")
 
 
 def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
@@ -79,17 +86,34 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
     return Done(f"The model may call: {', '.join(sorted(box.tools))}.")
 
 
+def _describe(made: Tool, box: Toolbox) -> str:
+    """All that the model is told about a tool, and what the user should know."""
+    taken = ", ".join(made.parameters.get("properties", {})) or "nothing"
+    asks = "runs without a question" if box.is_free(made) else "asks before it runs"
+    return (f"{made.name}: {'on' if made.name in box.tools else 'off'}, {made.kind}, {asks}, "
+            f"{_place(made.source)}\nIt takes: {taken}\n\n{made.description}")
+
+
 def _list_tools(box: Toolbox) -> Table:
-    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind,
-             "no" if box.is_free(made) else "yes",
-             _place(made.source), made.description.split("\n")[0])
-            for made in sorted(_known(box).values(), key=lambda made: made.name)]
+    """Where all are built in, no column says so; /tools NAME has the whole description."""
+    made = sorted(_known(box).values(), key=lambda made: made.name)
+    foreign = any(one.source != "built in" for one in made)
+    rows = [(one.name, "on" if one.name in box.tools else "off", one.kind,
+             "no" if box.is_free(one) else "yes",
+             *((_place(one.source),) if foreign else ()), _gist(one.description))
+            for one in made]
+    heads = ("tool", "is", "kind", "asks", *(("from",) if foreign else ()), "what it does")
     private = (" This conversation contains private data: network tools ask for each host."
                if box.private else "")
     allowed = (f" Always allowed: {', '.join(sorted(set(box.grants.values())))}." if box.grants
                else "")
-    note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"
-    return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
+    note = f"/tools on NAME, off NAME, or NAME for more.{private}{allowed}{_broken_packages()}"
+    return Table(heads, tuple(rows), note)
+
+
+def _gist(description: str) -> str:
+    """The first sentence of a description, without what follows a colon in it."""
+    return _SENTENCE_ENDS.split(description.split("\n")[0], maxsplit=1)[0].rstrip(".") + "."
 
 
 def _broken_packages() -> str:
@@ -104,9 +128,8 @@ def _place(source: str) -> str:
     """The origin of a tool; a file's path as short as possible."""
     if not os.path.isabs(source):
         return source
-    near, home = os.path.relpath(source), os.path.expanduser("~")
-    return (near if not near.startswith("..")
-            else f"~{source[len(home):]}" if source.startswith(f"{home}/") else source)
+    near = os.path.relpath(source)
+    return from_home(source) if near.startswith("..") else near
 
 
 @command(usage="[N]")

@@ -44,6 +44,12 @@ def cache_directory(environment: Mapping[str, str]) -> str:
                            "LOCALAPPDATA")
 
 
+def from_home(path: str) -> str:
+    """A path to show: below the user's home directory, ~ stands for it."""
+    home = os.path.expanduser("~")
+    return f"~{path[len(home):]}" if path.startswith(home.rstrip(os.sep) + os.sep) else path
+
+
 def temporary_directory(environment: Mapping[str, str]) -> str:
     """The system's directory for temporary files; it is not checked that it exists."""
     named = (environment.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))

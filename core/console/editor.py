@@ -13,6 +13,10 @@ from core.errors import UsageError
 HINT = "Set EDITOR to another one. /edit TEXT needs none."
 
 
+class NoEditor(UsageError):
+    """The editor cannot be started."""
+
+
 def chosen_editor(environment: Mapping[str, str]) -> str:
     """The command of the editor that the user chose, "" if none is set."""
     return environment.get("VISUAL") or environment.get("EDITOR") or ""
@@ -21,7 +25,7 @@ def chosen_editor(environment: Mapping[str, str]) -> str:
 def edit_text(text: str, environment: Mapping[str, str]) -> str:
     """The text as the user left it.
 
-    Raises UsageError when no editor can be started, or it failed.
+    Raises NoEditor when it cannot be started, UsageError when it failed.
     """
     named = chosen_editor(environment) or ("notepad" if os.name == "nt" else "vi")
     descriptor, path = tempfile.mkstemp(prefix="stream-chat-", suffix=".md")
@@ -36,7 +40,7 @@ def edit_text(text: str, environment: Mapping[str, str]) -> str:
             changed = file.read()
     except (OSError, ValueError) as problem:
         why = getattr(problem, "strerror", None) or str(problem)
-        raise UsageError(f"The editor {named} cannot be started: {why}.", HINT) from problem
+        raise NoEditor(f"The editor {named} cannot be started: {why}.", HINT) from problem
     finally:
         os.unlink(path)
     return changed if text.endswith("\n") else changed.removesuffix("\n")

@@ -59,7 +59,8 @@ class Screen:
         self.codes: list[CodeBlock] = []
         # what was typed while something ran; None if that is not read
         self.typed: Typeahead | None = None
-        self.speed: float | None = None     # tokens a second of the last answer
+        # of the last answer: its session, its model, and how many tokens a second
+        self.speed: tuple[str, object, float | None] = ("", None, None)
         self._title = ""
         self.reports_sixel = False      # the terminal answered that it draws SIXEL
         self.draft = ""      # what the next prompt begins with, as if it was pasted

@@ -17,7 +17,8 @@ from core.providers.foreign import AT_ONCE, MOST_ENTRIES
 from core.providers.parameters import lacks_of
 from core.rendering.table import Choices, Table
 
-WITHIN = " /model NAME switches, /models pull NAME downloads."
+PRICED = "Prices are estimates for a million tokens of input and output."
+WITHIN = "/model NAME switches, /models pull NAME downloads."
 
 
 def provider_table(providers: Providers) -> Table:
@@ -116,9 +117,9 @@ async def model_table(providers: Providers, only: str = "", current: Target | No
     used = frozenset(number for number, row in enumerate(rows)
                      if current and row[0].removesuffix(":latest")
                      == str(current).removesuffix(":latest"))
+    priced = PRICED if any("$" in row[3] for row in rows) else ""
     return Table(("model", "window", "can", "size or price", "note"), tuple(rows),
-                 "Prices are estimates for a million tokens of input and "
-                 "output." + (WITHIN if current else ""),
+                 " ".join(filter(None, (priced, WITHIN if current else ""))),
                  optional=("can", "size or price"), records=tuple(records), choices=Choices(
                      tuple(groups), tuple(names), used, quiet=frozenset((3, 4)),
                      right=frozenset((1,))))

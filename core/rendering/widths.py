@@ -34,6 +34,11 @@ def text_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(char_width, text))
 
 
+def shorten(text: str, cells: int) -> str:
+    """The text, or as much of its beginning as fits with an ellipsis."""
+    return text if text_width(text) <= cells else clip(text, max(cells - 1, 1)) + "\u2026"
+
+
 def clip(text: str, cells: int) -> str:
     """The beginning of `text` that fits into `cells`."""
     if text.isascii():

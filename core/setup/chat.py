@@ -141,7 +141,8 @@ async def attach(settings: Settings, chat: Chat) -> None:
             _require_all(value, settings, chat)
         except ContextError as error:
             if not settings.context_optional:
-                error.hint = f"{error.hint} --context-optional asks without it.".lstrip()
+                if "--context-optional" not in error.hint:
+                    error.hint = f"{error.hint} --context-optional asks without it.".lstrip()
                 raise
             chat.news.append(error.message)
     chat.news.extend(await chat.attach_mentions(settings.prompt))

@@ -188,11 +188,11 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
 
 
 def trouble(entry: ModelStats) -> str:
-    """Failures and retries, such as "2 rate_limit, 1 connection, 3 retries, 1 stopped"."""
+    """Failures and retries, such as "2 rate limit, 1 connection, 3 retries, 1 stopped"."""
     counts = [*entry.errors.most_common(),
               ("retry" if entry.retries == 1 else "retries", entry.retries),
               ("taken over", entry.fallbacks), ("stopped", entry.interrupted)]
-    return ", ".join(f"{count} {name}" for name, count in counts if count)
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
 
 
 def _firsts(entry: ModelStats) -> str:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TextIO
 
 from core.console.line_input import drop_typed, read_line
+from core.console.questions import YES
 from core.console.suspending import resumable
 from core.console.terminal_modes import echoed
 from core.safe_text import safe_line
@@ -51,11 +52,23 @@ class TerminalApproval:
             decision = await self._ask(show)
         return decision
 
+    async def agree(self, question: str) -> bool:
+        """Ask about anything but a tool, such as an attachment. Anything but a clear yes counts as
+        no.
+        """
+        *rows, last = self._screen.marked("question", f"{question} [y/N]")
+        above, last = "".join(f"{row}\n" for row in rows), f"{last} "
+        self._screen.write(above)
+        return (await self._answer(last, lambda: self._screen.write(above + last))).lower() in YES
+
     async def _ask(self, show: Callable[[], None]) -> Decision | None:
         """The answer to the question; None if it is not one of the four. `show` shows it again when
         the program was suspended meanwhile.
         """
-        question = QUESTION.format(self._screen.sign("user"))
+        said = (await self._answer(QUESTION.format(self._screen.sign("user")), show)).lower()
+        return ANSWERS.get(said) if said.isprintable() else "no"
+
+    async def _answer(self, question: str, show: Callable[[], None]) -> str:
         try:
             with echoed(self._source.fileno()):
                 if self._screen.typed is not None:
@@ -74,8 +87,7 @@ class TerminalApproval:
         if not answer.endswith("\n"):
             self._screen.write("\n")
         self._screen.begin_line()
-        said = answer.strip().lower()
-        return ANSWERS.get(said) if said.isprintable() else "no"
+        return answer.strip()
 
     def _shown_again(self, show: Callable[[], None]) -> AbstractContextManager[None]:
         """Show the whole question again after Ctrl-Z and fg: the shell's lines stand below it."""

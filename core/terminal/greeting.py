@@ -19,7 +19,9 @@ TITLE = 60          # characters of a session's title on a line
 def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
     """Show the model, how to get help, and what the user should know before they type."""
     model = safe_line(chat.target.model or "the default model", 60)
-    first, *rest = flowing((f"{model} on {provider_of(chat)}", *facts_of(chat)), screen)
+    provider = provider_of(chat)
+    told = model if model == provider else f"{model} on {provider}"
+    first, *rest = flowing((told, *facts_of(chat)), screen)
     row = styled(model, screen.theme.role("bold")) + styled(first[len(model):], screen.theme.dim)
     screen.write(f"{row}\n" + "".join(f"{styled(more, screen.theme.dim)}\n" for more in rest))
     count = chat.session.count

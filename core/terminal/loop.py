@@ -11,12 +11,11 @@ from core.commands import (
     Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History,
     Leave,
     Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
-from core.console.editor import chosen_editor, edit_text
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
 from core.console.typeahead import Typed
-from core.errors import ChatError, ModelNotFound, StreamBroken, UsageError, unexpected
+from core.errors import ChatError, ModelNotFound, StreamBroken, unexpected
 from core.events import Event
 from core.messages import Image, user_message
 from core.model_manager import Target, can_fetch
@@ -36,7 +35,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
 
-MOST_AT_PROMPT = 11  # line ends of a text that is edited at the prompt without an editor
 SIDE_BY_SIDE = 100   # columns from which two answers are shown side by side
 # Whole messages that leave, or ask for help, in `ollama run`, Python and editors.
 HABITS = {word: "/exit" for word
@@ -142,11 +140,25 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
 def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts,
         pasted: Sequence[str] = (), images: tuple[Image, ...] = (), *, typed: bool = True) -> None:
     """Ask the model; what the user `typed` may mention files."""
-    pictures = images + (take_pictures(screen, pasted) if pasted or screen.pictures else ())
     if typed:
+        attach(text, chat, screen, interrupts, pasted)
+    pictures = images + (take_pictures(screen, pasted) if pasted or screen.pictures else ())
+    take_turn(chat, screen, interrupts, chat.turn(user_message(text, pictures)))
+
+
+def attach(text: str, chat: Chat, screen: Screen, interrupts: Interrupts,
+           pasted: Sequence[str]) -> None:
+    """Attach what a message mentions. A message that is not sent for that returns to the prompt,
+    unless a part was pasted: there it would count as typed.
+    """
+    try:
         for note in interrupts.run(chat.attach_mentions(text, pasted)):
             screen.show(notice_line(note))
-    take_turn(chat, screen, interrupts, chat.turn(user_message(text, pictures)))
+    except (ChatError, Interrupted):
+        hold_typed(screen)
+        if screen.typed is not None and not pasted:
+            screen.typed.put_back(text)
+        raise
 
 
 def take_pictures(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
@@ -200,7 +212,10 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case History():
             show_history(screen, outcome)
         case Edit():
-            edit(chat, screen, interrupts, outcome)
+            from core.terminal.editing import edited
+            changed = edited(screen, outcome, chat.settings.environment)
+            if changed is not None:
+                show_outcome(chat, screen, interrupts, outcome.done(changed))
         case Confirm(question, act):
             if screen.agrees(f"{safe_line(question)} [y/N]"):
                 screen.say("done", act())
@@ -210,18 +225,6 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             if said:
                 screen.note(said)
             take_turn(chat, screen, interrupts, chat.continue_reply() if go_on else chat.answer())
-
-
-def edit(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Edit) -> None:
-    """Let the user change a text: in the editor that is set, else at the prompt."""
-    environment = chat.settings.environment
-    if not chosen_editor(environment) and outcome.text.count("\n") < MOST_AT_PROMPT:
-        if screen.typed is None:
-            raise UsageError("No editor is set.", "/edit TEXT asks with other words; the variable "
-                             "EDITOR names an editor.")
-        screen.begun_line = outcome.line
-        return
-    show_outcome(chat, screen, interrupts, outcome.done(edit_text(outcome.text, environment)))
 
 
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:

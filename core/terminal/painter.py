@@ -20,7 +20,7 @@ from core.rendering.event_lines import (EventLines, Line, argument_of, clause, f
                                         notice_line)
 from core.rendering.marks import styled
 from core.rendering.quantities import duration
-from core.rendering.widths import clip
+from core.rendering.widths import shorten
 from core.safe_text import safe_line
 from core.terminal.warming import warm_for_reply
 
@@ -221,7 +221,9 @@ class Painter:
     def _now(self, text: str, rest: str = "") -> None:
         """A live row; on a narrow screen its beginning is shortened."""
         room = self._screen.width() - len(rest) - 4
-        row = f"{self._screen.sign('now')} {clip(safe_line(text), max(room, 8))}{rest}"
+        shown = shorten(safe_line(text), max(room, 8))
+        rest = rest.removeprefix(".") if shown.endswith("\u2026") else rest
+        row = f"{self._screen.sign('now')} {shown}{rest}"
         self._screen.live([row + styled("   Ctrl-C stops", self._screen.theme.dim)])
 
     def _settle(self) -> None:
@@ -245,7 +247,7 @@ class Painter:
         if self._summary is not None and last is not None:
             self.end()
             words = self._summary.words()
-            self._screen.speed = self._summary.speed()
+            self._screen.speed = (self._chat.session.id, self._chat.target, self._summary.speed())
             if words:
                 self._begin("line")
                 self._screen.note(words)

@@ -38,7 +38,7 @@ class Pastes:
         return clean(pasted)
 
     def fold(self, text: str) -> str:
-        if text.count("\n") + 1 < FOLDED_FROM or len(self._folded) == MOST:
+        if count_lines(text) < FOLDED_FROM or len(self._folded) == MOST:
             return text
         sign = chr(FIRST + len(self._folded))
         self._folded[sign] = text
@@ -57,7 +57,12 @@ class Pastes:
     def label(self, sign: str) -> str | None:
         """How a sign is shown; None for other characters."""
         text = self._folded.get(sign)
-        return None if text is None else f"[{text.count(chr(10)) + 1:,} lines pasted]"
+        return None if text is None else f"[{count_lines(text):,} lines pasted]"
+
+
+def count_lines(text: str) -> int:
+    """A line end at the end begins no further line."""
+    return text.count("\n") + (not text.endswith("\n"))
 
 
 def clean(pasted: str) -> str:

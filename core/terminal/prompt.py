@@ -202,7 +202,9 @@ class PromptReader(Reader):
         def show() -> ANSI:
             width = self._screen.width()
             if width not in made:
-                made[width] = ANSI(status_line(chat, self._screen, self._screen.speed))
+                session, target, speed = self._screen.speed
+                measured = session == chat.session.id and target == chat.target
+                made[width] = ANSI(status_line(chat, self._screen, speed if measured else None))
             return made[width]
         return show
 

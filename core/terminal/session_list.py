@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from core.console.screen import Screen
 from core.rendering.marks import HANG, styled
-from core.rendering.widths import clip, text_width
+from core.rendering.widths import clip, shorten, text_width
 from core.safe_text import safe_line
 from core.sessions.listing import marked, moment_words
 from core.sessions.search import Found
@@ -57,13 +57,13 @@ def _entry(one: Found, is_at: bool, screen: Screen, now: float,
     narrow = screen.width() < NARROW
     column = room if narrow else min(WIDEST, room - text_width(facts) - GAP,
                                      max(text_width(_title(each.session)) for each in found[:200]))
-    title = _cut(_title(one.session), column)
+    title = shorten(_title(one.session), column)
     pad = "" if narrow else " " * (column - text_width(title) + GAP)
     name = styled(title, theme.role("bold") if is_at else "")
     yield (f"{screen.sign('user') if is_at else ' '} "
            f"{name}{pad}{'' if narrow else styled(facts.rstrip(), theme.dim)}")
     if narrow:
-        yield " " * HANG + styled(_cut(facts, room), theme.dim)
+        yield " " * HANG + styled(shorten(facts, room), theme.dim)
     if one.hits and one.hits[0].snippet != one.session.title:
         hit = one.hits[0]
         yield " " * (2 * HANG) + _snippet(hit.snippet, hit.marks, room - HANG, screen)
@@ -96,7 +96,3 @@ def _snippet(text: str, marks: Sequence[tuple[int, int]], room: int, screen: Scr
             row += styled(safe_line(shown[start:end]), screen.theme.role("bold underline"))
             place = min(end, len(shown))
     return row + styled(safe_line(shown[place:]), screen.theme.dim)
-
-
-def _cut(text: str, room: int) -> str:
-    return text if text_width(text) <= room else clip(text, max(room - 1, 1)) + "\u2026"

@@ -13,7 +13,7 @@ from core.console.one_chat import print_news, with_chat
 from core.console.progress_line import ProgressLine
 from core.console.first_turn import begin_answer
 from core.console.question import piped_context, read_question
-from core.console.questions import agree, somebody_types
+from core.console.questions import somebody_types
 from core.console.screen import Screen
 from core.errors import ChatError, ProviderError
 from core.model_manager import Providers, Target
@@ -54,7 +54,8 @@ def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) 
     choose = choose_model if interrupts is not None else None
     if not somebody_types():
         return Front(choose_model=choose, progress=progress, piped=piped_context(settings))
-    return Front(TerminalApproval(screen), agree, choose, progress, piped_context(settings))
+    approval = TerminalApproval(screen)
+    return Front(approval, approval.agree, choose, progress, piped_context(settings))
 
 
 def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts,

@@ -56,8 +56,11 @@ def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
 
 
 def model_name(chat: Chat) -> str:
-    """The model, with its provider unless it runs on this computer or in the user's own Ollama."""
+    """The model, with its provider unless that says nothing: it runs on this computer, in the
+    user's own Ollama, or is the demo.
+    """
     target = chat.target
     row = find_host(target.provider)
-    name = target.model if target.model and row is not None and not row.shown else str(target)
+    name = target.model if target.model and (
+        target.model == target.provider or row is not None and not row.shown) else str(target)
     return safe_line(name, LONGEST_NAME)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.chat.conversation import Chat
-from core.commands import Edit, Outcome, Say, run_command
+from core.commands import Done, Edit, Outcome, Say, run_command
 from core.config import Settings
 from core.errors import UsageError
 from core.messages import Image, Message, Text, user_message
@@ -62,7 +62,7 @@ def test_what_is_copied(chat: Chat, tmp_path: Path, line: str, copied: str) -> N
 
 @pytest.mark.parametrize("line",
                          ["/copy 3", "/copy 0", "/copy x", "/copy code 3", "/copy code x",
-                          "/save a.md 9", "/save"])
+                          "/save a.md 9", "/save a.md code 9", "/save"])
 def test_what_is_not_there_is_refused(chat: Chat, line: str) -> None:
     with pytest.raises(UsageError):
         run(chat, line)
@@ -73,6 +73,15 @@ def test_without_a_clipboard_the_way_out_is_said(chat: Chat, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="exit status 3") as raised:
         run(chat, "/copy")
     assert "/save" in raised.value.hint
+
+
+@pytest.mark.parametrize(("words", "saved"), [("code", "print(1)\n\ntwo\n"),
+                                              ("code 2", "two\n"), ("2", ANSWERS[0])])
+def test_the_code_alone_is_saved(chat: Chat, tmp_path: Path, words: str, saved: str) -> None:
+    path = tmp_path / "a.py"
+    said = run(chat, f"/save {path} {words}")
+    assert path.read_text() == saved
+    assert isinstance(said, Done) and ("the code" in said) is words.startswith("code")
 
 
 def test_an_answer_is_saved_once(chat: Chat, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from core.chat.conversation import Chat
 from core.commands import (
-    ELSEWHERE, Leave, Outcome, all_commands, command, find_command, run_command)
+    ELSEWHERE, Leave, Outcome, Say, all_commands, command, find_command, run_command)
 from core.commands.help import OFTEN, overview
 from core.config import Settings
 from core.errors import UsageError
@@ -81,7 +81,8 @@ def test_the_overview_fits_a_small_screen_and_begins_with_what_users_do_most() -
 
 
 @pytest.mark.parametrize(("line", "said"), [
-    ("/temperature 0.3", "/set temperature 0.2"), ("/image a.png", "@PATH"), ("/attach x", "@PATH"),
+    ("/temperature 0.3", "/set temperature 0.3?"), ("/temp", "/set temperature 0.2?"),
+    ("/image a.png", "@PATH"), ("/attach x", "@PATH"),
     ("/find x", "/search"), ("/templates", "/prompts"), ("/clone", "/fork")])
 def test_a_command_of_another_name_is_suggested(chat: Chat, line: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -110,6 +111,21 @@ def test_beginnings_and_mistakes(chat: Chat) -> None:
         with pytest.raises(UsageError) as raised:
             run(chat, line)
         assert words in raised.value.hint
+
+
+def test_the_beginning_of_a_template_is_enough(chat: Chat, tmp_path: Path) -> None:
+    folder = tmp_path / ".config" / "stream-chat" / "prompts"
+    folder.mkdir(parents=True)
+    for name in ("review", "outline", "outlaw"):
+        (folder / f"{name}.md").write_text(f"{name}: {{{{input}}}}")
+    chat.settings = Settings({"provider": "demo"}, environment={"HOME": str(tmp_path)})
+    assert run(chat, "/rev this") == run(chat, "/review this") == Say("review: this")
+    assert run(chat, "/REVI this") == Say("review: this")
+    for line, words in (("/outl x", "It may be /outlaw or /outline."),    # two templates
+                        ("/reveiw x", "Did you mean /review?")):
+        with pytest.raises(UsageError) as raised:
+            run(chat, line)
+        assert words in raised.value.hint, raised.value.hint
 
 
 def test_words_after_a_command_that_takes_none_are_refused(chat: Chat) -> None:

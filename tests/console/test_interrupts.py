@@ -108,9 +108,9 @@ def test_ctrl_c_before_the_first_word(ollama: FakeOllama, program: list[str],
 def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str],
                                            environment: Environment) -> None:
     with Terminal([*program, "-m", "busy", "--retry-initial-delay", "60", "--retry-max-delay",
-                   "60"], environment) as chat:
+                   "60"], environment, columns=40) as chat:
         chat.say("go")
-        chat.wait("Attempt 2 in")
+        chat.wait(r"^\u25b8 [^\n]*\u2026 Attempt 2 in \d+ s")    # what is cut is marked
         chat.interrupt()
         chat.wait("Stopped")
         chat.wait_prompt()

@@ -241,9 +241,9 @@ def test_a_file_of_keys_is_not_sent_unasked(reader: Reader, program: list[str],
                 "asked here" in done.stderr)
     assert not reader.requests
     with Terminal([*program, f"see @{name}"], environment, cwd=folder) as terminal:
-        terminal.wait(r"Send it to the model\? \[y/N\]")
+        terminal.wait(r"Send it to the model\?\s+\[y/N\]")
         terminal.send("n\r")
-        terminal.wait(r"Send the message without it\? \[y/N\]")
+        terminal.wait(r"Send the message without it\?\s+\[y/N\]")
         terminal.send("y\r")
         assert terminal.exit_status() == 0
     assert len(sent(reader)) == 1 and "planted" not in sent(reader)[0]
@@ -289,6 +289,22 @@ def test_in_a_chat_a_picture_that_is_not_seen_is_asked_about(
         chat.wait("Continue without it", 2)
         chat.send("y\r")
         chat.wait("Attached dot.png: 1 item")
+
+
+def test_a_message_that_is_not_sent_without_its_picture_returns_to_the_prompt(
+        reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    with Terminal([*program, "-m", "m"], environment, cwd=folder) as chat:
+        chat.wait_prompt()
+        chat.say("what is in @dot.png ?")
+        chat.wait(r"^\? ollama/m does not see images: dot.png.\n  Continue without it\? \[y/N\]$")
+        chat.send("n\r")
+        chat.wait(r"Not sent\. Not attached: [^\n]*\n.*/model in a chat")
+        chat.wait("^\u203a what is in @dot.png [?]$", 2)
+        assert chat.text().count("[y/N]") == 1, "one question is enough"
+        chat.send("\x7f" * 10 + "here?\r")          # it can be changed and sent
+        chat.wait_prompt()
+    assert sent(reader)[-1].endswith("what is in here?")
 
 
 @pytest.mark.parametrize("words",

@@ -427,7 +427,9 @@ def test_tools_are_listed_and_switched(caller: Caller, program: list[str], envir
                                        folder: Path) -> None:
     with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140,
                   lines=50) as chat:
-        chat.ask("/tools", r"^calculate +off +read +no +built in +Calculate")
+        chat.ask("/tools", r"^calculate +off +read +no +Calculate")
+        chat.ask("/tools calculate",
+                 r"^calculate: off, read, runs without a question, built in\nIt takes: ")
         chat.ask("hello", "nothing to call")
         assert caller.offered() == []
         chat.ask("/tools on calculate", "The model may call: calculate")

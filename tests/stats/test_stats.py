@@ -272,7 +272,7 @@ def test_stats_in_a_pipe_and_as_json(ollama: FakeOllama, program: list[str],
     run("-m", "missing", "q")
     lines = run("--stats", "--since", "1d").stdout.splitlines()
     assert lines[0].split()[:2] == ["model", "calls"] and len(lines) >= 3
-    assert ("ollama/missing" in lines[1] and "1 model_not_found" in lines[1]
+    assert ("ollama/missing" in lines[1] and "1 model not found" in lines[1]
             and "\x1b" not in lines[1])
     found = json.loads(run("--stats", "--json").stdout)
     assert found["since"] is None

@@ -24,7 +24,7 @@ def test_the_text_comes_back_to_the_prompt_and_an_editor_that_fails_changes_noth
         chat.wait("^once more$")
         chat.wait_prompt()
         chat.send(f"broken {EDIT}")
-        chat.wait("failed with exit code 3; the text is")
+        chat.wait(r"failed\s+with exit code 3;\s+the text is")
         chat.wait("^\u203a broken$")
         chat.send(CTRL_C)
         pasted = "echo " + "\n".join(f"row {number}" for number in range(20))
@@ -42,6 +42,11 @@ def test_an_editor_that_is_not_there_is_named(program: list[str], environment: E
         chat.send(f"draft{EDIT}")
         chat.wait("The editor no-such-editor cannot be started: No such file or directory")
         chat.wait("^\u203a draft$")
+        chat.send(CTRL_C)
+        chat.ask("echo one", "^one$")
+        chat.say("/edit")
+        chat.wait("The message is at the prompt instead")
+        chat.wait("^\u203a /edit echo one$")
 
 
 def test_a_question_is_changed_at_the_prompt_where_no_editor_is_set(

@@ -74,7 +74,8 @@ def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal,
 def test_a_long_paste_is_folded_and_stands_on_the_screen_once(chat: Terminal,
                                                               ollama: FakeOllama) -> None:
     lines = [f"row {number} of the paste" for number in range(200)]
-    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\x1b[201~",
+    # a line end at the end begins no further line
+    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\r\x1b[201~",
               r"^\u203a see \[200 lines pasted\]$")
     chat.send("\x7f")
     chat.wait("^\u203a see$")

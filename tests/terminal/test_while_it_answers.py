@@ -104,3 +104,8 @@ def test_the_status_line_says_how_fast_it_was(ollama: FakeOllama, program: list[
                   environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
         chat.ask("go", "w59")
         chat.wait(r"^\u203a\n  words-60@40 .* \d+ tokens/s$")
+        chat.say("/model echo")         # whose speed is not known yet
+        chat.wait("anyway")
+        chat.send("y" + ENTER)
+        chat.wait("The model is now")
+        chat.wait(r"^\u203a\n  echo [^\n]* tokens$")

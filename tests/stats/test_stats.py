@@ -202,7 +202,7 @@ def test_a_summary_by_model() -> None:
     assert (many.model, many.calls, many.errors["rate_limit"], many.cost,
             many.retries) == ("m", 3, 1, 0.5, 2)
     assert (few.model, few.calls, few.interrupted, few.cost) == ("n", 2, 1, None)
-    assert trouble(many) == "1 rate_limit, 2 retries" and trouble(few) == "1 stopped"
+    assert trouble(many) == "1 rate limit, 2 retries" and trouble(few) == "1 stopped"
     assert len(many.days) == 2 and many.to_dict()["first_content_seconds"] == {"median": 0.1,
                                                                                "p90": 0.3}
     assert total_line(entries, 0.0).startswith("In all: 5 calls, 1 failed, 50 tokens in, 100 out, "

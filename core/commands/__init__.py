@@ -67,10 +67,13 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class ChooseSession:
-    """Let the user choose a saved session; what `take` returns for its ID is the outcome."""
+    """Let the user choose a saved session, among those that contain `words`; what `take` returns
+    for its ID is the outcome.
+    """
 
     store: Store
     take: Callable[[str], Outcome]
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from core.chat.conversation import Chat
 from core.commands import Again, Choice, ChooseSession, Done, History, Leave, Outcome, command
-from core.errors import UsageError
+from core.errors import SessionNotFound, UsageError
+from core.sessions.search import search
 
 GROUP = "Chat"
 COMPLETED = 20      # sessions offered for completion
@@ -38,15 +39,27 @@ async def session(chat: Chat, argument: str) -> Outcome:
     return _resumed(chat, argument)
 
 
-@command(usage="[ID]", complete=_sessions)
+@command(usage="[ID | WORDS]", complete=_sessions)
 async def resume(chat: Chat, argument: str) -> Outcome:
-    """Resume another session: choose it from a list, or name it (a part of its ID is enough)."""
+    """Resume another session: choose it from a list, or name it by a part of its ID, or by words
+    that it contains.
+
+    If several contain the words, you choose among them.
+    """
+    store = chat.session.store
     if argument:
-        return _resumed(chat, argument)
-    if chat.session.store is None:
+        try:
+            return _resumed(chat, argument)
+        except SessionNotFound:
+            found = search(store, argument, limit=2, hits=1, complete_last=True) if store else []
+            if not found:
+                raise
+            if len(found) == 1:
+                return _resumed(chat, found[0].session.id)
+    if store is None:
         raise UsageError("Saving is off, so there is no session to choose.",
                          "Sessions are saved unless --no-save is given.")
-    return ChooseSession(chat.session.store, lambda identity: _resumed(chat, identity))
+    return ChooseSession(store, lambda identity: _resumed(chat, identity), argument)
 
 
 def _resumed(chat: Chat, name: str) -> History:

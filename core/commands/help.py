@@ -32,7 +32,7 @@ OFTEN = (("Files", "@chart.png in a message attaches it; /paste the clipboard; !
          ("Question", "/edit corrects your last, /retry asks again, /undo takes back"),
          ("Answer", "/copy code, /copy (all of it), /save FILE"),
          ("Model", "/model NAME switches, /set temperature 0.2, /options"),
-         ("Earlier", "/search WORDS, /resume lists all chats, /fork copies this one"),
+         ("Earlier", "/resume [WORDS] opens a chat, /search WORDS, /fork copies this one"),
          ("Templates", "/prompts lists yours, /NAME uses one"))
 FILLERS = frozenset("a an and chat do for how i in is it my of on s the this to what with".split())
 SAME = {"image": "picture", "photo": "picture", "screenshot": "picture"}

@@ -60,9 +60,11 @@ def _chosen_session(settings: Settings, opened: OpenedStore,
     return choose(opened.store).id
 
 
-def choose_from_list(store: Store) -> SessionRow:
-    """The session that the user chooses from a numbered list on standard error."""
-    return select_session(store, ask, lambda line: print(line, file=sys.stderr))
+def choose_from_list(store: Store, words: str = "") -> SessionRow:
+    """The session that the user chooses from a numbered list on standard error; of those that
+    contain the words, if there are any.
+    """
+    return select_session(store, ask, lambda line: print(line, file=sys.stderr), words=words)
 
 
 def print_news(lines: Iterable[str]) -> None:

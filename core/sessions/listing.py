@@ -7,6 +7,7 @@ import time
 
 from core.errors import SessionNotFound, UsageError
 from core.safe_text import safe_line
+from core.store.identity import short_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +138,13 @@ def moment_words(moment: float, now: float) -> str:
     return time.strftime(form, then).lstrip("0")
 
 
+def spoken_session(row: SessionRow, now: float) -> str:
+    """Return a session as a screen reader should say it: what it is about comes first."""
+    count = "1 message" if row.message_count == 1 else f"{row.message_count:,} messages"
+    return ", ".join((safe_line(marked(row)), moment_words(row.updated, now), count,
+                      safe_line(short_name(row.name), 40)))
+
+
 def session_objects(store: Store, limit: int = 0, words: str = "",
                     shelf: Shelf = "open") -> list[dict[str, object]]:
     """Return list_sessions() as JSON objects; times are seconds since 1970."""
@@ -162,18 +170,19 @@ def is_newest(name: str) -> bool:
 
 
 def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None],
-                   page: int = 20) -> SessionRow:
-    """Let the user choose with a number, a name, or words to search for.
+                   page: int = 20, words: str = "") -> SessionRow:
+    """Let the user choose with a number, a name, or words to search for; `words` are searched for
+    first.
 
     Raises UsageError when nothing is chosen.
     """
-    rows = store.sessions(page)
+    rows = words and store.sessions(page, words) or store.sessions(page)
     if not rows:
         raise SessionNotFound("There are no saved sessions.",
                               "Start a chat; it is saved by default.")
     while True:
-        for number, line in enumerate(format_session_lines(rows), 1):
-            write(f"{number:>3}  {line}")
+        for number, row in enumerate(rows, 1):
+            write(f"{number:>3}  {spoken_session(row, time.time())}")
         try:
             answer = ask("Number, ID or words to search for (empty to cancel): ").strip()
         except EOFError:

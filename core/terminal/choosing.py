@@ -11,12 +11,14 @@ from core.store.rows import SessionRow
 from db import Store
 
 
-def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
-    """Choose how --select-session asks here."""
+def choose_session(screen: Screen) -> Callable[..., SessionRow]:
+    """How --select-session asks here: for a session of the store, among those that contain the
+    words.
+    """
     if screen.dumb or not somebody_types():
         return choose_from_list
 
-    def choose(store: Store) -> SessionRow:
+    def choose(store: Store, words: str = "") -> SessionRow:
         from core.terminal.session_picker import pick
-        return pick(store, screen)
+        return pick(store, screen, words)
     return choose

@@ -230,7 +230,7 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:
     """Let the user choose a session, and show the outcome."""
     try:
-        row = choose_session(screen)(choice.store)
+        row = choose_session(screen)(choice.store, choice.words)
     except KeyboardInterrupt:
         screen.note("No session was chosen.")
         return

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 MOST = 200      # sessions to choose from; search words find others
 
 
-def pick(store: Store, screen: Screen) -> SessionRow:
-    """The session that the user chooses. Raises KeyboardInterrupt if they leave without choosing.
+def pick(store: Store, screen: Screen, words: str = "") -> SessionRow:
+    """The session that the user chooses; the search begins with the words.
+
+    Raises KeyboardInterrupt if they leave without choosing.
     """
     if not store.sessions(1):
         raise SessionNotFound("There are no saved sessions.",
                               "Start a chat; it is saved by default.")
-    chosen = _Picker(store, screen).run()
+    chosen = _Picker(store, screen, words).run()
     if chosen is None:
         raise KeyboardInterrupt
     return chosen
@@ -38,21 +40,23 @@ def pick(store: Store, screen: Screen) -> SessionRow:
 class _Picker:
     """A line to type in and the matching sessions under it."""
 
-    def __init__(self, store: Store, screen: Screen) -> None:
+    def __init__(self, store: Store, screen: Screen, words: str) -> None:
         self._store, self._screen = store, screen
-        self._words = self._said = ""
+        self._words, self._said = words, ""
         self._at = 0
         self._found: Sequence[Found] = self._look()
 
     def run(self) -> SessionRow | None:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
+        from prompt_toolkit.document import Document
         from prompt_toolkit.layout import (
             BufferControl, FormattedTextControl, HSplit, Layout, VSplit, Window)
 
         from core.terminal.keyboard import ESCAPE_SECONDS
         label = "Search: "
-        typed = Buffer(multiline=False, on_text_changed=self._search)
+        typed = Buffer(multiline=False, on_text_changed=self._search,
+                       document=Document(self._words))
         line = VSplit(
             [Window(FormattedTextControl(lambda: self._ansi(styled(label, self._screen.theme.dim))),
                     width=len(label), height=1), Window(BufferControl(typed), height=1)])

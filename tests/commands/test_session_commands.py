@@ -52,6 +52,21 @@ def test_the_last_exchange_is_shown_when_a_session_goes_on(
         assert "\nis this bold\n" in shown
 
 
+def test_a_session_is_resumed_by_its_words(ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
+    with Terminal([*program, "-m", "echo"], environment) as chat:
+        for words in ("red apples", "green apples", "some pears"):
+            chat.ask(words, f"^{words}$")
+            chat.ask("/new", "New session")
+        chat.ask("/resume pear", r"^\u00b7 Session \S+: some pears \(2 messages")
+        chat.ask("/resume zebra", "There is no session 'zebra'")
+        chat.say("/resume apples")
+        chat.wait(r"^Search: apples$")
+        chat.wait("^1 of 2 sessions$")
+        chat.send(ENTER)
+        chat.wait(r"^\u00b7 Session \S+: \w+ apples \(2 messages")
+
+
 def test_a_long_answer_is_shortened_to_its_end(program: list[str], environment: Environment,
                                                ollama: FakeOllama) -> None:
     with Terminal([*program, "-m", "echo"], environment, lines=24) as chat:
@@ -59,6 +74,7 @@ def test_a_long_answer_is_shortened_to_its_end(program: list[str], environment: 
         text = "top\n" + "\n".join(f"* point {number}" for number in range(60))
         chat.send(f"\x1b[200~{text}\x1b[201~{ENTER}")
         chat.wait("point 59", 2)
+        chat.wait_prompt()      # the answer is complete
     with Terminal([*program, "-c"], environment, lines=24) as chat:
         chat.wait_prompt()
         shown = chat.text()

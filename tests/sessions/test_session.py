@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sqlite3
 import stat
 from collections.abc import AsyncGenerator, Sequence
@@ -405,6 +406,24 @@ def test_lists_are_safe_and_the_same_from_both_makers(database: str) -> None:
             and lines[-1].endswith("plain"))
     assert len(list(session_lines(store, 3))) == 3 == len(list_sessions(store, 3))
     assert [line[:18] for line in lines] == [row.name for row in list_sessions(store)]
+
+
+def test_a_list_to_choose_from_says_first_what_a_session_is_about(database: str) -> None:
+    store, shown = open_store(database), list[str]()
+    for number, words in enumerate(("red apples", "green pears", "")):
+        session = Session(store, "", model="m")
+        session.name = f"20260101-100{number}-aaa{number}"
+        session.add_user(user_message(words))
+    today = r"today \d\d:\d\d, 1 message, "
+    for words, rows in (("", ["  1  (no text), {}aaa2", "  2  green pears, {}aaa1",
+                              "  3  red apples, {}aaa0"]),
+                        ("apples", ["  1  red apples, {}aaa0"])):
+        shown.clear()
+        select_session(store, lambda prompt: "1", shown.append, words=words)
+        assert [re.sub(today, "{}", row) for row in shown] == rows
+    shown.clear()
+    select_session(store, lambda prompt: "1", shown.append, words="zebra")
+    assert len(shown) == 3, "all, where no session contains the words"
 
 
 def test_the_picker(database: str) -> None:

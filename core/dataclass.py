@@ -9,10 +9,13 @@ standard library.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-Value = TypeVar("Value")
-Source = tuple[str, dict[str, Any]]        # a method's source code, and the names it uses
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    Value = TypeVar("Value")
+    Source = tuple[str, dict[str, Any]]        # a method's source code, and the names it uses
 
 FIELDS = "__light_fields__"
 
@@ -61,7 +64,8 @@ def with_changes(instance: Value, /, **changes: object) -> Value:
 
 
 def _fields(cls: type) -> tuple[Field, ...]:
-    return cast("tuple[Field, ...]", getattr(cls, FIELDS))
+    fields: tuple[Field, ...] = getattr(cls, FIELDS)
+    return fields
 
 
 def _with_slots(cls: type, frozen: bool, eq: bool) -> type:
@@ -189,7 +193,7 @@ class StandardFields:
         twin = dataclasses.make_dataclass(owner.__name__,
                                           [(each.name, object, _standard(each))
                                            for each in _fields(owner)])
-        made = cast("dict[str, Any]", getattr(twin, "__dataclass_fields__"))
+        made: dict[str, Any] = getattr(twin, "__dataclass_fields__")
         setattr(owner, "__dataclass_fields__", made)
         return made
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from typing import Any
 
 _OF_A_PATTERN = ("match", "fullmatch", "search", "findall", "finditer", "sub", "subn", "split",
                  "pattern", "flags", "groups", "groupindex")
@@ -20,6 +22,7 @@ class LateRegex:
     def __getattr__(self, name: str) -> Any:
         if name not in _OF_A_PATTERN:
             raise AttributeError(f"a regular expression has no {name!r} here")
+        import re    # a list of sessions needs no pattern
         compiled = re.compile(*self._given)
         self.__dict__.update({each: getattr(compiled, each) for each in _OF_A_PATTERN})
         return self.__dict__[name]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from shutil import get_terminal_size
-
 from core import __version__
 from core.argument_parser import ALL, SHORT, help_text, short_help
 from core.config import Settings
+from core.config.terminal import terminal_size
 
 
 def run(settings: Settings) -> int:
@@ -14,7 +13,7 @@ def run(settings: Settings) -> int:
     if settings.help is None:
         print(f"stream-chat {__version__}")
         return 0
-    width = min(110, max(60, get_terminal_size((100, 24)).columns))
+    width = min(110, max(60, terminal_size(100, 24)[0]))
     if settings.help == SHORT:
         print(short_help(width))
         return 0

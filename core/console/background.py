@@ -11,7 +11,10 @@ from typing import TextIO
 
 from core.dataclass import dataclass
 from core.regex import regex
-from core.rendering.theme import Background
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.rendering.theme import Background
 
 PATIENCE = 0.1                      # seconds for the whole answer
 # every terminal answers the second question (DA1): if its answer is first, OSC 11 is not supported

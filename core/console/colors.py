@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.config import Settings
-from core.rendering.theme import MONO, NO_STYLE, Background, Depth, Theme, theme_of
+from core.rendering.theme import MONO, NO_STYLE, Theme, theme_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.rendering.theme import Background, Depth
 
 
 def theme_for(settings: Settings, *, dumb: bool, background: Background | None = None) -> Theme:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from core.config import Settings
+from core.config.terminal import terminal_size
 
 # options of `less`: quit if the text fits, keep colours, leave the text on the screen
 LESS = "FRX"
@@ -18,7 +19,7 @@ LESS = "FRX"
 def show_long(text: str, settings: Settings) -> None:
     """Print it; on a terminal, through PAGER (or less) when it is longer than the screen."""
     pager = (pager_of(settings) if sys.stdout.isatty()
-             and text.count("\n") >= shutil.get_terminal_size((80, 24)).lines else [])
+             and text.count("\n") >= terminal_size(80, 24)[1] else [])
     if pager and _paged(pager, text, settings.environment):
         return
     sys.stdout.write(text)

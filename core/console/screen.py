@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TextIO
 
 from core.config import Settings
+from core.config.terminal import terminal_size
 from core.console.colors import theme_for
 from core.errors import ChatError
 from core.regex import regex
 from core.rendering.listing import wrap_words
-from core.rendering.marks import HANG, MARKS, Kind, marked, styled
-from core.rendering.theme import Background
+from core.rendering.marks import HANG, MARKS, marked, styled
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from core.console.typeahead import Typeahead
     from core.messages import Image
     from core.rendering.event_lines import Line
     from core.rendering.markdown import MarkdownStream
     from core.rendering.parser.code_blocks import CodeBlock
+    from core.rendering.marks import Kind
     from core.rendering.plain import PlainStream
     from core.rendering.spoken import SpokenStream
+    from core.rendering.theme import Background
     from core.rendering.thinking import ThinkingStream
 
 CLEAR_LINE = "\x1b[K"
@@ -34,6 +35,7 @@ THINKING_ROWS = 3           # rows of a model's thinking while it thinks
 LIVE_ROWS = 4               # most rows that are overwritten
 LEAST_ARGUMENT = 16         # fewest cells of a tool's argument that are shown
 _SEQUENCE = regex(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_STYLE = regex(r"(\x1b\[[0-9;]*m)")
 
 
 class Screen:
@@ -109,10 +111,8 @@ class Screen:
         text = self._take_live() + text
         self.out.write(text)
         self.out.flush()
-        words = _SEQUENCE.sub("", text)
-        if words:
-            ends = len(words) - len(words.rstrip("\n"))
-            self._newlines = ends + (self._newlines if ends == len(words) else 0)
+        ends, shows = _end_of(text)
+        self._newlines = ends + (0 if shows else self._newlines)
 
     def begin_line(self) -> None:
         """Note that a prompt, or the terminal's echo, has ended a line."""
@@ -193,7 +193,7 @@ class Screen:
 
     def size(self) -> tuple[int, int]:
         """Its columns and rows."""
-        columns, rows = shutil.get_terminal_size((80, 24))
+        columns, rows = terminal_size(80, 24)
         return max(20, columns), max(4, rows)
 
     def width(self) -> int:
@@ -319,10 +319,33 @@ class Screen:
                               mark="" if self.plain else "~ ")
 
 
+def _end_of(text: str) -> tuple[int, bool]:
+    """(number of newlines at the end of a text, whether anything visible precedes them).
+
+    Sequences are skipped; searching all of a long text for them would cost more than writing it.
+    """
+    newlines, end = 0, len(text)
+    while end:
+        last = text[end - 1]
+        if last in "\n\r":
+            newlines += last == "\n"
+            end -= 1
+            continue
+        start = text.rfind("\x1b[", 0, end)
+        if start < 0 or not _is_rest_of_sequence(text[start + 2:end]):
+            return newlines, True
+        end = start
+    return newlines, False
+
+
+def _is_rest_of_sequence(text: str) -> bool:
+    return text.isascii() and text[-1:].isalpha() and not text[:-1].strip("0123456789;?")
+
+
 def clip_styled(row: str, cells: int) -> str:
     """The beginning of a row with styles that fits into `cells`."""
     parts, used = [], 0
-    for piece in re.split(r"(\x1b\[[0-9;]*m)", row):
+    for piece in _STYLE.split(row):
         if not piece.startswith("\x1b"):
             piece = clip(piece, cells - used)
             used += text_width(piece)

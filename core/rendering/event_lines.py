@@ -10,9 +10,13 @@ from core.events import (Event, ModelChanged, Notice, QuotesChecked, Resuming, R
                          ToolFinished, ToolRequested)
 from core.messages import Message, ToolCall, ToolResult, is_empty
 from core.regex import regex
-from core.rendering.marks import MARKS, Kind
+from core.rendering.marks import MARKS
 from core.rendering.quantities import duration
 from core.safe_text import safe_line, safe_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.rendering.marks import Kind
 
 # characters of a call's arguments in one line; a question about the call and /last show all
 MOST_SHOWN = 120

@@ -9,7 +9,7 @@ from core.rendering.widths import char_width, clip, text_width
 Run = tuple[str, str]           # style (SGR parameters, "" for none), text
 
 RESET = "\x1b[m"
-_PIECES = regex(r"[^ \t\n]+|[ \t]+|\n").findall
+_PIECES = regex(r"[^ \t\n]+|[ \t]+|\n")
 _CLOSING = frozenset("。，、．！？；：）」』】》〉〕”’…")      # may not begin a row
 
 
@@ -73,7 +73,7 @@ class Layout:
 
     def text(self, text: str, style: str) -> None:
         """Write text, wrapped between words."""
-        for piece in _PIECES(text):
+        for piece in _PIECES.findall(text):
             first = piece[0]
             if first == " " or first == "\t":
                 self.flush()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TextIO
 
-from core.regex import regex
+from core.config.terminal import terminal_size
 from core.rendering.columns import word_rows, wrapped
 from core.rendering.widths import text_width
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 GAP = 3          # cells between columns
 LAST = 12        # cells that the last column needs to be wrapped in
@@ -18,7 +21,9 @@ INDENT = 4       # indent of a description below its name
 BESIDE = 28      # cells of the longest name that has its description beside it
 Row = Sequence[str]
 Line = tuple[tuple[str, str], ...]      # pieces of a row, each with the role that styles it
-_NUMBER = regex(r"[\u2248$]?[\d.,]+(?: ?(?:%|bytes|tokens|[kMGT]?B|[kMµm]?s?))?")
+# what may follow the digits of a number, after a space or not
+_UNITS = frozenset(("", "%", "bytes", "tokens", "B", "kB", "MB", "GB", "TB", "k", "M", "\u00b5",
+                    "m", "s", "ks", "Ms", "\u00b5s", "ms"))
 
 
 def wrap_words(text: str, width: int) -> list[str]:
@@ -36,8 +41,7 @@ def fitted(text: str, out: TextIO) -> str:
     """The text for `out`: wrapped for a terminal, unchanged for anything else."""
     if not out.isatty():
         return text
-    from shutil import get_terminal_size     # loads three compressors; a pipe does without
-    return "\n".join(wrap_words(text, max(20, get_terminal_size((80, 24)).columns) - 1))
+    return "\n".join(wrap_words(text, max(20, terminal_size(80, 24)[0]) - 1))
 
 
 def _wrap_line(line: str, width: int) -> list[str]:
@@ -101,7 +105,14 @@ def _numbers(columns: Row, rows: Sequence[Row]) -> set[int]:
     """The columns of numbers, which are aligned right; never the first, which contains names."""
     return {place for place in range(1, len(columns))
             if any(row[place] for row in rows)
-            and all(not row[place] or _NUMBER.fullmatch(row[place]) for row in rows)}
+            and all(not row[place] or _is_number(row[place]) for row in rows)}
+
+
+def _is_number(cell: str) -> bool:
+    """Whether this is a number, perhaps with a unit, such as "1,024", "$0.02" or "12 ms"."""
+    amount = cell[1:] if cell.startswith(("\u2248", "$")) else cell
+    unit = amount.lstrip("0123456789.,")
+    return unit != amount and unit.removeprefix(" ") in _UNITS
 
 
 def _row_lines(row: Row, widths: Sequence[int], right: set[int], first: str,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from core.dataclass import dataclass
 from core.rendering.columns import word_rows, wrapped
 from core.rendering.theme import Theme
 from core.rendering.widths import PROSE, text_width
 from core.safe_text import safe_text
 
-Kind = Literal["user", "thinking", "now", "question", "done", "failed", "added", "note", "warning",
-               "error"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal["user", "thinking", "now", "question", "done", "failed", "added", "note",
+                   "warning", "error"]
+
 HANG = 2        # cells of a mark and the space after it
 
 

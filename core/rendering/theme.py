@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from core.dataclass import dataclass
 
-Background = Literal["dark", "light", "mono", "unknown"]
-Depth = Literal[16, 256, "true"]
-Role = Literal["", "accent", "warn", "error", "dim", "bold"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Background = Literal["dark", "light", "mono", "unknown"]
+    Depth = Literal[16, 256, "true"]
+    Role = Literal["", "accent", "warn", "error", "dim", "bold"]
 
 # true colour, its nearest of 256, of 16 (SGR)
 _ROLES: dict[str, dict[str, tuple[str, int, str]]] = {

@@ -147,6 +147,16 @@ def test_a_damaged_file_gives_what_was_readable_and_the_byte(tmp_path: Path, con
     assert f"damaged at byte {byte}" in summary[-1] and " 2 " in summary[0]
 
 
+def test_lines_from_joined_files_are_read(tmp_path: Path) -> None:
+    """Each may begin with a byte order mark, and strings may hold half of a surrogate pair."""
+    mark, half = b"\xef\xbb\xbf", b"\xed\xa0\x80"
+    content = b'{"a": 1}\n' + mark + b'{"a": 2}\n{"a": "' + half + b'"}\n'
+    assert read(tmp_path, content)[-1] == "[3 values]"
+    for damaged in (mark, b'"' + half + b'" '):
+        said = read(tmp_path, content + damaged + b"?")[-1]
+        assert said.startswith(f"[the file is damaged at byte {len(content + damaged)}: "), said
+
+
 @pytest.mark.processes
 def test_damage_far_behind_is_found_to_the_byte(tmp_path: Path) -> None:
     content = bytearray(json.dumps([{"n": n, "text": "word " * 20} for n in range(4_000)]).encode())

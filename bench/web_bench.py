@@ -2,8 +2,10 @@
 
     python -m bench.web_bench load [STREAMS [RATE [SECONDS]]]     200 streams of 50 tokens
                                                                   a second, for 20 seconds
-    python -m bench.web_bench overhead [ADDRESS]                  /v1 beside the bare provider;
-                                                                  ADDRESS: another gateway's /v1
+    python -m bench.web_bench overhead [GATEWAY ...]              /v1 beside the bare provider and
+                                                                  other gateways: the address of
+                                                                  their /v1, or the program of
+                                                                  LiteLLM's proxy
 
 The provider writes into each token when it was sent. Provider, server and browsers are three
 processes of this machine, so the times hold only while nothing else runs; the processor time of
@@ -16,22 +18,25 @@ import asyncio
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http.cookiejar import Cookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.web.page_server import PageServer
+from tests.web.page_server import PageServer, free_port
 
 WARM_UP = 3.0           # seconds at the beginning that are not counted
 TOKENS = 2_000         # of a stream through /v1
 ROUNDS = 20
+STARTING = 180.0        # seconds in which another gateway has to start
 BETWEEN = 0.1           # seconds between two other requests
 TOKEN = "token"         # of programs
 _SENT = re.compile(rb"@(\d+\.\d+)@")
@@ -242,49 +247,100 @@ def memory_of(pid: int) -> int:
 
 # ---- what /v1 adds
 
-def overhead(*gateways: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A server of OpenAI's API; `pid` is 0 if its processor time is not known."""
+
+    address: str
+    model: str
+    pid: int = 0
+    session: str = "off"
+
+
+def overhead(*others: str) -> None:
     """The same stream from the provider itself, from /v1, and from other gateways, one after the
-    other in each round.
+    other in each round. An other gateway is an address, or the program of LiteLLM's proxy.
     """
-    with provider() as url, serving("100@0", url) as server:
-        places = {"provider": (f"{url}/v1", "MODEL"), "/v1": (f"{server.url}/v1", "ollama/MODEL"),
-                  "/v1, not saved": (f"{server.url}/v1", "ollama/MODEL")}
-        places |= {gateway: (gateway, "openai/MODEL") for gateway in gateways}
-        for name, (address, model) in places.items():
-            off = "off" if name.endswith("not saved") else "new"
-            first, each = zip(*(_measured(address, model, off) for _ in range(ROUNDS)))
+    with provider() as url, serving("100@0", url) as server, ExitStack() as started:
+        ours, pid = f"{server.url}/v1", server.process.pid
+        gateways = {"provider": Gateway(f"{url}/v1", ""),
+                    "/v1": Gateway(ours, "ollama/", pid, "new"),
+                    "/v1, not saved": Gateway(ours, "ollama/", pid)}
+        for other in others:
+            gateways[os.path.basename(other)] = (
+                Gateway(other, "openai/") if "://" in other
+                else started.enter_context(litellm(other, f"{url}/v1")))
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in gateways}
+        for number in range(ROUNDS + 1):
+            for name, gateway in gateways.items():
+                start, whole, count = asyncio.run(_timed(gateway, TOKENS))
+                if number:      # the first round loads modules
+                    taken[name].append((start, (whole - start) / count))
+        for name, rounds in taken.items():
+            first, each = zip(*rounds)
             print(f"{name}: first token {statistics.median(first) * 1e3:.1f} ms, "
                   f"then {statistics.median(each) * 1e6:.1f} µs a token")
-        for name in ("off", "new"):
-            begun = processor_of(server.process.pid)
-            for _ in range(ROUNDS):
-                asyncio.run(_timed(f"{server.url}/v1", "ollama/2@0", name))
-            request = (processor_of(server.process.pid) - begun) / ROUNDS
-            for _ in range(ROUNDS):
-                asyncio.run(_timed(f"{server.url}/v1", f"ollama/{TOKENS}@0", name))
-            whole = (processor_of(server.process.pid) - begun) / ROUNDS - request
-            print(f"processor time of /v1, {'not saved' if name == 'off' else 'saved'}: "
-                  f"{request * 1e3:.1f} ms a request, {(whole - request) / TOKENS * 1e6:.1f} µs "
-                  "a token")
+        for name, gateway in gateways.items():
+            if gateway.pid:
+                request, token = spent(gateway)
+                print(f"processor time of {name}: {request * 1e3:.1f} ms a request, "
+                      f"{token * 1e6:.1f} µs a token")
 
 
-def _measured(address: str, model: str, session: str) -> tuple[float, float]:
-    """Seconds to the first token, and for each token after it."""
-    start, whole, count = asyncio.run(
-        _timed(address, model.replace("MODEL", f"{TOKENS}@0"), session))
-    return start, (whole - start) / count
+@contextmanager
+def litellm(program: str, provider_url: str) -> Iterator[Gateway]:
+    """LiteLLM's proxy in front of the provider, without a database and without the network."""
+    with tempfile.TemporaryDirectory() as home:
+        port, config = free_port(), os.path.join(home, "config.yaml")
+        models = [{"model_name": "openai/*", "litellm_params": {
+            "model": "openai/*", "api_base": provider_url, "api_key": "none"}}]
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump({"model_list": models, "litellm_settings": {"telemetry": False}}, file)
+        with subprocess.Popen(
+                [program, "--config", config, "--host", "127.0.0.1", "--port", str(port)],
+                env={"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+                     "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+                cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                _wait_for(port, process)
+                yield Gateway(f"http://127.0.0.1:{port}/v1", "openai/", process.pid)
+            finally:
+                process.terminate()
 
 
-async def _timed(address: str, model: str, session: str) -> tuple[float, float, int]:
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + STARTING
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError("The gateway does not start.")
+
+
+def spent(gateway: Gateway) -> tuple[float, float]:
+    """A gateway's processor time for a request, and for each token after the first ones."""
+    begun = processor_of(gateway.pid)
+    for _ in range(ROUNDS):
+        asyncio.run(_timed(gateway, 2))
+    request = (processor_of(gateway.pid) - begun) / ROUNDS
+    for _ in range(ROUNDS):
+        asyncio.run(_timed(gateway, TOKENS))
+    whole = (processor_of(gateway.pid) - begun) / ROUNDS - request
+    return request, (whole - request) / TOKENS
+
+
+async def _timed(gateway: Gateway, tokens: int) -> tuple[float, float, int]:
     """Seconds to the first token and to the end of a stream, and its tokens."""
-    parts = urlsplit(address)
+    parts = urlsplit(gateway.address)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    body = json.dumps({"model": model, "stream": True,
+    body = json.dumps({"model": f"{gateway.model}{tokens}@0", "stream": True,
                        "messages": [{"role": "user", "content": "go"}]}).encode()
     begun = time.monotonic()
     writer.write(f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\n"
                  f"authorization: Bearer {TOKEN}\r\n"
-                 f"x-stream-chat-session: {session}\r\ncontent-type: application/json\r\n"
+                 f"x-stream-chat-session: {gateway.session}\r\ncontent-type: application/json\r\n"
                  "connection: close\r\n"
                  f"content-length: {len(body)}\r\n\r\n".encode() + body)
     first, data = 0.0, b""

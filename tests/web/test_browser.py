@@ -82,6 +82,14 @@ def test_a_message_is_edited_in_its_place(tab: Tab) -> None:
     edit.press("Enter")
     expect(tab.page.locator(".bubble")).to_have_text(["other words"])
     assert tab.reply(1) == "other words"
+    tab.page.mouse.move(5, 5)
+    count = tab.page.locator(".from-user .switcher-count")
+    expect(count).to_have_text("2 of 2")
+    assert count.evaluate("""element => {
+        let seen = 1;
+        for (; element; element = element.parentElement) seen *= getComputedStyle(element).opacity;
+        return seen;
+    }""") == 1, "seen without pointing at it"
     tab.page.reload()
     assert tab.reply(1) == "other words"
     expect(tab.page.locator(".message")).to_have_count(2)

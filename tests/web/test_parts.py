@@ -23,6 +23,7 @@ from core.session_manager import Session, open_session
 from core.stats.report import ModelStats, day_of, summarise
 from core.store.rows import CallRow
 from core.web.conversation.desk import Desks, Queued
+from core.web.conversation.events import level_of
 from core.web.conversation.live import Live
 from core.web.conversation.pace import Pace
 from core.web.conversation.questions import Questions
@@ -222,3 +223,13 @@ def test_only_uploads_stay_attached_for_members(place: tuple[str, str], stays: b
     ('a:b?"*|', "a_b____"), ("", "file")])
 def test_a_file_keeps_its_name_unless_that_means_something_else(given: str, name: str) -> None:
     assert file_name(given) == name == file_name(name)
+
+
+@pytest.mark.parametrize(("text", "level"), [
+    ("context: 1 of 1 files, 449 of 32,768 tokens", "note"),
+    ("Attached: chart.png (60 \u00d7 40, 1.0 kB, about 1,100 tokens)", "note"),
+    ("echo does not see images, so 1 image was left out.", "warn"),
+    ("Not attached: a.bin: it is binary", "warn"), ("NOT SAVED: the disk is full.", "warn"),
+    ("Attached as before: notes.txt.", "info")])
+def test_a_notice_is_as_loud_as_it_is_important(text: str, level: str) -> None:
+    assert level_of(text) == level

@@ -16,10 +16,13 @@ from core.events import (Event, MessageAdded, ModelChanged, Notice, QuotesChecke
                          is_refusal, usage_dict)
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.model_manager import can_fetch
+from core.regex import regex
+from core.rendering.event_lines import notice_line
 from core.rendering.page import PageStream
 
 PageEvent = dict[str, Any]
 BROKE_OFF = "The reply was cut off here."
+LEFT_OUT = regex(r"\b(?:was|were) left out\b")
 FINISHES = {
     "length": "The reply stopped at its length limit.",
     "content_filter": "The provider's filter stopped the reply.",
@@ -75,7 +78,7 @@ class TurnEvents:
             case Resuming(reason):
                 yield {"type": "seam", "text": reason}
             case Notice(text):
-                yield {"type": "notice", "level": "info", "text": text}
+                yield {"type": "notice", "level": level_of(text), "text": text}
             case QuotesChecked(count, found, line=line):
                 yield {"type": "notice", "level": "info" if found == count else "warn",
                        "text": line}
@@ -164,6 +167,16 @@ def message_end(message: Message) -> Iterator[PageEvent]:
            "usage": dict(usage)}
     if message.finish in FINISHES:
         yield {"type": "notice", "level": "warn", "text": FINISHES[message.finish]}
+
+
+def level_of(text: str) -> str:
+    """Return how much attention a notice needs: "note" for what was attached, "warn" for what is
+    not as the user asked, else "info".
+    """
+    kind = notice_line(text).kind
+    if kind in ("warning", "error") or LEFT_OUT.search(text) and kind != "added":
+        return "warn"
+    return "note" if kind == "added" else "info"
 
 
 def tool_event(call: ToolCall) -> PageEvent:

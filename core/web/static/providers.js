@@ -7,7 +7,7 @@ import { Row } from "./provider_row.js";
 import { canAsk } from "./states.js";
 import { text } from "./text.js";
 
-/** @import { ProviderRow } from "./wire.d.ts" */
+/** @import { ProviderRow, PullRow } from "./wire.d.ts" */
 
 /** @param {HTMLElement} place */
 export async function showProviders(place) {
@@ -46,6 +46,18 @@ class ProviderPage {
     /** @type {ProviderRow[]} */ const all = providers;
     this.others = all.filter((provider) => !provider.listed);
     for (const provider of all) if (provider.listed) this.show(provider);
+    await this.showPulls();
+  }
+
+  /** Open the rows of providers that are downloading a model, so that it is seen after a reload. */
+  async showPulls() {
+    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
+    for (const job of pulls.filter((/** @type {PullRow} */ each) => each.state === "running")) {
+      const row = this.rows.find((each) => job.model.startsWith(`${each.provider.name}/`));
+      if (!row || row.open) continue;
+      row.open = true;
+      row.draw();
+    }
   }
 
   /** @param {ProviderRow} provider */

@@ -233,6 +233,7 @@ export class Reply {
  */
 export function notice(level, lines, mark, actions = []) {
   /** @type {Record<string, string>} */ const marks = {
+    note: "file",
     info: "ok",
     plain: "pause",
     warn: "warn",

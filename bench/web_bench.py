@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.cookiejar import Cookie
+from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -255,6 +256,7 @@ class Gateway:
     model: str
     pid: int = 0
     session: str = "off"
+    key: str = TOKEN
 
 
 def overhead(*others: str) -> None:
@@ -291,7 +293,7 @@ def overhead(*others: str) -> None:
 def litellm(program: str, provider_url: str) -> Iterator[Gateway]:
     """LiteLLM's proxy in front of the provider, without a database and without the network."""
     with tempfile.TemporaryDirectory() as home:
-        port, config = free_port(), os.path.join(home, "config.yaml")
+        port, config, key = free_port(), os.path.join(home, "config.yaml"), f"sk-{token_hex(32)}"
         models = [{"model_name": "openai/*", "litellm_params": {
             "model": "openai/*", "api_base": provider_url, "api_key": "none"}}]
         with open(config, "w", encoding="utf-8") as file:
@@ -299,11 +301,12 @@ def litellm(program: str, provider_url: str) -> Iterator[Gateway]:
         with subprocess.Popen(
                 [program, "--config", config, "--host", "127.0.0.1", "--port", str(port)],
                 env={"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
-                     "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+                     "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
+                     "LITELLM_MASTER_KEY": key},
                 cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 _wait_for(port, process)
-                yield Gateway(f"http://127.0.0.1:{port}/v1", "openai/", process.pid)
+                yield Gateway(f"http://127.0.0.1:{port}/v1", "openai/", process.pid, key=key)
             finally:
                 process.terminate()
 
@@ -339,7 +342,7 @@ async def _timed(gateway: Gateway, tokens: int) -> tuple[float, float, int]:
                        "messages": [{"role": "user", "content": "go"}]}).encode()
     begun = time.monotonic()
     writer.write(f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\n"
-                 f"authorization: Bearer {TOKEN}\r\n"
+                 f"authorization: Bearer {gateway.key}\r\n"
                  f"x-stream-chat-session: {gateway.session}\r\ncontent-type: application/json\r\n"
                  "connection: close\r\n"
                  f"content-length: {len(body)}\r\n\r\n".encode() + body)

@@ -137,15 +137,20 @@ def test_a_server_is_added_used_and_removed(tab: Tab, cloud: FakeServer) -> None
 def test_a_missing_model_is_pulled_where_it_is_missed(tab: Tab, ollama: FakeOllama) -> None:
     tab.go()
     tab.choose_model("ollama/words-50:latest")
+    tab.ask("Are you here?")
     ollama.models.remove("words-50")
     tab.send("Hello")
     notice = tab.page.locator(".message.from-model .notice")
     expect(notice).to_contain_text("Ollama has no model")
     expect(notice).not_to_contain_text("ollama pull")
     tab.page.reload()
-    notice.get_by_role("button", name="Pull words-50:latest").click()
+    colour = "element => getComputedStyle(element).color"
+    pull = notice.get_by_role("button", name="Pull words-50:latest")
+    again = notice.get_by_role("button", name="Try again")
+    assert pull.evaluate(colour) == again.evaluate(colour), "readable"
+    pull.click()
     expect(notice).to_have_count(0)
-    assert tab.reply() == fake_words(50)
+    assert tab.reply(2) == fake_words(50)
     tab.send("/models pull words-7")
     expect(tab.page.locator(".outcome .pull-figure")).to_have_text("Complete")
     ollama.models.remove("words-7")

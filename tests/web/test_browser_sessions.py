@@ -157,7 +157,7 @@ def test_a_file_is_imported_by_dropping_it(tab: Tab) -> None:
       data.items.add(new File([text], "conversations.json", { type: "application/json" }));
       return data; }""", json.dumps(conversation))
     tab.page.locator(".sidebar-list").dispatch_event("drop", {"dataTransfer": data})
-    expect(tab.page.locator("dialog")).to_contain_text("Sessions added: 1, with 2 messages.")
+    expect(tab.page.locator("dialog")).to_contain_text("1 session added, with 2 messages.")
     tab.page.keyboard.press("Enter")
     expect(tab.rows()).to_have_text(["Dropped"])
 

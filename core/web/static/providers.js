@@ -13,7 +13,7 @@ import { text } from "./text.js";
 export async function showProviders(place) {
   const page = new ProviderPage();
   place.replaceChildren(page.element);
-  await page.load();
+  await page.loaded;
   page.find(location.hash.slice(1));
 }
 
@@ -39,6 +39,7 @@ class ProviderPage {
       head("cloud", text.cloud, text.messagesAreSent),
       this.lists.cloud,
     );
+    /** @type {Promise<void>} */ this.loaded = this.load();
   }
 
   async load() {
@@ -79,11 +80,13 @@ class ProviderPage {
     this.rows = [];
     this.lists.local.replaceChildren();
     this.lists.cloud.replaceChildren();
-    await this.load();
+    this.loaded = this.load();
+    await this.loaded;
     this.element.querySelector("button")?.focus();
   }
 
-  add() {
+  async add() {
+    await this.loaded;
     addProvider(this.others, (provider) => {
       this.others = this.others.filter((other) => other.name !== provider.name);
       const row = this.rows.find((each) => each.provider.name === provider.name);

@@ -108,7 +108,7 @@ export class PullOffer {
   constructor(model, onDone) {
     this.model = model;
     this.onDone = onDone;
-    this.button = button(text.pullModel(shortName(model)), () => this.start(), "primary", "pull");
+    this.button = button(text.pullModel(shortName(model)), () => this.start(), "", "pull");
     this.progress = h("div", { class: "pull-offer", role: "status" });
     this.rows().then((job) => (job?.state === "running" ? this.watch() : undefined));
   }

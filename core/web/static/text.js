@@ -2,6 +2,9 @@
 
 /** @import { Imported } from "./wire.d.ts" */
 
+/** @param {number} count @param {string} what */
+const counted = (count, what) => `${figure(count)} ${what}${count === 1 ? "" : "s"}`;
+
 export const text = {
   name: "Stream Chat",
   newSession: "New session",
@@ -101,8 +104,8 @@ export const text = {
   imported: (/** @type {string} */ name) => `Imported ${name}`,
   notImported: (/** @type {string} */ name) => `Not imported: ${name}`,
   importFound: (/** @type {Imported} */ { added, known, messages }) =>
-    `Sessions added: ${figure(added)}, with ${figure(messages)} messages. ` +
-    `Here already: ${figure(known)}.`,
+    `${counted(added, "session")} added, with ${counted(messages, "message")}.` +
+    (known > 0 ? ` ${counted(known, "session")} already here.` : ""),
   exportAs: (/** @type {string} */ title) => `Export “${title}” as`,
   format: "Format",
   /** @type {Record<string, string>} */

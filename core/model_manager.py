@@ -19,7 +19,7 @@ from core.events import PullProgress
 from core.messages import has_image
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
-    Request, installed_names, load_dialect)
+    Request, RunsFiles, installed_names, load_dialect)
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.endpoints import Endpoints
@@ -299,7 +299,7 @@ class Providers:
         listed = await self.ask(name, self.open(name).models())
         models = [info for info in listed if not only_embeds(info)]
         if not models:
-            raise _no_model(name, self.open(name).endpoint.base_url)
+            raise _no_model(name, self.open(name))
         return next(filter(chats, models), models[0]).name
 
     def prepared(self, target: Target, request: Request) -> Request:
@@ -354,11 +354,12 @@ def _hide_key(error: ProviderError, key: str | None) -> None:
         error.args = (error.message,)
 
 
-def _no_model(name: str, address: str) -> ModelNotFound:
-    row = find_host(name)
+def _no_model(name: str, provider: Provider) -> ModelNotFound:
+    if isinstance(provider, RunsFiles):
+        provider.engine_program()    # raises if the engine is missing too
     fetch = (f"Download one: --provider {name} --model {row.first_model}"
-             if row and row.first_model else "Load one there")
-    return ModelNotFound(f"{address or name} has no model yet.",
+             if (row := find_host(name)) and row.first_model else "Load one there")
+    return ModelNotFound(f"{provider.endpoint.base_url or name} has no model yet.",
                          f"{fetch}, or try --provider {DEMO}.")
 
 

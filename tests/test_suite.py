@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,18 @@ def test_each_module_that_is_mutated_has_tests() -> None:
     for module in mutate.MODULES:
         tests = mutate.mirrored_tests(module)
         assert tests and all(os.path.exists(test) for test in tests), module
+
+
+def test_markers_need_no_package() -> None:
+    """A marker that only a package of requirements-dev.txt declares is an error without it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {line.partition(":")[0] for line in
+                settings["tool"]["pytest"]["ini_options"]["markers"]}
+    used = {name for path in (ROOT / "tests").rglob("*.py")
+            for name in re.findall(r"^\s*@?\(?pytest\.mark\.(\w+)|pytestmark = pytest\.mark\.(\w+)",
+                                   path.read_text(encoding="utf-8"), re.MULTILINE)
+            for name in name if name}
+    assert used - {"parametrize", "skip", "skipif", "usefixtures", "xfail"} == declared
 
 
 @pytest.mark.processes

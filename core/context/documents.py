@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from core.config.installed import install_command
 from core.context.items import Item
 from core.errors import ContextError, ToolError
 from core.tools.limited_process import Job, LimitedProcess, run_limited
@@ -21,7 +22,6 @@ MOST_ELEMENTS = 2_000_000
 MOST_WITHIN = 200_000        # elements in one paragraph or cell
 MOST_MARKS = 2_000_000       # "<" characters in a part of a Word file
 MOST_UNPACKED = 64 << 20     # bytes of a document's parts: a small zip file can contain terabytes
-HINT = "pip install -r requirements-docs.txt"
 SAVE_AGAIN = "Save it again in a program that can open it, or as text."
 SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
           "a": "http://schemas.openxmlformats.org/drawingml/2006/main",
@@ -54,9 +54,9 @@ def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
     try:
         return _bounded(readers[ending](job.data), name)
     except ImportError as problem:
-        package = {"pypdf": "pypdf", "docx": "python-docx"}.get(problem.name or "", problem.name)
-        raise ContextError(f"{name}: needs the package {package}, which is not installed "
-                           f"({HINT})") from problem
+        package = {"docx": "python-docx"}.get(problem.name or "", problem.name or "pypdf")
+        raise ContextError(f"{name}: needs the package {package}, which is not installed.",
+                           f"Install it: {install_command(package)}") from problem
     except (ContextError, MemoryError):
         raise
     except RecursionError as problem:

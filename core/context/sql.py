@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from core.config.installed import install_command
 from core.context.items import Fault, Found, Item
 from core.context.opening import Guard, open_item
 from core.context.sources import Source, hide_password
@@ -130,8 +131,9 @@ def read_any(job: Job, target: str, table: str, query: str) -> str:
     try:
         import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     except ImportError:
-        raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip "
-                        "install sqlalchemy)") from None
+        raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver, "
+                        "which are not installed.",
+                        f"Install them: {install_command('sqlalchemy')}") from None
     if query:
         check_reading(query)
     try:

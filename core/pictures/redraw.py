@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from core.config.installed import install_command
 from core.dataclass import dataclass
 from core.errors import ChatError, ToolError
 from core.messages import Image, image_type
@@ -26,8 +27,6 @@ SMALLEST = 64                # pixels of the longer side: nothing is made smalle
 # the modules of Pillow that read what people have; the others are not loaded
 READERS = ("Png", "Jpeg", "Mpo", "Gif", "WebP", "Bmp", "Tiff", "Avif", "Ico")
 QUALITIES = (88, 75, 60)     # of JPEG, tried in this order
-INSTALL = "Install it: pip install pillow"
-HEIC_INSTALL = "Install it: pip install pi-heif. Or save the picture as JPEG."
 SAVE_AGAIN = "Save it again with a program that can open it, as PNG or JPEG."
 
 
@@ -66,7 +65,7 @@ def redrawn(image: Image, wanted: Wanted, stop: threading.Event | None = None) -
     """Draw a picture anew. Raises ToolError, with a reason and a hint, if that is impossible."""
     if not is_installed():
         raise ToolError("Pictures are made smaller and converted with the package pillow, which "
-                        "is not installed.", INSTALL)
+                        "is not installed.", f"Install it: {install_command('pillow')}")
     arguments = {"size": wanted.size, "side": wanted.side, "target": wanted.target,
                  "formats": wanted.formats}
     try:
@@ -211,5 +210,6 @@ def _read_heic() -> None:
         import pi_heif  # type: ignore[import-not-found,unused-ignore]  # not required
     except ImportError as problem:
         raise ToolError("HEIC pictures are converted with the package pi-heif, which is not "
-                        "installed.", HEIC_INSTALL) from problem
+                        "installed.", f"Install it: {install_command('pi-heif')} (or save the "
+                        "picture as JPEG).") from problem
     pi_heif.register_heif_opener()

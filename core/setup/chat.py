@@ -142,7 +142,9 @@ async def attach(settings: Settings, chat: Chat) -> None:
         except ContextError as error:
             if not settings.context_optional:
                 if "--context-optional" not in error.hint:
-                    error.hint = f"{error.hint} --context-optional asks without it.".lstrip()
+                    # a command keeps its line to itself: it can be copied
+                    after = " " if error.hint.endswith((".", "?")) else "\n"
+                    error.hint = f"{error.hint}{after}--context-optional asks without it.".lstrip()
                 raise
             chat.news.append(error.message)
     chat.news.extend(await chat.attach_mentions(settings.prompt))

@@ -89,7 +89,7 @@ async def _without_server(settings: Settings, providers: Providers, choose: Choo
         return (local, f"{local} is used: it is on this computer, and no server or key is set up."
                 if ask else "")
     if choose is None:
-        raise no_model(error) from error
+        raise no_model(error, providers) from error
     if remembered is not None:
         return remembered, _demo_notice()
     picked = await choose(error, providers)
@@ -168,23 +168,33 @@ def newest_local(providers: Providers) -> Target | None:
     from core.engine.models import installed_models
     models = installed_models(runner(providers).directory)
     try:
-        if models:
-            runner(providers).engine_program()
+        if models and not without_engine(providers):
             return Target(EMBEDDED,
                           max(models, key=lambda model: os.path.getmtime(model.path)).name)
-    except (ProviderError, OSError):
+    except OSError:
         pass
     return None
 
 
-def no_model(error: ProviderError) -> ProviderError:
+def without_engine(providers: Providers) -> str:
+    """What to do before a model can run on this computer; "" if one can."""
+    try:
+        runner(providers).engine_program()
+    except ProviderError as error:
+        return f"{error.message} {error.hint}"
+    return ""
+
+
+def no_model(error: ProviderError, providers: Providers) -> ProviderError:
     """The error with the alternatives in three lines, for a pipe."""
     from core.engine.models import SMALLEST
+    fetch = (f"or download a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
+             f"stream-chat --provider local --pull {SMALLEST.name}")
+    missing = without_engine(providers)
     return ProviderError(
         f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key, e.g. "
         "OPENAI_API_KEY,",
-        f"or download a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
-        f"stream-chat --provider local --pull {SMALLEST.name}\n"
+        (f"or run a small model here. {missing}\n" if missing else f"{fetch}\n") +
         "or try the program without a model: stream-chat --provider demo")
 
 

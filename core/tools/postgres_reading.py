@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from core.config.installed import install_command
 from core.errors import ToolError
 from core.regex import regex
 from core.safe_text import safe_line
@@ -61,8 +62,8 @@ def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> st
     try:
         import psycopg
     except ImportError:
-        raise ToolError("PostgreSQL needs the package psycopg.",
-                        "pip install 'psycopg[binary]'") from None
+        raise ToolError("PostgreSQL needs the package psycopg, which is not installed.",
+                        f"Install it: {install_command('psycopg[binary]')}") from None
     sql = sql.strip() or TABLES
     check_reading(sql)
     url, insists = _insists(url)

@@ -22,7 +22,7 @@ def run(settings: Settings) -> int:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"The page needs packages that are not installed: {', '.join(missing)}.",
-                         f"Install them: {install_command(' '.join(missing))}")
+                         f"Install them: {install_command(*missing)}")
     _check(settings)
     if settings.team:
         from core.web.team.server import serve_team

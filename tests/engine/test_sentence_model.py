@@ -106,6 +106,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_only_compares_is_not_asked_to_chat(tmp_path: Path) -> None:
+    require_wheel()
     models = tmp_path / ".cache" / "stream-chat" / "models"
     models.mkdir(parents=True)
     write_toy(tmp_path / "package")

@@ -217,7 +217,7 @@ def test_without_the_package_a_line_says_what_to_install(
     data, said, request = sent_to("anthropic", large)
     assert not data and b"Look" in request.body
     assert said[0].startswith("photo.jpg was not sent: anthropic takes up to 3.9 MB a picture.")
-    assert "pip install pillow" in said[0]
+    assert "-m pip install pillow" in said[0]
 
 
 @pytest.mark.processes

@@ -175,6 +175,7 @@ def test_a_model_that_was_fetched_is_used_without_a_question(program: list[str],
 
 def test_behind_a_pipe_three_lines_that_work_as_printed(program: list[str],
                                                         offline: Environment) -> None:
+    require_wheel()
     choose(offline, "demo/demo")
     done = subprocess.run([*program, "hi"], env=offline, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, timeout=60)

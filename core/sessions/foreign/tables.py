@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from core.config.installed import install_command
 from core.errors import StoreError, UsageError
 from core.messages import Part, Role, ToolCall, ToolResult
 from core.safe_text import safe_line
@@ -269,7 +270,7 @@ def read_postgres(url: str) -> Iterator[Imported]:
     except ImportError as problem:
         raise StoreError(
             "PostgreSQL needs the package psycopg, which is not installed.",
-            "pip install 'psycopg[binary]'",
+            f"Install it: {install_command('psycopg[binary]')}",
         ) from problem
 
     place = parse_address(url).place

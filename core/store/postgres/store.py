@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 
+from core.config.installed import install_command
 from core.errors import StoreError
 from core.store.address import url_for
 from core.store.database import MIGRATION_SECONDS, Database, Search
@@ -61,7 +62,7 @@ class PostgresDatabase(Database):
         except ImportError as problem:
             raise StoreError(
                 "Sessions in PostgreSQL need the package psycopg, which is not installed.",
-                "pip install 'psycopg[binary]'",
+                f"Install it: {install_command('psycopg[binary]')}",
             ) from problem
         self._psycopg = psycopg
         self.url, self.place = address.url, address.place

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from core.config.installed import install_command
 from core.dataclass import dataclass, field
 from core.errors import ConfigError, ToolError
 from core.safe_text import safe_line
@@ -173,7 +174,8 @@ def load(name: str) -> Any:
         module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
         raise ConfigError(
-            "MCP servers need the package mcp.", "pip install 'mcp>=2.3,<3'"
+            "MCP servers need the package mcp, which is not installed.",
+            f"Install it: {install_command('mcp>=2.3,<3')}",
         ) from problem
     for logger in (
         "mcp",

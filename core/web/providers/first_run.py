@@ -17,7 +17,7 @@ from core.model_manager import Providers, Target, build_model_list, chosen, reso
 from core.models.health import check, list_models, missing_for
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, find_host, hosts
 from core.setup.model import (
-    DEMO_TARGET, first_target, newest_local, no_model, remember, runner)
+    DEMO_TARGET, first_target, newest_local, no_model, remember, without_engine)
 from core.web.api import body_of, guarded, text_of
 from core.web.shared import Shared
 
@@ -97,7 +97,7 @@ class FirstRun:
         Raises ProviderError before anything is chosen.
         """
         if not self._demo:
-            raise no_model(error) from error
+            raise no_model(error, providers) from error
         return DEMO_TARGET
 
     async def _server(self) -> dict[str, Any]:
@@ -108,13 +108,8 @@ class FirstRun:
                 "model": f"{DEFAULT_PROVIDER}/{host.first_model if host else ''}"}
 
     def _small(self) -> dict[str, Any]:
-        missing = ""
-        try:
-            runner(self._shared.providers).engine_program()
-        except ChatError as error:
-            missing = f"{error.message} {error.hint}"
         return {"name": SMALLEST.name, "size": SMALLEST.download_size, "licence": SMALLEST.licence,
-                "good_for": SMALLEST.good_for, "missing": missing}
+                "good_for": SMALLEST.good_for, "missing": without_engine(self._shared.providers)}
 
     async def choose_demo(self, request: Request) -> Response:
         if text_of(await body_of(request), "choice") != DEMO:

@@ -14,10 +14,8 @@ from db import Store, open_store
 from tests import postgres
 
 
-pytestmark = pytest.mark.processes      # the module starts a PostgreSQL server
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module",
+                params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
 def store(request: pytest.FixtureRequest,
           tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     if request.param == "sqlite":

@@ -10,7 +10,7 @@ import string
 import pytest
 
 from bench.server import document
-from core.chat.repetition import Repetition, repeated
+from core.chat.repetition import LONG_EXACT, Repetition, repeated
 from core.chat.turn import run_chat_turn
 from core.events import (
     Event,
@@ -213,3 +213,9 @@ def test_six_sentences_are_few_and_seven_are_not() -> None:
     for count, stopped in ((6, True), (7, False)):
         text = "".join(f"{CHANCE.choice(every[:count])}. " for _ in range(4_000))
         assert bool(reason(text, 700)) is stopped, count
+
+
+def test_a_long_passage_needs_ten_copies_too() -> None:
+    passage = "".join(chr(0x4E00 + number) for number in range(1_900))
+    assert repeated(passage * 10, 3_000) == "" and repeated("x" + passage * 9, 3_000) == ""
+    assert repeated(passage * (LONG_EXACT // len(passage) + 1), 3_000) == passage

@@ -15,6 +15,7 @@ import pytest
 
 from core.config import Settings
 from core.config.sources import load_settings
+from core.config.yaml_words import make_loader
 from core.config.file import read_config_file
 from core.errors import AuthFailed, ConfigError
 from core.model_manager import Providers, Target, build_model_list
@@ -316,3 +317,24 @@ def test_nested_values_are_numbers_only_where_everybody_reads_one(tmp_path: Path
     assert values["option"]["x"] == {
         "a": 123, "b": ["1_000", "1:30", "2026-01-01", 16, 1000.0, 0.5, None],
         "c": {"d": 1.0, "e": "7"}}
+
+
+def test_numbers_are_those_of_yaml_1_2() -> None:
+    for written, number in (("0o17", 15), ("0x1F", 31), ("17", 17), ("-17", -17), ("+17", 17),
+                            ("017", 17)):
+        assert yaml_value(f"n: {written}") == {"n": number}, written
+
+
+def test_a_date_is_text_and_an_impossible_one_an_error() -> None:
+    assert yaml_value("d: 2001-12-14") == {"d": "2001-12-14"}
+    assert yaml_value("d: ") == yaml_value("d: ~") == {"d": None}
+    with pytest.raises(ValueError):
+        yaml_value("d: 2001-13-14")
+
+
+def yaml_value(text: str) -> Any:
+    loader = make_loader(text)
+    try:
+        return loader.get_data()
+    finally:
+        loader.dispose()

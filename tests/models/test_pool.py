@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import pytest
 
 from core.config import Settings
-from core.errors import UsageError
+from core.errors import (BadRequest, ConnectFailed, Overloaded, ProviderError,
+                         UsageError)
+from core.events import Delta, Notice, TextDelta
 from core.model_manager import Providers, Target, build_model_list, find_target, pool_entry
 from core.models.fallback import chain_of
+from core.models.pool import REST, Pool
 from core.providers.loads import Load, Loads
 from tests.conftest import NOTHING_LISTENS
 from tests.fake_server import FakeOllama
@@ -259,3 +263,74 @@ def test_where_nothing_can_be_written_nothing_fails() -> None:
     loads.end("a", None)
     loads.note_down("a", 5)
     assert loads.look().get("a", Load()) == Load()
+
+
+def test_a_load_ends_and_a_rest_too() -> None:
+    now = [1_000.0]
+    loads = Loads(clock=lambda: now[0])
+    loads.begin("a")
+    loads.begin("a")
+    loads.end("a", None)
+    assert loads.look()["a"].busy == 1
+    loads.end("a", 2.0)
+    loads.end("a", None)
+    assert loads.look()["a"].busy == 0 and loads.look()["a"].seconds == 2.0
+    loads.note_down("a", REST)
+    now[0] += REST - 1
+    assert loads.look()["a"].down
+    now[0] += 1
+    assert not loads.look()["a"].down
+
+
+def test_a_file_of_loads_makes_its_folder_and_knows_who_runs(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "loads.json"
+    loads = Loads(str(path))
+    loads.begin("a")
+    stored = json.loads(path.read_text())
+    assert Loads(str(path)).look()["a"].busy == 1
+    for process, busy in ((1, 2), (2**22 + 7, 1), (2**80, 2)):  # runs; does not; no number
+        stored["a"]["busy"][1:] = [[process, stored["a"]["last"]]]
+        path.write_text(json.dumps(stored))
+        assert Loads(str(path)).look()["a"].busy == busy, process
+
+
+def test_speed_counts_what_runs_and_load_only_tenths_of_a_second() -> None:
+    now = [1_000.0]
+    loads = Loads(clock=lambda: now[0])
+    groq, openai, here = "groq/openai/gpt-oss-120b", "openai/gpt-4o", "llamacpp/m"
+    for name, seconds in ((groq, 1.0), (openai, 1.9), (here, 9.0)):
+        loads.begin(name)
+        loads.end(name, seconds)
+    loads.begin(groq)
+    assert order("speed", loads)[:2] == ["openai", "groq"], "2 s against 1.9 s"
+    loads = Loads(clock=lambda: now[0])
+    for name, seconds in ((groq, 1.04), (openai, 1.02), (here, 1.03)):
+        now[0] += 1e-6
+        loads.begin(name)
+        loads.end(name, seconds)
+    assert order("load", loads) == ["groq", "openai", "llamacpp"], "the least recent first"
+
+
+@pytest.mark.parametrize("error, begun, left, rests", [
+    (ConnectFailed("away"), False, 0, True), (Overloaded("busy"), False, 0, True),
+    (BadRequest("no"), False, 0, False), (Overloaded("busy"), True, 0, False),
+    (ConnectFailed("away"), False, 1, False)])
+def test_a_member_rests_after_what_may_pass(error: ProviderError, begun: bool, left: int,
+                                            rests: bool) -> None:
+    now = [1_000.0]
+    pool = Pool(Target("pool", "fast"), (Target("groq", "x"),), "load",
+                Loads(clock=lambda: now[0]), lambda member: 0.0)
+    error.hosts_left = left
+
+    async def stream() -> AsyncGenerator[Delta | Notice, None]:
+        if begun:
+            yield TextDelta("a")
+        raise error
+
+    async def read() -> None:
+        async for _ in pool.counted(Target("groq", "x"), stream()):
+            pass
+    with pytest.raises(type(error)):
+        asyncio.run(read())
+    load = pool.loads.look()["groq/x"]
+    assert load.down == rests and load.busy == 0

@@ -385,3 +385,12 @@ def test_one_that_asks_for_a_longer_pause_than_the_longest_is_not_walked_to(aske
     found = step(Overloaded("busy", retry_after=asked_for), state)
     assert isinstance(found, Next) is goes
     assert not goes or found == Next(C, 3.0)
+
+
+def test_what_a_retry_takes_from_the_shared_ones() -> None:
+    busy, spare = Failure(Overloaded("busy")), ALONE.spare
+    assert moved(ALONE, Again(1.0), busy).spare == spare - 1
+    first = moved(FIRST, Next(B), busy)
+    assert first.spare == moved(first, Next(C), busy).spare == spare, "the first walk is free"
+    last = moved(first, Next(C), busy)
+    assert moved(last, Next(A), busy).spare == spare - 1, "the second is not"

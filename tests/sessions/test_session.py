@@ -31,7 +31,7 @@ from core.sessions.listing import format_session_lines, list_sessions, select_se
 from core.sessions.opening import INTERRUPTED
 from core.sessions.spool import drain_spool
 from core.setup.store import OpenedStore
-from core.store.message_json import message_to_dict
+from core.store.message_json import MOST_TOKENS, message_to_dict, usage_from_dict
 from core.store.sqlite.store import SqliteStore
 from core.store.text import from_database
 from db import Store, open_store
@@ -808,3 +808,11 @@ def test_the_rest_of_a_session_opens_when_a_row_cannot_be_read(database: str, sp
         assert connection.execute("SELECT parts FROM messages WHERE number = ?",
                                   (row[0],)).fetchone() == (parts,)
     store.close()
+
+
+@pytest.mark.parametrize("value, known", [
+    (0, 0), (7, 7), (MOST_TOKENS - 1, MOST_TOKENS - 1), (MOST_TOKENS, None), (-1, None),
+    (True, None), (1.5, None), ("7", None), (None, None), ([7], None)])
+def test_a_stored_count_is_a_number_of_tokens_or_unknown(value: object, known: int | None) -> None:
+    found = usage_from_dict({"input_tokens": value, "details": value})
+    assert found is not None and found.input_tokens == known and found.details is None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.config import Settings
-from core.messages import Image, user_message
+from core.messages import Image, Message, Text, Usage, user_message
 from core.model_manager import Providers, Target
 from core.providers import CanCount, Request
 from core.stats.counting import Counted, count_request
@@ -208,3 +208,37 @@ def test_nothing_is_asked_or_saved(
         assert run(program, environment, "-m", "echo", "--count", str(tmp_path / "a.txt"))[0] == 0
         assert not ollama.chats
     assert not Path(environment["HOME"], ".local/share/stream-chat/sessions.db").exists()
+
+
+@pytest.mark.parametrize("usage, since", [
+    (Usage(600, 50), 650), (Usage(600, None), 600), (Usage(None, 50), None), (Usage(), None),
+    (None, None)])
+def test_the_last_answers_count_is_where_an_estimate_begins(usage: Usage | None,
+                                                            since: int | None) -> None:
+    reply = Message("assistant", (Text("yes"),), "groq/m", usage)
+    found = estimated(Request("m", (user_message(TEXT), reply)))
+    assert found.since == (since is not None)
+    assert since is None or (found.tokens, found.doubt) == (since, 0)
+    more = estimated(Request("m", (user_message(TEXT), reply, user_message(TEXT))))
+    assert since is None or more.tokens > since + 300 and more.doubt > 0
+
+
+@pytest.mark.parametrize("model, messages", [("", (user_message(TEXT),)), ("m", ())])
+def test_a_server_is_not_asked_for_nothing(model: str, messages: tuple[Message, ...]) -> None:
+    with FakeServer(json_answer({"input_tokens": 8})) as server:
+        found = estimated(Request(model, messages), "anthropic", server.url)
+        assert found.by == "" and not server.requests
+
+
+def estimated(request: Request, provider: str = "groq", url: str = "") -> Counted:
+    async def ask() -> Counted:
+        providers = Providers(Settings({"provider": provider, "base_url": url or None},
+                                       environment={"HOME": "/nowhere", "GROQ_API_KEY": "k",
+                                                    "ANTHROPIC_API_KEY": "k"},
+                                       flags=frozenset({"base_url"})))
+        try:
+            return await count_request(request, Target(provider, request.model), providers,
+                                       TokenEstimator())
+        finally:
+            await providers.close()
+    return asyncio.run(ask())

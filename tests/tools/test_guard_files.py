@@ -156,7 +156,9 @@ def test_a_refusal_names_the_path_and_what_is_there(world: World) -> None:
 
 def test_a_path_may_be_as_long_as_the_system_allows(world: World) -> None:
     assert outcome(read_file, world.context, "a" * 4_097) == "refused: This is not a valid path."
-    assert "no path" not in outcome(read_file, world.context, "a" * 4_096)
+    assert "valid" not in outcome(read_file, world.context, "a" * 4_096)
+    assert outcome(list_files, world.context, "none") == "refused: There is no directory 'none'."
+    assert outcome(read_file, world.context, "none") == "refused: There is no file 'none'."
 
 
 def test_a_list_is_as_deep_as_it_was_asked_for(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.web.guard import MOST_BYTES, Guard
+from core.web.guard import MOST_BYTES, Guard, bounded
 
 HOST = "127.0.0.1:8421"
 SECRET, TOKEN = "s" * 32, "t" * 32
@@ -116,3 +116,17 @@ def test_a_body_that_says_it_is_too_long_is_refused() -> None:
     headers = [*headers_of(HOST, None, None, "bearer"),
                (b"content-length", str(MOST_BYTES + 1).encode())]
     assert status_of(scope_of("POST", "/v1/chat/completions", headers)) == 413
+
+
+@pytest.mark.parametrize("over, passed", [(0, True), (1, False)])
+def test_a_body_that_only_becomes_too_long_ends(over: int, passed: bool) -> None:
+    pieces = [b"x" * (MOST_BYTES // 2), b"x" * (MOST_BYTES - MOST_BYTES // 2 + over)]
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def read() -> list[str]:
+        receiving = bounded(receive)
+        return [(await receiving())["type"] for _ in range(2)]
+    last = "http.request" if passed else "http.disconnect"
+    assert asyncio.run(read()) == ["http.request", last]

@@ -155,3 +155,14 @@ def test_a_window_that_is_just_too_small() -> None:
 def test_an_unknown_window_is_large_enough_for_what_is_there() -> None:
     assert plan_budget(None, history=100).window == 32_768
     assert plan_budget(None, system=1, tools=2, history=100_000).window == 200_006
+
+
+def test_where_there_is_no_room_there_is_none_for_context() -> None:
+    assert Budget(1_000, 250, system=900).for_context == 0
+    assert Budget(1_000, 250, system=100, fixed=700).for_context == 0
+    assert Budget(1_000, 250, system=100, context=200).for_history == 450
+
+
+def test_what_is_too_much_is_said_to_the_token() -> None:
+    assert ": 50 too many" in budget_bars(Budget(1_000, 250, history=800, margin=100)).about
+    assert "too many" not in budget_bars(Budget(1_000, 250, history=750, margin=100)).about

@@ -30,6 +30,7 @@ ASK_SECONDS = 2.0        # seconds to ask for the window after the answer
 # seconds; a slower server had to load the model, perhaps with another window
 LOADED_SECONDS = 0.5
 MOST_ANCHORS = 8
+MOST_PLAIN = 100_000     # messages kept without their odd parts
 LEARN_ABOVE = 0.8  # a count below this fraction of the estimate may be of a cut prompt
 LEAST_OFFER, MOST_OFFER = 8_192, 262_144
 
@@ -107,6 +108,10 @@ class WindowWatch:
         self._cut: _Anchor | None = None     # the last cut prompt, with a lower bound of its tokens
         self._most: RunningTotal[int] = RunningTotal(
             0, lambda total, messages: total + sum(map(most_tokens_of, messages)))
+        self._odd: RunningTotal[bool] = RunningTotal(
+            False, lambda odd, messages: odd or any(map(_is_odd, messages)))
+        # messages without the odd parts, by identity; the message is held, so that it stays unique
+        self._plain_ones: dict[int, tuple[Message, Message]] = {}
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
         """Return the allocated window, if known."""
@@ -155,8 +160,8 @@ class WindowWatch:
         if most > window:
             least, likely, before = self.estimate(request, target)
             counted = None if usage.cached_tokens else usage.input_tokens
-            last = self._bounds(_plain(replace(request, system=None, tools=(),
-                                               messages=request.messages[-1:])), target)[0]
+            last = self._bounds(self._plain(replace(request, system=None, tools=(),
+                                                    messages=request.messages[-1:])), target)[0]
             kept = kept_tokens(Seen(least, likely, counted, window, before, last))
             if kept is not None:
                 self._cut = _Anchor(target, request, max(int(least), window + 1))
@@ -201,7 +206,7 @@ class WindowWatch:
         which is harmless. A prompt that begins with one that did not fit does not fit either.
         """
         self._learn()
-        given, request = request, _plain(request)
+        given, request = request, self._plain(request)
         least, whole = self._bounds(request, target)
         likely, before = whole, 0
         for anchor in self._anchors:
@@ -218,7 +223,7 @@ class WindowWatch:
     def _bounds(self, request: Request, target: Target) -> tuple[float, int]:
         """Return (a lower bound, a likely number) of a request's tokens."""
         likely = self._tokens(request, target)
-        longest = most_tokens(request, lambda messages: sum(map(most_tokens_of, messages)))
+        longest = most_tokens(request, self._most.of)
         return min(likely * (1 - DOUBT), longest / BYTES_PER_TOKEN), likely
 
     def _tokens(self, request: Request, target: Target) -> int:
@@ -232,35 +237,47 @@ class WindowWatch:
         the estimate would distort them.
         """
         for anchor in self._anchors:
-            request = _plain(anchor.request)
-            if not anchor.learned and anchor.counted >= LEARN_ABOVE * self._tokens(request,
-                                                                                   anchor.target):
+            if anchor.learned:
+                continue
+            request = self._plain(anchor.request)
+            if anchor.counted >= LEARN_ABOVE * self._tokens(request, anchor.target):
                 assert self._estimator is not None
                 self._estimator.learn(request, anchor.counted, str(anchor.target))
             anchor.learned = True
 
+    def _plain(self, request: Request) -> Request:
+        """Return the request without odd parts, so that a lower bound stays valid."""
+        if not self._odd.of(request.messages):
+            return request
+        return replace(request, messages=tuple(map(self._plain_one, request.messages)))
+
+    def _plain_one(self, message: Message) -> Message:
+        if not _is_odd(message):
+            return message
+        known = self._plain_ones.get(id(message))
+        if known is None:
+            if len(self._plain_ones) >= MOST_PLAIN:
+                self._plain_ones.clear()
+            parts = tuple(part for part in message.parts
+                          if not isinstance(part, (Thinking, Image)))
+            known = self._plain_ones[id(message)] = message, replace(message, parts=parts)
+        return known[1]
+
     def _dropped(self, request: Request, target: Target, likely: int, kept: int,
                  window: int) -> str:
         sizes = [self._tokens(Request("", (message,)), target)
-                 for message in _plain(request).messages]
+                 for message in self._plain(request).messages]
         gone = max(likely - kept, 1)
         return (f"The model did not see all of this: its window has {window:,} tokens, but what "
                 f"was sent has about {likely:,}. The server silently dropped about {gone:,} of "
                 f"them: {_which(sizes, kept)}. {advice(likely)}")
 
 
-def _plain(request: Request) -> Request:
-    """Return the request without parts that may not be sent (earlier thinking) or are counted too
-    differently (images), so that a lower bound stays valid.
+def _is_odd(message: Message) -> bool:
+    """Whether it has parts that may not be sent (earlier thinking) or are counted too differently
+    (images).
     """
-    if not any(isinstance(part, (Thinking, Image)) for message in request.messages
-               for part in message.parts):
-        return request
-    return replace(request, messages=tuple(
-        replace(message,
-                parts=tuple(part for part in message.parts
-                            if not isinstance(part, (Thinking, Image))))
-        for message in request.messages))
+    return any(isinstance(part, (Thinking, Image)) for part in message.parts)
 
 
 def most_tokens(request: Request, messages: Callable[[Sequence[Message]], int]) -> int:

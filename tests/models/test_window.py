@@ -6,9 +6,11 @@ import asyncio
 import base64
 import random
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import FrameType
 
 import pytest
 
@@ -402,3 +404,26 @@ def test_errors_of_ps_are_no_errors_of_the_answer(ollama: FakeOllama) -> None:
             await ask(chat, "q")
         await chat.close()
     asyncio.run(run())
+
+
+def test_near_the_window_only_what_is_new_is_summed() -> None:
+    """In a conversation of 500 turns with thinking and pictures."""
+    providers = Providers(Settings({"ollama_host": NOTHING_LISTENS}))
+    watch = WindowWatch(providers)
+    said = (user_message("why? " * 20, (Image("image/png", "AAAA", "a.png"),)),
+            Message("assistant", (Thinking("hm"), Text("so. " * 40)), "ollama/m", Usage(9, 9)))
+    request = Request("m", tuple(replace(message) for _ in range(500) for message in said))
+    target, summed = Target("ollama", "m"), 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal summed
+        summed += event == "call" and frame.f_code is most_tokens_of.__code__
+    first = watch.estimate(request, target)
+    longer = replace(request, messages=(*request.messages, *said))
+    sys.setprofile(note)
+    try:
+        again, more = watch.estimate(request, target), watch.estimate(longer, target)
+    finally:
+        sys.setprofile(None)
+    assert summed <= 10 and first == again
+    assert more == WindowWatch(providers).estimate(longer, target)

@@ -353,3 +353,21 @@ def test_any_status_and_any_words_are_an_error_that_a_fallback_answers() -> None
             found = next_step(Failure(error), state)
             state = moved(state, found, Failure(error))
         assert state.candidate == there or isinstance(found, Next), words
+
+
+@pytest.mark.parametrize("status, body, kind", [
+    (499, told("model x not found"), ModelNotFound), (500, told("model x not found"), None),
+    (404, {"error": {"message": "?", "code": "x"}}, ModelNotFound),
+    (404, {"error": {"message": "?", "type": "x"}}, ModelNotFound), (404, told("?"), None)])
+def test_where_words_about_a_model_mean_that_it_is_gone(status: int, body: Any,
+                                                        kind: type[ProviderError] | None) -> None:
+    assert isinstance(classified(status, body), ModelNotFound) == (kind is ModelNotFound)
+
+
+@pytest.mark.parametrize("seconds, words", [
+    (3_540, "59 min"), (3_541, "1 h"), (3_600, "1 h"), (3_601, "1 h 1 min"), (7_200, "2 h"),
+    (9_000, "2 h 30 min")])
+def test_a_long_delay_is_told_in_hours(seconds: int, words: str) -> None:
+    error = classified(429, told("slow down"), **{"retry-after": str(seconds)})
+    assert f"{words}" in f"{error.message} {error.hint}".replace(".", ""), (error.message,
+                                                                            error.hint)

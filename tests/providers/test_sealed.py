@@ -23,6 +23,7 @@ from core.providers.anthropic_request import ANY_JSON, request_body as anthropic
 from core.providers.errors_http import classify
 from core.providers.hosts import hosts
 from core.providers.openai_request import request_body
+from core.providers.sealed import without_sealed
 from core.providers.parameters import DENIABLE, FIELDS, lacks_of, left_out_notice, without
 from core.retry_handler import RetryConfig
 from tests.dialects import server_events, stream_answer
@@ -201,3 +202,13 @@ def test_newer_models_call_tools_without_thinking_in_the_chat_dialect(model: str
                                                                       tools: bool,
                                                                       sent: str | None) -> None:
     assert effort(model, think, host="openai", tools=tools) == sent
+
+
+def test_a_part_of_nothing_but_a_seal_goes_and_other_parts_stay() -> None:
+    sealed = {"anthropic": {"signature": "x"}}
+    picture = Image("image/png", "AAAA", "a.png")
+    given = Message("assistant", (
+        Thinking("", sealed), Thinking("hm", sealed), Text("", sealed), Text("a", sealed),
+        Text(""), picture, ToolCall("1", "look", {}, None, sealed)), "anthropic/m")
+    kept = without_sealed(Request("m", (given,))).messages[0].parts
+    assert kept == (Thinking("hm"), Text("a"), Text(""), picture, ToolCall("1", "look", {}))

@@ -7,7 +7,9 @@ import time
 import pytest
 
 from core.errors import UsageError
+from core.messages import user_message
 from core.store.query import Term, parse_query
+from core.store.words import MOST_BYTES, message_words
 
 HOUR = 3_600
 UNITS = {"h": HOUR, "d": 24 * HOUR, "w": 7 * 24 * HOUR, "m": 30 * 24 * HOUR, "y": 365 * 24 * HOUR}
@@ -51,3 +53,14 @@ def test_the_last_word_may_still_be_typed(text: str, begins: bool) -> None:
     assert parse_query(text, complete_last=True).wanted[-1].begins is begins
     assert parse_query(text).wanted[-1].begins is False
     assert parse_query("app*").wanted == (Term(("app",), True),)
+
+
+def test_words_of_a_message_are_bounded_at_a_word() -> None:
+    short = "a" * 9 + " "
+    for size in (MOST_BYTES // 4 - 10, MOST_BYTES // 4 + 10, MOST_BYTES * 2):
+        text = short * (size // 10)
+        said, tools = message_words(user_message(text))
+        assert tools == "" and set(said.split(" ")) == {"a" * 9}
+        whole = len(text.strip()) * 4 <= MOST_BYTES
+        least = len(text.strip()) if whole else min(len(text.strip()), MOST_BYTES // 2) - 10
+        assert least <= len(said) <= (len(text) if whole else MOST_BYTES // 2)

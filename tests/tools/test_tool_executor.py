@@ -717,3 +717,39 @@ def test_arguments_without_end_are_neither_kept_nor_parsed(pieces: int) -> None:
     assert call.invalid is not None and len(call.invalid) < 2_000
     result = asyncio.run(Toolbox(get_tools(["calculate"])).execute_tool_call(call))
     assert result.is_error and "they are too long, 60,000,000 characters" in result.content
+
+
+def test_a_tool_is_switched_off_and_on() -> None:
+    box = Toolbox([VISIT, SHELL])
+    box.switch(VISIT, on=False)
+    assert box.off == {"visit"} and list(box.tools) == ["shell"]
+    box.switch(VISIT, on=True)
+    assert not box.off and set(box.tools) == {"visit", "shell"}
+
+
+@pytest.mark.parametrize("private, call, reason", [
+    (True, ("visit", {"url": "http://a.example/"}), "private data is in this conversation"),
+    (False, ("visit", {"url": "http://a.example/"}), "visit (network) needs"),
+    (True, ("shell", {"command": "ls"}), "needs the user's approval"),
+    (False, ("shell", {"command": "ls"}), "needs the user's approval")])
+def test_private_data_is_named_only_where_it_is_the_reason(private: bool, call: Any,
+                                                           reason: str) -> None:
+    box = Toolbox([VISIT, SHELL])
+    box.private = private
+    said = asyncio.run(box.execute_tool_call(ToolCall("1", call[0], call[1]))).content
+    assert reason in said, said
+
+
+BITS = 20_000      # of the largest number that is written out
+
+
+@pytest.mark.parametrize("expression, right", [
+    (f"2**{BITS // 2} - 2**{BITS // 2} + 5", "5"), (f"2**{BITS // 2 + 1}", None),
+    (f"2**{BITS // 2} * 2**{BITS // 2 - 1} % 7", "2"),
+    (f"2**{BITS // 2} * 2**{BITS // 2} % 7", None),
+    (f"1**{BITS} + 4", "5"), (f"1**{BITS + 1}", None),
+    ("round(7, 0)", "7"), ("round(17, -1)", "20"), ("round(5, 1)", "5"), ("round(15, -3)", "0"),
+    (f"round(9, -{BITS + 1})", "0"), (f"round(9, -{BITS})", "0"), ("round(2.5, 0)", "2.0")])
+def test_calculate_at_its_limits(expression: str, right: str | None) -> None:
+    found = run(list(get_tools(["calculate"])), {"expression": expression})
+    assert found.is_error if right is None else found.content == right, found.content

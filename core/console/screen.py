@@ -10,6 +10,7 @@ from core.config.terminal import terminal_size
 from core.console.colors import theme_for
 from core.errors import ChatError
 from core.regex import regex
+from core.rendering.columns import wrapped
 from core.rendering.listing import wrap_words
 from core.rendering.marks import HANG, MARKS, marked, styled
 from core.rendering.widths import clip, text_width
@@ -291,6 +292,20 @@ class Screen:
         stream = self.reply_stream()
         stream.feed(text)
         stream.finish()
+
+    def reply_rows(self, text: str, cells: int) -> list[str]:
+        """A complete reply as styled rows of at most `cells`; only code may be wider. Its code
+        blocks do not count among the chat's.
+        """
+        if not self.markdown:
+            return [*wrapped(text, cells)]
+        from core.rendering.markdown import MarkdownStream
+        made: list[str] = []
+        stream = MarkdownStream(made.append, lambda: (cells, self.height()), theme=self.theme)
+        stream.feed(f"{text}\n\n")   # a block that has ended is written once, in its final form
+        stream.finish()
+        shown = "".join(made)
+        return [*wrapped(text, cells)] if "\r" in shown else shown.strip("\n").split("\n")
 
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
         """A stream for a reply, or for its continuation after the text `before`, which is already

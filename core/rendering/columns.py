@@ -1,21 +1,40 @@
-"""Formats two texts side by side in columns of equal width."""
+"""Puts rows side by side in columns of equal width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
+from core.regex import regex
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
 
 GAP = " \u2502 "
+_STYLE = regex(r"\x1b\[[\d;:]*m|\x1b\]8;[^\x1b\x07]*(?:\x1b\\|\x07)")
 
 
-def side_by_side(left: str, right: str, width: int) -> Iterator[str]:
-    """Rows of at most `width` cells. The texts are made safe here."""
-    column = (width - len(GAP)) // 2
-    for one, other in zip_longest(wrapped(left, column), wrapped(right, column), fillvalue=""):
-        yield f"{one}{' ' * (column - text_width(one))}{GAP}{other}".rstrip()
+def column_width(width: int) -> int:
+    """The cells of each column on a screen of `width` cells."""
+    return (width - len(GAP)) // 2
+
+
+def side_by_side(left: Iterable[str], right: Iterable[str], width: int) -> Iterator[str]:
+    """Rows of at most `width` cells. The given rows are safe and may be styled; those that are
+    wider than a column, such as code, are broken and lose their style.
+    """
+    column = column_width(width)
+    for one, other in zip_longest(_fitting(left, column), _fitting(right, column), fillvalue=""):
+        pad = " " * (column - text_width(_STYLE.sub("", one)))
+        yield f"{one}{pad}{GAP}{other}".rstrip()
+
+
+def _fitting(rows: Iterable[str], column: int) -> Iterator[str]:
+    for row in rows:
+        bare = _STYLE.sub("", row)
+        if text_width(bare) <= column:
+            yield row
+        else:
+            yield from wrapped(bare, column)
 
 
 def word_rows(words: str, indent: str, cells: int) -> list[str]:

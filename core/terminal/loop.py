@@ -19,10 +19,12 @@ from core.errors import ChatError, ModelNotFound, StreamBroken, unexpected
 from core.events import Event
 from core.messages import Image, user_message
 from core.model_manager import Target, can_fetch
-from core.rendering.columns import side_by_side
+from core.rendering.columns import column_width, side_by_side
 from core.rendering.event_lines import notice_line
+from core.rendering.marks import styled
 from core.rendering.quantities import duration
 from core.rendering.table import Table
+from core.rendering.widths import clip
 from core.safe_text import safe_line
 from core.terminal.choosing import choose_session
 from core.terminal.line_reader import Reader
@@ -306,10 +308,13 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
     heads = [f"{number}  {side.target}  {duration(side.seconds)}"
              for number, side in enumerate((one, two), 1)]
     screen.gap()
-    if screen.width() >= SIDE_BY_SIDE:
-        for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}",
-                                                  f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
-            screen.line(row, "bold" if number == 0 else "")
+    if screen.width() >= SIDE_BY_SIDE and not screen.plain:
+        room = screen.width() - 1
+        cells = column_width(room)
+        left, right = ([styled(clip(safe_line(head), cells), screen.theme.role("bold")), "",
+                        *screen.reply_rows(side.text, cells)]
+                       for head, side in zip(heads, (one, two), strict=True))
+        screen.write("".join(f"{row}\n" for row in side_by_side(left, right, room)))
     else:
         for head, side in zip(heads, (one, two), strict=True):
             screen.gap()

@@ -17,7 +17,7 @@ from core.config import Settings
 from core.errors import UsageError
 from core.messages import user_message
 from core.model_manager import Providers, parse_target
-from core.rendering.columns import side_by_side
+from core.rendering.columns import side_by_side, wrapped
 from core.rendering.widths import text_width
 from core.session_manager import Session
 from core.store.sqlite.store import SqliteStore
@@ -150,19 +150,25 @@ def test_wrong_words(ollama: FakeOllama, argument: str) -> None:
 
 def test_columns() -> None:
     left, right = "short\n\n" + "word " * 30, "\u4e2d" * 40 + "\n\tcode\x1b[31m"
-    rows = list(side_by_side(left, right, 61))
+    rows = list(side_by_side(wrapped(left, 29), wrapped(right, 29), 61))
     assert (all(text_width(row) <= 61 for row in rows)
             and all(row[29:32].strip() == "\u2502" for row in rows))
     assert rows[0].startswith("short") and "\x1b" not in "".join(rows)
     assert " ".join(" ".join(row[:29] for row in rows[2:]).split()) == ("word " * 30).strip()
     assert "".join(row[32:] for row in rows).count("\u4e2d") == 40
-    assert list(side_by_side("", "", 61)) == [" " * 29 + " \u2502"]
+    assert list(side_by_side([""], [""], 61)) == [" " * 29 + " \u2502"]
+    styled, code = "\x1b[1mbold\x1b[m", "\x1b[2mx = \x1b[m" + "1 + " * 9 + "1"
+    assert list(side_by_side([styled, code], ["a", "b", "c"], 61)) == [
+        f"{styled}{' ' * 25} \u2502 a", f"x = {'1 + ' * 6}1 \u2502 b",
+        f"+ 1 + 1 + 1{' ' * 18} \u2502 c"]
 
 
 def test_side_by_side_in_a_wide_terminal(ollama: FakeOllama, program: list[str],
                                          environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment, columns=120) as chat:
-        shown = chat.ask("/compare words-3 echo hello you", "keep 1 or keep 2 takes one")
+        shown = chat.ask("/compare words-3 echo **all** `of` it", "keep 1 or keep 2 takes one")
+        assert re.search(r"^w0 w1 w2 +\u2502 all of it$", shown, re.M), "formatted like a reply"
+        shown = chat.ask("/compare words-3 echo hello you", "keep 1 or keep 2 takes one", 2)
         heads = r"^1  ollama/words-3  [\d.]+ m?s +\u2502 2  ollama/echo  [\d.]+ m?s$"
         assert re.search(heads, shown, re.M)
         assert re.search(r"^w0 w1 w2 +\u2502 hello you$", shown, re.M)

@@ -202,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
             unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             if unknown.startswith("-"):
                 raise _unknown_option(unknown)
+            lacking, is_lacking, _ = message.removeprefix("argument ").partition(": expected one")
+            if is_lacking:
+                raise _without_value(lacking.rpartition("/")[2])
             raise UsageError(message[:1].upper() + message[1:] + ".",
                              "stream-chat --help lists all options.")
 
@@ -214,6 +217,14 @@ def _parser() -> argparse.ArgumentParser:
     for row in SETTINGS:
         _add(options, row)
     return parser
+
+
+def _without_value(flag: str) -> UsageError:
+    """An option that needs a value and has none."""
+    row = next((row for row in SETTINGS if flag in row.flags), None)
+    values = (f": {', '.join(row.choices)}" if row and row.choices
+              else f": {row.metavar}" if row and row.metavar else "")
+    return UsageError(f"{flag} needs a value{values}.", f"stream-chat --help {flag} explains it.")
 
 
 def _add(options: argparse._ArgumentGroup, row: Setting) -> None:

@@ -86,6 +86,17 @@ def test_every_bad_value(words: list[str], capsys: pytest.CaptureFixture[str],
     assert words[0].split("=")[0] in told.err
 
 
+@pytest.mark.parametrize(("flag", "told"), [
+    ("--widget", "--widget needs a value: bash, zsh, fish."),
+    ("-m", "--model needs a value: NAME."),
+    ("--session", "--session needs a value: ID.")])
+def test_an_option_without_its_value(flag: str, told: str,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 2
+    said = capsys.readouterr().err
+    assert told in said and f"--help {told.split()[0]} explains it" in said
+
+
 @pytest.mark.parametrize("row",
                          [row for row in SETTINGS if row.env and row.kind in (int, float, bool)],
                          ids=lambda row: row.name)

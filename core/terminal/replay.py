@@ -14,7 +14,7 @@ from core.rendering.marks import styled
 from core.rendering.parser.code_blocks import ends_in_code
 from core.rendering.picture_facts import picture_words
 from core.rendering.widths import text_width
-from core.safe_text import safe_text
+from core.safe_text import safe_line, safe_text
 
 INCOMPLETE = "Incomplete: the reply ends here. /continue resumes it."
 QUESTION_ROWS = 5    # rows of a question in a shortened exchange
@@ -39,12 +39,20 @@ def show_message(screen: Screen, message: Message,
         return
     if message.text.strip():
         screen.gap()
+        _name_speaker(screen, message)
         screen.show_reply(message.text)
         screen.gap()
     for result in message.tool_results:
         screen.show(tool_line((calls or {}).get(result.id), result))
     if message.finish in BROKEN:
         screen.say("warning", INCOMPLETE)
+
+
+def _name_speaker(screen: Screen, message: Message) -> None:
+    """Name the speaker where no mark or style can show it."""
+    if screen.plain:
+        model = (message.model or "").partition("/")[2] or message.model or "Answer"
+        screen.write(f"{safe_line(model, 60)}:\n")
 
 
 def show_question(screen: Screen, text: str) -> None:
@@ -80,6 +88,7 @@ def _show_end(screen: Screen, message: Message) -> None:
     kept = _to_paragraph(lines, kept)
     if kept < len(lines):
         above = "\n".join(lines[:-kept])
+        _name_speaker(screen, message)
         screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 "
                     "shows all of it.")
         screen.gap()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_chat_is_heard_once_and_in_order(how: str, ollama: FakeOllama, program
         r"(1 token, )?[\d.]+ m?s\n\n"
         r"You: /nosuch\nError: There is no command /nosuch\.\n[^\n]*\n\nYou: \n\n"
         r"Saved as [^\n]+\nResume with [^\n]+\n", heard), heard
+
+
+def test_a_resumed_chat_names_who_spoke(ollama: FakeOllama, program: list[str],
+                                        environment: Environment) -> None:
+    for words in ("short", "top\n" + "- a point\n" * 40 + "end"):
+        subprocess.run([*program, "-m", "echo", words], env=environment, check=True,
+                       capture_output=True, stdin=subprocess.DEVNULL)
+        with Terminal([*program, "-c", "--plain-screen"], environment, lines=24) as chat:
+            chat.wait(r"^(?:short|end)$(?s:.*)^You:$", 1)
+            assert chat.text().count("\necho:\n") == 1
 
 
 def test_thinking_and_code_are_words(ollama: FakeOllama, program: list[str],

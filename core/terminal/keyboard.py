@@ -7,6 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.input.vt100 import Vt100Input
@@ -36,6 +37,16 @@ class Keyboard(Vt100Input):
         self._sequences = Sequences()
         self._escaped = -LATE_SECONDS       # when Escape was pressed last
         self.escape_alone = False           # whether the keys being handled are Escape alone
+        self.handed_over = False            # whether another program reads the keys, an editor
+
+    @contextmanager
+    def detach(self) -> Iterator[None]:
+        with super().detach():
+            self.handed_over = True
+            try:
+                yield
+            finally:
+                self.handed_over = False
 
     def escaped_within(self, seconds: float) -> bool:
         return time.monotonic() - self._escaped < seconds

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
@@ -16,6 +17,11 @@ from core.errors import ChatError
 from core.events import OthersSaid
 from core.rendering.widths import text_width
 from core.terminal.replay import INCOMPLETE, show_last_exchange, show_messages
+
+if TYPE_CHECKING:
+    from prompt_toolkit.application import Application
+
+    from core.terminal.keyboard import Keyboard
 
 LOOK_SECONDS = 0.5      # seconds between two looks while the user types or thinks
 Show = Callable[[], None]
@@ -128,17 +134,33 @@ def newest(text: str, cells: int) -> str:
     return " ".join(reversed(kept))
 
 
-async def watch(following: Following, changed: Callable[[], None]) -> None:
-    """Show what others write above prompt_toolkit's prompt, which keeps what was typed. Calls
-    `changed` when the tail of a reply has grown.
+async def watch(following: Following, app: Application[str], keyboard: Keyboard) -> None:
+    """Show what others write above the prompt of `app`, which keeps what was typed, but not while
+    an editor has the terminal.
     """
-    from prompt_toolkit.application import run_in_terminal
     while True:
         await asyncio.sleep(LOOK_SECONDS)
+        if app.output.responds_to_cpr:
+            await app.renderer.wait_for_cpr_responses()     # they tell where the prompt is
         with suppress(ChatError):
             tail = following.tail
-            show = following.news()
+            show = None if keyboard.handed_over else following.news()
             if show is not None:
-                await run_in_terminal(show)
+                _show_above(app, show)
             elif tail != following.tail:
-                changed()
+                app.invalidate()
+
+
+def _show_above(app: Application[str], show: Show) -> None:
+    """Show something above the prompt while keys are still read.
+
+    prompt_toolkit's run_in_terminal would leave the keys to the terminal meanwhile, which makes a
+    new line of Enter, so that the message would not be sent.
+    """
+    app.renderer.erase()
+    try:
+        show()
+    finally:
+        app.renderer.reset()
+        app.renderer.request_absolute_cursor_position()
+        app.invalidate()

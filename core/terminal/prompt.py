@@ -58,6 +58,7 @@ class PromptReader(Reader):
         self.typed: Typeahead = typed
         self._pastes = Pastes()
         self._menu = Menu(screen)
+        self._keyboard = Keyboard()
         self._status: Callable[[], ANSI] | None = None
         self._following: Following | None = None
         self._looked_at = set[Target]()     # models whose window was requested
@@ -69,11 +70,10 @@ class PromptReader(Reader):
 
     def _open(self, settings: Settings) -> PromptSession[str]:
         vi = settings.editing_mode == "vi"
-        keyboard = Keyboard()
         session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True,
-            input=keyboard,
-            key_bindings=prompt_keys(self._pastes, self._menu, keyboard,
+            input=self._keyboard,
+            key_bindings=prompt_keys(self._pastes, self._menu, self._keyboard,
                                      lambda text: self._edit(text, settings.environment)),
             editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
             input_processors=[ShownCharacters(self._pastes)], erase_when_done=True,
@@ -143,7 +143,7 @@ class PromptReader(Reader):
     def _work_beside(self, chat: Chat) -> None:
         """Show what others write, and load what a question needs, while the prompt is open."""
         app, self._following = self._session.app, Following(chat, self._screen)
-        app.create_background_task(watch(self._following, app.invalidate))
+        app.create_background_task(watch(self._following, app, self._keyboard))
         app.create_background_task(warm(chat))
         if self._status is not None:
             app.create_background_task(self._look_at_window(chat))

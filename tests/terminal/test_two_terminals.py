@@ -4,6 +4,9 @@ and what is being typed stays at the prompt.
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +20,7 @@ Environment = dict[str, str]
 
 @pytest.fixture
 def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama(models=("words-5", "words-200@25", *MODELS)) as server:
+    with FakeOllama(models=("words-5", "words-200@25", "words-900", *MODELS)) as server:
         environment["OLLAMA_HOST"] = server.url
         yield server
 
@@ -56,6 +59,28 @@ def test_each_shows_what_the_other_wrote(terminals: tuple[Terminal, Terminal],
     two.wait("^\u203a half a question$")
     two.wait("w4", 3)
     assert asked(ollama) == ["begin", "from the second", "half a question"]
+
+
+def test_enter_sends_while_the_other_ones_reply_is_being_shown(
+        terminals: tuple[Terminal, Terminal], ollama: FakeOllama) -> None:
+    """The terminal is not read, so the program stands still in the middle of the reply."""
+    one, two = terminals
+    one.wait_prompt()
+    one.send("typed before")
+    one.wait("^\u203a typed before$")
+    two.say("/model words-900")
+    two.ask("a long one", "w899")
+    assert wait_until(lambda: _unread(one) > 2_000)
+    one.send(ENTER)
+    one.wait("w899")
+    two.wait("^\u203a typed before$")
+    assert wait_until(lambda: asked(ollama)[-1] == "typed before")
+    assert asked(ollama) == ["begin", "a long one", "typed before"]
+
+
+def _unread(terminal: Terminal) -> int:
+    """The number of bytes that a program wrote to its terminal and nobody has read."""
+    return int.from_bytes(fcntl.ioctl(terminal.master, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_message_waits_for_the_other_turn_and_is_not_lost_when_it_is_stopped(

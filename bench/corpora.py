@@ -28,7 +28,7 @@ TOWNS = ("Aarhus Bilbao Cork Dresden Espoo Florence Ghent Haifa Izmir Jena Krako
 class Question:
     """A question as a user would ask it; one line of `file` contains `answer`.
 
-    Every second one is held out (`apart`).
+    Every second one of the first sets, and all of the later ones, are held out (`apart`).
     """
 
     text: str
@@ -48,11 +48,17 @@ class Corpus:
 
 
 def written(name: str) -> Iterator[Question]:
-    """The questions of a file: question, file and answer with tabs between them."""
-    with open(os.path.join(QUESTIONS, f"{name}.tsv"), encoding="utf-8") as file:
-        for number, line in enumerate(file):
-            text, place, answer = line.rstrip("\n").split("\t")
-            yield Question(text, place, answer, number % 2 == 1)
+    """The questions of a file, with tabs between question, file and answer, and those of the file
+    NAME-apart.tsv beside it, which are all held out.
+    """
+    for kind in ("", "-apart"):
+        path = os.path.join(QUESTIONS, f"{name}{kind}.tsv")
+        if kind and not os.path.exists(path):
+            continue
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file):
+                text, place, answer = line.rstrip("\n").split("\t")
+                yield Question(text, place, answer, bool(kind) or number % 2 == 1)
 
 
 def save(root: str, name: str, text: str) -> None:

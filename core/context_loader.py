@@ -89,13 +89,14 @@ class ContextSet(LoadedSources):
             self.last = NOTHING
             return NOTHING
         self._chooser.model = model
-        choice = Choice()
-        await self._choose(items, question, budget.for_context if room is None else room, choice,
-                           vision=vision, earlier=earlier, shown=shown)
+        choice, room = Choice(), budget.for_context if room is None else room
+        await self._choose(items, question, room, choice, vision=vision, earlier=earlier,
+                           shown=shown)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         unread = [str(fault) for fault in (*self.faults, *choice.faults)]
-        block = write_block(choice.pieces, () if shown else left, has_tools=has_tools,
+        named = self._chooser.named(left, room - choice.tokens + choice.names_room)
+        block = write_block(choice.pieces, () if shown else left, named=named, has_tools=has_tools,
                             changed=tuple(shown.changed), unread=() if shown else unread)
         image_tokens = IMAGE_TOKENS * len(choice.images)
         tokens = (self.estimator.text(block, model) if block else 0) + image_tokens
@@ -159,10 +160,9 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
     for item in items:
         if item.included and item.note and not item.kept:
             yield f"{item.name}: {item.note}"
-    if choice.by_name:
+    if choice.by_name and choice.searched:
         yield (f"{choice.searched:,} items were searched for the question's words, "
-               f"{choice.by_name:,} were judged by their names"
-               if choice.searched else "")
+               f"{choice.by_name:,} were judged by their names")
 
 
 def picture_line(picture: Image, tokens: int) -> str:

@@ -27,6 +27,7 @@ SCAN_BYTES = 32 << 20
 SCAN_FILES = 4_000
 CLOSE_BYTES = 12 << 20     # bytes of the most relevant files, which are searched piece by piece
 COMPARED_OF_ONE = 200      # pieces of one item that are compared by meaning
+NAMES = 30                 # the names of left-out items may take one part in so many of the room
 STICKY = 0.3               # share of the best score that items of the last request get as a bonus
 
 
@@ -82,7 +83,8 @@ class Chooser:
             yield from self._take_pictures(room, choice)
         shown.mark(items)
         if not choice.done:
-            choice.tokens += min(self._names_cost(texts), room // 10)
+            choice.names_room = min(self._names_cost(texts), room // NAMES)
+            choice.tokens += choice.names_room
             yield from self._rank(texts, terms, choice, order)
 
     def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
@@ -158,6 +160,16 @@ class Chooser:
         """The most tokens that the names of left-out items may take."""
         longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
         return self.estimator.text(", ".join(longest), self.model) + SMALLEST
+
+    def named(self, names: Sequence[str], room: int) -> int:
+        """How many of the first of these names fit into `room` tokens with the words around."""
+        number, left = 0, room - SMALLEST
+        for name in names[:MOST_NAMED]:
+            left -= self.estimator.text(f"{name}, ", self.model)
+            if left < 0:
+                break
+            number += 1
+        return number
 
     def _take_pictures(self, room: int, choice: Choice) -> Iterator[int]:
         """Take pictures that were not named, up to their share of the room."""

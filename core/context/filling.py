@@ -31,6 +31,7 @@ class Choice:
     """The chosen context.
 
     `searched` and `by_name` are the numbers of items ranked by their text and by their name only.
+    `names_room` are the tokens kept for the names of what is left out.
     """
 
     pieces: list[Piece] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Choice:
     left_out: list[Item] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     tokens: int = 0
+    names_room: int = 0
     searched: int = 0
     by_name: int = 0
     done: bool = False

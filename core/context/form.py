@@ -71,19 +71,21 @@ def _numbered(piece: Piece) -> str:
     return "\n".join(f"{number}\t{line}" for number, line in enumerate(lines, piece.first))
 
 
-def write_block(pieces: Sequence[Piece], left_out: Sequence[str], *, has_tools: bool = False,
-                changed: Sequence[str] = (), unread: Sequence[str] = ()) -> str:
+def write_block(pieces: Sequence[Piece], left_out: Sequence[str], *, named: int = MOST_NAMED,
+                has_tools: bool = False, changed: Sequence[str] = (),
+                unread: Sequence[str] = ()) -> str:
     """All pieces in a fixed order (by name and line), then what was left out; "" if there is
     nothing.
 
-    `changed` are items whose text in an earlier message is outdated; `unread` are items that could
-    not be read, with the reasons.
+    The first `named` of the left-out items are named, the others counted. `changed` are items whose
+    text in an earlier message is outdated; `unread` are items that could not be read, with the
+    reasons.
     """
     if not pieces and not left_out and not changed and not unread:
         return ""
     ordered = sorted(pieces, key=lambda piece: (piece.name, piece.first))
     parts = [OPENING, *_changed(changed), *map(write_piece, ordered),
-             *_left_out(left_out, has_tools), *_unread(unread),
+             *_left_out(left_out, named, has_tools), *_unread(unread),
              "(end of the reference material)"]
     return "\n\n".join(parts) + "\n\n"
 
@@ -94,11 +96,12 @@ def _changed(names: Sequence[str]) -> Iterable[str]:
         yield f"Changed since it was shown above, so do not rely on the earlier text: {shown}."
 
 
-def _left_out(names: Sequence[str], has_tools: bool) -> Iterable[str]:
+def _left_out(names: Sequence[str], named: int, has_tools: bool) -> Iterable[str]:
     if not names:
         return
-    shown = ", ".join(safe_line(name, 200) for name in names[:MOST_NAMED])
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    shown = ", ".join(safe_line(name, 200) for name in names[:named])
+    rest = len(names) - len(names[:named])
+    more = f"{' and ' if shown else ''}{rest:,} {'more' if shown else 'items'}" if rest else ""
     way = ("Read them with the tools if you need them." if has_tools
            else "If you need one of them, say which.")
     yield f"Not included, for lack of room: {shown}{more}. {way}"

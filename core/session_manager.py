@@ -167,16 +167,22 @@ class Session(History):
     def _keep_result(self, result: ToolResult) -> None:
         """Save a tool's result before the others finish: the tool may have changed something."""
         if self._open is None:
-            self._open = self._begin(tool_message(()))
+            self._open = self._begin(tool_message((result,)))
+            return
         self._open.results.append(result)
         message = tool_message(tuple(self._open.results))
         self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
 
     def _begin(self, message: Message, first: Chunk | None = None) -> OpenMessage:
-        opened = OpenMessage(new_message_id(), message.model or "")
+        opened = OpenMessage(new_message_id(), message.model or "",
+                             results=list(message.tool_results))
         parent = self._recent_ids[-1] if self._recent_ids else 0
-        self._journal.begin_reply(message_write("add", message, session=self.id, id=opened.id,
-                                                state="streaming", parent=parent), first)
+        begun = message_write("add", message, session=self.id, id=opened.id, state="streaming",
+                              parent=parent)
+        if opened.results:
+            self._journal.write(begun)
+        else:
+            self._journal.begin_reply(begun, first)     # which may reach the disk a little later
         return opened
 
     def _settle(self, finish: Finish) -> None:

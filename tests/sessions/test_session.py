@@ -177,6 +177,24 @@ def test_interrupted_tools_leave_a_valid_conversation(database: str, spool: str,
     assert stored(store, session)[-1] == (results, "complete")
 
 
+def test_a_round_of_tools_takes_three_transactions(database: str, spool: str) -> None:
+    """For the calls, for their first result, and for all results."""
+    store = open_store(database)
+    assert isinstance(store, SqliteStore)
+    session, done = Session(store, spool, model="demo/x"), []
+    store._database._connection.set_trace_callback(done.append)
+    commits = []
+    for rounds in (1, 1, 2, 3):      # the first one is the session's first turn
+        session.add_user(user_message("q"))
+        done.clear()
+        call = [ToolCallDelta(0, "1", "quick", "{}"), Finished("tool_calls")]
+        run(session, *[call] * rounds, [TextDelta("a"), Finished("stop")])
+        commits.append(done.count("COMMIT"))
+    assert [commits[2] - commits[1], commits[3] - commits[2]] == [3, 3]
+    assert [message.role for message in session.messages[-7:]] == ["assistant", "tool"] * 3 + [
+        "assistant"]
+
+
 def test_broken_replies(database: str, spool: str) -> None:
     store = open_store(database)
     session = Session(store, spool, model="demo/x")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from core.config.values import read_own_text
 from core.errors import ConfigError
 
 DEEPEST = 20              # levels of nesting that are read: an anchor may contain itself
@@ -23,7 +23,7 @@ class ConfigDocument:
         self.lines: dict[Keys, int] = {}
         self._nodes: dict[Keys, Any] = {}
         try:
-            text = Path(path).read_text(encoding="utf-8-sig")
+            text = read_own_text(path)
         except FileNotFoundError as problem:
             raise ConfigError(f"There is no configuration file {path}.",
                               "Give an existing file with --config, or omit it.") from problem

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from core.config import BY_NAME, SETTINGS
 from core.config.document import DEEPEST, ConfigDocument, Keys
 from core.config.migration import OLD_KEYS, migrate
 from core.config.setting import Setting
-from core.config.values import check_value, parse_value
+from core.config.values import check_value, parse_value, read_own_text
 from core.errors import ConfigError, UsageError
 from core.regex import regex
 
@@ -290,7 +289,7 @@ def read_env_file(path: str) -> dict[str, str]:
     Nothing is expanded or run. Raises ConfigError.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_own_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path} cannot be read: {why}.") from problem

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from core.config.setting import Setting
 from core.errors import ConfigError, UsageError
 
@@ -9,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+MOST_OWN = 16_000_000     # characters of a file that the user wrote: settings, a schema
 
 
 def parse_value(row: Setting, text: str, where: str) -> Any:
@@ -100,6 +105,19 @@ def _parse_scalar(text: str) -> Any:
         return read_own_json(text, repr(text[:80]))
     except (ValueError, RecursionError):
         return text
+
+
+def read_own_text(path: str) -> str:
+    """Return the text of a file that the user wrote.
+
+    Raises OSError, also for a file that is too large or has no end (a device), and
+    UnicodeDecodeError.
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        text = file.read(MOST_OWN + 1)
+    if len(text) > MOST_OWN:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return text
 
 
 def read_own_json(text: str, where: str) -> Any:

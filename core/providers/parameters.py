@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from core.config import Settings
-from core.config.values import read_own_json
+from core.config.values import read_own_json, read_own_text
 from core.dataclass import replace
 from core.errors import UsageError
 from core.messages import Image, Message, Text
@@ -62,10 +62,8 @@ def lacks_of(dialect: str) -> frozenset[str]:
 
 def read_schema(path: str) -> dict[str, Any]:
     """Read the JSON Schema in a file, for --response-format."""
-    from pathlib import Path
     try:
-        loaded = read_own_json(Path(path).read_text(encoding="utf-8-sig"),
-                               f"--response-format: {path}")
+        loaded = read_own_json(read_own_text(path), f"--response-format: {path}")
     except OSError as problem:
         raise UsageError(f"--response-format: {path} cannot be read: {problem.strerror}.",
                          "Use text, json, or a file with a JSON schema.") from problem

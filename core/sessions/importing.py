@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -110,6 +111,8 @@ def _count(store: Store, session: str) -> int:
 
 def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Imported]:
     try:
+        if stat.S_ISCHR(os.stat(os.path.expanduser(path)).st_mode):
+            raise UsageError(f"{path} is a device, not a file.")
         with open(os.path.expanduser(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
                 raise UsageError(f"{path} is too large to import (more than "

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ import pytest
 
 from core.config import Settings
 from core.config.sources import load_settings
+from core.config.values import MOST_OWN
 from core.config.yaml_words import make_loader
-from core.config.file import read_config_file
-from core.errors import AuthFailed, ConfigError
+from core.config.document import ConfigDocument
+from core.config.file import read_config_file, read_env_file
+from core.errors import AuthFailed, ConfigError, UsageError
 from core.model_manager import Providers, Target, build_model_list
 from core.providers.from_settings import options_of
+from core.providers.parameters import read_schema
+from core.sessions.importing import import_file
+from db import open_store
 
 PLAN = """\
 llm:
@@ -338,3 +344,18 @@ def yaml_value(text: str) -> Any:
         return loader.get_data()
     finally:
         loader.dispose()
+
+
+@pytest.mark.parametrize("made", ["device", "large"])
+def test_a_file_without_end_is_not_read_for_ever(made: str, tmp_path: Path) -> None:
+    """A settings file, .env and a schema; a pipe (`--config <(...)`) is read."""
+    large = tmp_path / "large.yaml"
+    large.write_text("#" * (MOST_OWN + 1))
+    path = "/dev/zero" if made == "device" else str(large)
+    for read, kind in ((ConfigDocument, ConfigError), (read_env_file, ConfigError),
+                       (read_schema, UsageError)):
+        with pytest.raises(kind, match="cannot be read: File too large"):
+            read(path)
+    with closing(open_store(str(tmp_path / "s.db"))) as store:
+        with pytest.raises(UsageError, match="is a device"):
+            import_file(store, "/dev/zero")

@@ -141,11 +141,11 @@ class Database:
         """Remove traces of deleted rows from indexes and logs, as far as the database allows."""
 
     @property
-    def listed(self) -> tuple[str, ...]:
+    def listed(self) -> tuple[tuple[str, str], ...]:
         """Conditions that divide the sessions this user may see so that a list of each part is read
-        from an index.
+        from an index; with each, what `member` computes for its sessions.
         """
-        return ("1 = 1",)
+        return (("1 = 1", self.member),)
 
     def search(self, query: Query, limit: int = 0, *, trash: bool = False) -> Search:
         """Return how to find the messages that match a non-empty query, of which `limit` are

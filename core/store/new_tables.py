@@ -13,6 +13,7 @@ MIGRATED = (
     "news_and_seals",
     "titles",
     "members",
+    "acting",
 )
 STATEMENTS = (
     'CREATE TABLE "_sqlite_migrations" (\n   "id" INTEGER PRIMARY KEY,\n   "migration_set" '

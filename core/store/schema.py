@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.store import new_tables
+from core.store.acting import ACTING_POSTGRES
 from core.store.member_index import MEMBERS_POSTGRES
 from core.store.message_json import read_message
 from core.store.news import NEWS_POSTGRES, SEALS_OF_BOTH
@@ -94,6 +95,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("titles", ()),
     # What a member lists and searches in PostgreSQL (core/store/member_index.py).
     ("members", ()),
+    # Who a statement in PostgreSQL runs for (core/store/acting.py).
+    ("acting", ()),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each
@@ -313,4 +316,7 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
                 execute(statement.format_map(POSTGRES))
         if name == "members":
             for statement in MEMBERS_POSTGRES:
+                execute(statement.format_map(POSTGRES))
+        if name == "acting":
+            for statement in ACTING_POSTGRES:
                 execute(statement.format_map(POSTGRES))

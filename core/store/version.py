@@ -1,3 +1,3 @@
 """The number of migrations. Made from `core/store/schema.py` by `make docs`."""
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13

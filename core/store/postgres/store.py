@@ -183,10 +183,10 @@ class PostgresDatabase(Database):
         return bool(self.read("SELECT pg_try_advisory_xact_lock(?)", (key,))[0][0])
 
     @property
-    def listed(self) -> tuple[str, ...]:
+    def listed(self) -> tuple[tuple[str, str], ...]:
         if not self._link.guarded:
             return super().listed
-        return self.mine, f"was_shared = 1 AND NOT {self.mine}"
+        return (self.mine, "''"), (f"was_shared = 1 AND NOT {self.mine}", "member")
 
     def search(self, query: Query, limit: int = 0, *, trash: bool = False) -> Search:
         """Search through a function: with policies, the index of words cannot be used, and without

@@ -24,6 +24,7 @@ MOST_AMBIGUOUS = 9        # sessions that are listed when a name is ambiguous
 LATEST = 10_000_000_000   # seconds since 1970 that no time of a session is after
 LEAST_IDENTITY = 6        # shortest part of an identity that is searched for
 _SESSION = ", ".join(SessionRow._fields)    # of a query that has computed `member` already
+_WITHOUT_MEMBER = ", ".join(SessionRow._fields[:-1])
 
 
 def _imported_use(updated: float) -> int:
@@ -37,7 +38,7 @@ class Sessions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._columns = ", ".join((*SessionRow._fields[:-1], f"{database.member} AS member"))
+        self._columns = f"{_WITHOUT_MEMBER}, {database.member} AS member"
 
     def inserted(self, session_id: str, name: str, title: str, model: str, created: float,
                  parent: str | None,
@@ -126,8 +127,8 @@ class Sessions:
         if len(parts) == 1:
             return _sessions(self._database.read(
                 f"SELECT {self._columns} FROM sessions WHERE {condition} {end}", values))
-        some = (f"(SELECT {self._columns}, used FROM sessions WHERE {condition} AND {part} {end})"
-                for part in parts)
+        some = (f"(SELECT {_WITHOUT_MEMBER}, {member} AS member, used FROM sessions WHERE {condition} "
+                f"AND {part} {end})" for part, member in parts)
         return _sessions(self._database.read(
             f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS listed {end}",
             values * len(parts)))
@@ -135,7 +136,7 @@ class Sessions:
     def count(self, shelf: str) -> int:
         parts = self._database.listed
         some = " + ".join(f"(SELECT count(*) FROM sessions WHERE shelf = ? AND {part})"
-                          for part in parts)
+                          for part, _ in parts)
         return int(self._database.read(f"SELECT {some}", [shelf] * len(parts))[0][0])
 
     def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:

@@ -157,6 +157,7 @@ class Load:
         self.late: list[float] = []
         self.others: list[float] = []
         self.counting = False
+        self.seen: dict[str, set[bytes]] | None = None    # the tokens of each session, if kept
         self.processor = 0.0     # seconds that the server used while it was counted
 
     async def run(self, streams: int, seconds: float) -> None:
@@ -198,8 +199,10 @@ class Load:
         ready.set()
         while data := await reader.read(65_536):
             if self.counting:
-                now = time.monotonic()
-                self.late += [now - float(sent) for sent in set(_SENT.findall(data))]
+                now, found = time.monotonic(), set(_SENT.findall(data))
+                self.late += [now - float(sent) for sent in found]
+                if self.seen is not None:
+                    self.seen.setdefault(session, set()).update(found)
         writer.close()
 
     async def request(self, method: str, path: str, body: object = None) -> Any:

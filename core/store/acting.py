@@ -5,12 +5,13 @@ from __future__ import annotations
 # Each statement of a member asks several times who it runs for: once per policy. A function in SQL
 # that PostgreSQL cannot inline is planned anew at each call, which took most of the time of the
 # statements of page servers; one in PL/pgSQL is planned once per connection.
-# Functions that run with the member's own rights name the schema of all they use: the member chooses
-# the search path, and could put functions and operators of his own before PostgreSQL's.
+# Functions that run with the member's own rights name the schema of all they use: members choose
+# their search path, and could put functions and operators of their own before PostgreSQL's.
 _EQUALS, _DIFFERS = "OPERATOR(pg_catalog.=)", "OPERATOR(pg_catalog.<>)"
 _DEFINER = "SECURITY DEFINER SET search_path = {schema}, pg_temp"
 ACTING_POSTGRES = (
-    f"""CREATE OR REPLACE FUNCTION may_act() RETURNS boolean LANGUAGE plpgsql STABLE {_DEFINER} AS $$
+    f"""CREATE OR REPLACE FUNCTION may_act() RETURNS boolean
+        LANGUAGE plpgsql STABLE {_DEFINER} AS $$
         BEGIN RETURN EXISTS (SELECT FROM servers WHERE role = session_user)
             OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user)
             OR pg_has_role(session_user, (SELECT relowner FROM pg_catalog.pg_class

@@ -69,9 +69,9 @@ def test_a_member_cannot_act_for_another_one(ben: psycopg.Connection[Any]) -> No
             assert seen(ben, prepared=prepared) == ["s-ben"], statement
         assert ben.execute("SELECT stream_chat.current_member(), stream_chat.acting_for(),"
                            " stream_chat.may_act()").fetchone() == ("ben", "ben", False), statement
-    row = ben.execute("INSERT INTO stream_chat.sessions (id, title, model, created, updated, member)"
-                      " VALUES ('s-new', 't', 'm', 1, 1, 'ana') RETURNING member").fetchone()
-    assert row == ("ben",)
+    added = ben.execute("INSERT INTO stream_chat.sessions (id, title, model, created, updated,"
+                        " member) VALUES ('s-new', 't', 'm', 1, 1, 'ana') RETURNING member")
+    assert added.fetchone() == ("ben",)
 
 
 def test_functions_and_operators_of_a_member_do_not_replace_postgresqls(

@@ -127,8 +127,8 @@ class Sessions:
         if len(parts) == 1:
             return _sessions(self._database.read(
                 f"SELECT {self._columns} FROM sessions WHERE {condition} {end}", values))
-        some = (f"(SELECT {_WITHOUT_MEMBER}, {member} AS member, used FROM sessions WHERE {condition} "
-                f"AND {part} {end})" for part, member in parts)
+        some = (f"(SELECT {_WITHOUT_MEMBER}, {member} AS member, used FROM sessions "
+                f"WHERE {condition} AND {part} {end})" for part, member in parts)
         return _sessions(self._database.read(
             f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS listed {end}",
             values * len(parts)))

@@ -32,7 +32,10 @@ FIRST = (0.045, 0.172, 0.12, 1.3, 0.05, 1.05, 0.22, 0.53, 0.73, 0.85, 0.02, 1.9,
 # three counts outweigh the initial weights.
 DOUBTS = (1.4, 0.42, 2.4, 2.8, 1.4, 2.8, 1.4, 1.4, 2.1, 2.4, 2.1, 10.0, 0.35, 20.0)
 NOISE = 0.01               # relative error of a count that the weights explain
-ROUGH = 0.25               # relative error of an estimate before anything was learned
+# Relative errors of what the weights give before a text with such features was counted. Small
+# vocabularies need up to three tokens for what a large one has as one: a Chinese character, for
+# instance.
+ROUGH = (0.25,) * 8 + (2.0, 2.0, 1.5, 1.5) + (0.25,) * 2
 SMALLEST, MOST_FACTOR = 50, 8
 MOST_MESSAGES = 100_000    # messages whose features are kept
 MOST_MODELS = 100          # models whose weights are kept, about 3 KB each
@@ -154,6 +157,11 @@ class _Weights:
         row = [float(number) for number in features]
         return float(max(sum(map(float.__mul__, row, self._spread(row))), 0.0) ** 0.5)
 
+    def rough_doubt(self, features: Features) -> float:
+        """The likely error in tokens where nothing is known about such a text."""
+        return sum(abs(value * number) * error
+                   for value, number, error in zip(self.values, features, ROUGH, strict=True))
+
     def _spread(self, row: Sequence[float]) -> list[float]:
         return [sum(map(float.__mul__, line, row)) for line in self.doubts]
 
@@ -269,8 +277,9 @@ class TokenEstimator:
 
     def _doubt(self, features: Features, model: str) -> int:
         weights, tokens = self._of(model), self.tokens(features, model)
-        learned = weights.doubt(features) + NOISE * tokens
-        return round(min(learned, ROUGH * tokens) if weights.turns else ROUGH * tokens)
+        rough = weights.rough_doubt(features)
+        return round(min(weights.doubt(features) + NOISE * tokens, rough)
+                     if weights.turns else rough)
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:
         """Learn from the server's count of this request's prompt.

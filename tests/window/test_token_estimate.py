@@ -150,6 +150,25 @@ def test_three_turns_of_one_kind_do_not_spoil_the_others(learned: str) -> None:
         assert after <= max(before + 0.1, 0.25), (kind, before, after)
 
 
+@pytest.mark.parametrize(("text", "rates"), (
+    (CHINESE, (0.5, 0.7, 1.0, 1.7, 2.1)), (RUSSIAN, (0.2, 0.3, 0.5, 0.65))),
+    ids=("chinese", "russian"))
+@pytest.mark.parametrize("turns", (0, 3))
+def test_the_error_that_is_shown_covers_small_vocabularies(text: str, rates: tuple[float, ...],
+                                                           turns: int) -> None:
+    """Three turns of code say nothing about other scripts; one turn in that script does."""
+    for rate in rates:
+        estimator, sample = TokenEstimator(), text * 20
+        for turn in range(1, turns + 1):
+            request = Request("m", tuple(user_message(KINDS["code"]) for _ in range(turn)))
+            estimator.learn(request, count_prompt(request, by_parts, 4))
+        counted = round(rate * len(sample))
+        off = abs(estimator.text(sample, "m") - counted)
+        assert off <= estimator.text_doubt(sample, "m"), rate
+        estimator.learn(Request("m", (user_message(sample),)), counted)
+        assert estimator.text_doubt(sample, "m") < counted / 10
+
+
 def test_of_a_conversation_that_grew_only_what_is_new_is_estimated() -> None:
     """For any beginning, and in any order of calls."""
     estimator = TokenEstimator()

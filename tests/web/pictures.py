@@ -61,8 +61,10 @@ def fill(path: str) -> str:
                      Usage(9_655, 64), "tool_calls")
     result = tool_message((ToolResult("1", "read_file", "02:14:07 commit 80000 rows, 41.2 s"),))
     shown = save(store, user_message(QUESTION), asking, result, reply(ANSWER))
-    store.add_calls([(new_message_id(), call_row(day)) for day in range(28)
-                     for _ in range(1 + day % 4)])
+    calls = [call_row(day) for day in range(28) for _ in range(1 + day % 4)]
+    # most failures are followed by an answer to the same question
+    calls += [row._replace(error=None) for row in calls if row.error][1:]
+    store.add_calls([(new_message_id(), row) for row in calls])
     store.update_session(shown, title="Why the nightly import stalls", tags="imports")
     store.close()
     return shown

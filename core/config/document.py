@@ -28,9 +28,9 @@ class ConfigDocument:
             raise ConfigError(f"There is no configuration file {path}.",
                               "Give an existing file with --config, or omit it.") from problem
         except OSError as problem:
+            fix = "Fix its permissions, or use" if isinstance(problem, PermissionError) else "Use"
             raise ConfigError(f"The configuration {path} cannot be read: {problem.strerror}.",
-                              "Fix its permissions, or use another file with "
-                              "--config.") from problem
+                              f"{fix} another file with --config.") from problem
         except UnicodeDecodeError as problem:
             raise ConfigError(f"The configuration {path} is not UTF-8 text (byte {problem.start}).",
                               "Save it as UTF-8.") from problem

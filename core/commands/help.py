@@ -8,6 +8,7 @@ from core.chat.conversation import Chat
 from core.commands import (
     ELSEWHERE, Choice, Command, Outcome, Page, all_commands, command, find_command)
 from core.config.pages import page_names, page_title, read_page
+from core.config.templates import find_templates
 from core.errors import UsageError
 from core.regex import regex
 from core.rendering.table import Table
@@ -32,8 +33,8 @@ OFTEN = (("Files", "@chart.png in a message attaches it; /paste the clipboard; !
          ("Question", "/edit corrects your last, /retry asks again, /undo takes back"),
          ("Answer", "/copy code, /copy (all of it), /save FILE"),
          ("Model", "/model NAME switches, /set temperature 0.2, /options"),
-         ("Earlier", "/resume [WORDS] opens a chat, /search WORDS, /fork copies this one"),
-         ("Templates", "/prompts lists yours, /NAME uses one"))
+         ("Earlier", "/resume [WORDS] opens a chat, /search WORDS, /fork copies this one"))
+MOST_TEMPLATES = 6      # of the user's that the overview names
 FILLERS = frozenset("a an and chat do for how i in is it my of on s the this to what with".split())
 SAME = {"image": "picture", "photo": "picture", "screenshot": "picture"}
 
@@ -48,7 +49,8 @@ async def help(chat: Chat, argument: str) -> Outcome:
     """List the commands, explain one, or show a page of the documentation."""
     word = argument.removeprefix("/").lower()
     if not word:
-        return Table(("", ""), tuple(overview()), ENDING)
+        return Table(("", ""), tuple(overview([*find_templates(chat.settings.environment)])),
+                     ENDING)
     if word == "keys":
         return Table(("key", "what it does"), KEYS)
     if word == "all":
@@ -124,12 +126,20 @@ def command_table(entries: Sequence[Command], note: str,
     return Table(("command", "what it does"), (*rows, *keys), note, headings=headings)
 
 
-def overview() -> list[tuple[str, str]]:
-    """What users do most, the keys, and the other commands of each group."""
-    often = {word.strip(",;") for _, said in OFTEN for word in said.split()}
+def overview(templates: Sequence[str]) -> list[tuple[str, str]]:
+    """What users do most, the user's templates, the keys, and the other commands of each group."""
+    most = [*OFTEN, ("Templates", _about_templates(templates))]
+    often = {word.strip(",;") for _, said in most for word in said.split()}
     groups: dict[str, list[str]] = {}
     for entry in all_commands().values():
         if f"/{entry.name}" not in often:
             groups.setdefault(entry.group, []).append(f"/{entry.name}")
-    return [*OFTEN, ("Keys", SHORT_KEYS),
+    return [*most, ("Keys", SHORT_KEYS),
             *((group, "  ".join(names)) for group, names in groups.items())]
+
+
+def _about_templates(names: Sequence[str]) -> str:
+    if not names:
+        return "/prompts says how to make one, /NAME uses it"
+    more = f" and {len(names) - MOST_TEMPLATES} more" if len(names) > MOST_TEMPLATES else ""
+    return f"{', '.join(f'/{name}' for name in names[:MOST_TEMPLATES])}{more}; /prompts explains"

@@ -71,13 +71,21 @@ def test_help_finds_what_an_everyday_word_means(chat: Chat, word: str, found: li
 
 
 def test_the_overview_fits_a_small_screen_and_begins_with_what_users_do_most() -> None:
-    rows = overview()
+    rows = overview([])
     lines = [*table_lines(("", ""), [list(row) for row in rows], 79)]
     assert len(lines) <= 18, "with the line of /help, the note and the prompt: 24"
-    often = " ".join(said for _, said in rows[:len(OFTEN)])
+    often = " ".join(said for _, said in rows[:len(OFTEN) + 1])
     for task in ("@chart.png", "/edit", "/copy code", "/search", "/set temperature 0.2", "/model",
                  "/prompts", "/save", "/fork", "/resume"):
         assert task in often, task
+
+
+@pytest.mark.parametrize(("names", "said"), [
+    (["review"], "/review; /prompts explains"),
+    ([f"t{number}" for number in range(9)],
+     "/t0, /t1, /t2, /t3, /t4, /t5 and 3 more; /prompts explains")])
+def test_the_overview_names_your_templates(names: list[str], said: str) -> None:
+    assert ("Templates", said) in overview(names)
 
 
 @pytest.mark.parametrize(("line", "said"), [

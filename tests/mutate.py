@@ -75,23 +75,23 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/store/sqlite/store.py": (
         "store/test_db_sqlite.py", "store/test_care.py", "store/test_db_contract.py",
         "store/test_db_lists.py", "sessions/test_search.py", "sessions/test_waiting_writes.py"),
-    "core/store/locks.py": ("sessions/test_waiting_writes.py", "store/test_db_sqlite.py",
-                            "sessions/test_together.py", "store/test_overlapping.py"),
+    "core/store/locks.py": ("store/test_locks.py",),
     "core/store/message_json.py": (
         "sessions/test_session.py", "sessions/test_export.py", "store/test_db_contract.py",
         "sessions/test_importing_shapes.py"),
     "core/providers/foreign.py": (), "core/providers/http/parser.py": (),
-    "core/providers/http/decoder.py": (),
+    "core/providers/http/decoder.py": ("providers/test_decoder.py",),
     "core/providers/errors_http.py": ("providers/test_provider_errors.py",),
     "core/providers/parameters.py":
     ("providers/test_provider_errors.py", "providers/test_sealed.py"),
     "core/providers/sealed.py": ("providers/test_sealed.py", "providers/test_conversations.py"),
     "core/providers/tool_schema.py": ("providers/test_foreign_shapes.py",),
-    "core/providers/thinking.py": (), "core/providers/ollama_reply.py": (),
+    "core/providers/thinking.py": ("providers/test_hosts.py",),
+    "core/providers/ollama_reply.py": ("providers/test_ollama_reply.py",),
     "core/tools/calculate.py": (),
     "core/sessions/spool.py": ("sessions/test_waiting_writes.py", "sessions/test_session.py"),
-    "core/sessions/reply.py": ("chat/test_turn.py",),
-    "core/sessions/tree.py": ("sessions/test_history.py", "sessions/test_together.py"),
+    "core/sessions/reply.py": ("sessions/test_reply.py",),
+    "core/sessions/tree.py": ("sessions/test_tree.py",),
     "core/session_manager.py": ("sessions/test_history.py", "sessions/test_session.py"),
     "core/sessions/journal.py": ("sessions/test_history.py", "sessions/test_session.py")}
 

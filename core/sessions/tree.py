@@ -96,10 +96,9 @@ class Tree:
         for summary in self._shown:
             hidden = self._stands_for.get(summary, ())
             if hidden and set(hidden) <= want and summary not in want:
-                pair = [summary,
-                        *(child for child in self.children.get(summary, ())
-                          if self.entries[child].active)]
-                want = want - set(hidden) | set(pair[:2])
+                answers = (child for child in self.children.get(summary, ())
+                           if self.entries[child].active)
+                want = want - set(hidden) | {summary, *answers}
         return want
 
     def _below(self, identity: int) -> list[int]:
@@ -149,10 +148,8 @@ def _without_circles(parents: dict[int, int]) -> dict[int, int]:
     """
     sound = {ROOT}
     for start in parents:
-        way: list[int] = []
         seen: set[int] = set()
         while start not in sound and start not in seen:
-            way.append(start)
             seen.add(start)
             start = parents.get(start, ROOT)
         if start in seen:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from core.config import Settings
 from core.config.directories import cache_directory
-from core.config.keys import known_secrets, origin_of
+from core.config.keys import known_secrets, origin_of, without_credentials
 from core.config.network import is_loopback
 from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
@@ -347,11 +347,10 @@ class Providers:
 
 
 def _hide_key(error: ProviderError, key: str | None) -> None:
-    """Remove a key from an error: servers may quote it."""
-    if key and len(key) > 3:
-        error.message, error.hint = (error.message.replace(key, "***"),
-                                     error.hint.replace(key, "***"))
-        error.args = (error.message,)
+    """Remove keys from an error: servers may quote them."""
+    error.message, error.hint = (without_credentials(error.message, key),
+                                 without_credentials(error.hint, key))
+    error.args = (error.message,)
 
 
 def _no_model(name: str, provider: Provider) -> ModelNotFound:

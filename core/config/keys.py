@@ -34,6 +34,12 @@ _COOKIE = regex(
     r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))"""
     r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
 
+_KEYLIKE = regex(
+    r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}")
+# What follows the name of an HTTP authentication scheme, unless it is a plain word.
+_CREDENTIALS = regex(
+    r"\b((?i:basic|bearer|digest|negotiate)[\s:]+)(?=\S*\d|\S*[a-z][A-Z])[\w+/=.~-]{8,}")
+
 
 def key_file(environment: Mapping[str, str]) -> str:
     return os.path.join(config_directory(environment), FILE)
@@ -248,4 +254,13 @@ def hide(text: str, secrets: Iterable[str]) -> str:
         text = _COOKIE.sub(r"\1***", text)
     for secret in secrets:
         text = text.replace(secret, "***")
-    return text
+    return without_credentials(text)
+
+
+def without_credentials(text: str, key: str | None = None) -> str:
+    """What a server said, without the key and whatever else looks like one: a careless server
+    repeats what it was sent, a proxy its own password.
+    """
+    if key and len(key) > 3:
+        text = text.replace(key, "***")
+    return _CREDENTIALS.sub(r"\1***", _KEYLIKE.sub("***", text))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.config.keys import without_credentials
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound,
                          Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
@@ -94,8 +95,6 @@ _FEATURES = (
      regex(r"(not|n't) support (thinking|reasoning)|thinking (is )?not supported"
            r"|reasoning is not supported|thinking budget is not")),
 )
-_KEYLIKE = regex(
-    r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}")
 _STATUS_OF_TYPE = {
     "overloaded_error": 529, "rate_limit_error": 429, "api_error": 500, "server_error": 500,
     "authentication_error": 401,
@@ -284,10 +283,7 @@ def _shown(message: str, endpoint: Endpoint) -> str:
     """Return a provider's message for the end of our sentence: on one line, shortened, without
     keys.
     """
-    text = " ".join(message.split())
-    if endpoint.key and len(endpoint.key) > 3:
-        text = text.replace(endpoint.key, "***")
-    text = _KEYLIKE.sub("***", text)
+    text = without_credentials(" ".join(message.split()), endpoint.key)
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE - 1] + "…"
     return f": {text}" if text else "."

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from core.config.keys import without_credentials
 from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
 from core.providers.errors_http import classify
@@ -22,7 +23,7 @@ async def fetch_object(client: Client, endpoint: Endpoint, path: str, error_from
     """Fetch a JSON object with the key `needs`. Raises BadResponse for anything else."""
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
     if not isinstance(answer, dict) or needs and answer.get(needs) is None:
-        shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
+        shown = without_credentials(repr(answer), endpoint.key)
         raise BadResponse(f"{endpoint.base_url} did not respond like {named(endpoint)}: "
                           f"{shown:.80}",
                           "Check --base-url and --provider.")
@@ -54,7 +55,7 @@ async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_fro
 
 
 def not_a_list(endpoint: Endpoint, answer: Any) -> BadResponse:
-    shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
+    shown = without_credentials(repr(answer), endpoint.key)
     return BadResponse(f"{endpoint.base_url} did not respond with a list of models: {shown:.80}",
                        "Check --base-url and --provider.")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -14,7 +16,8 @@ import pytest
 
 from core.config import Settings
 from core.config.keys import (
-    ask_keyring, hide, key_file, known_secrets, origin_of, read_key_file, remove_key, store_key)
+    ask_keyring, hide, key_file, known_secrets, origin_of, read_key_file, remove_key, store_key,
+    without_credentials)
 from core.config.sources import load_settings
 from core.errors import AuthFailed, ConfigError, UsageError
 from core.model_manager import Providers
@@ -165,6 +168,19 @@ def test_secrets_are_hidden_longest_first(tmp_path: Path) -> None:
     secrets = known_secrets({"A_KEY": "abcdef", "B_TOKEN": "abcdefgh", "HOME": str(tmp_path),
                              "C_KEY": "x"}, {})
     assert hide("abcdefgh abcdef x", secrets) == "*** *** x"
+
+
+def test_credentials_of_any_scheme_are_hidden_and_words_are_not() -> None:
+    """A careless proxy repeats the header with its own password, which is no provider's key."""
+    dice = random.Random(5)
+    for _ in range(300):
+        secret = base64.b64encode(f"me:{dice.randbytes(dice.randrange(6, 40)).hex()}".encode())
+        scheme = dice.choice(("Basic", "basic", "Bearer", "BEARER", "Digest", "Negotiate"))
+        said = f'{{"Proxy-Authorization": "{scheme} {secret.decode()}", "x": 1}}'
+        assert without_credentials(said) == f'{{"Proxy-Authorization": "{scheme} ***", "x": 1}}'
+        assert hide(said, []) == without_credentials(said)
+    for words in ("Basic authentication is required.", "Use a bearer credential", "basic: unknown"):
+        assert without_credentials(words) == words
 
 
 def run(program: list[str], environment: dict[str, str], *words: str,

@@ -3,7 +3,8 @@
 strace lets a call of the system fail (no space, an error of the disk, a quota, a disk that is read
 only): the n-th write, sync, read, or change of a name, that one alone or all from there on, of the
 database alone or of all files. After the fault the program is started once without one. The judge
-is sqlite3, the words that the server sends, and what was shown.
+is sqlite3, the words that the server sends, and what was shown. A session that cannot be read is
+not continued: without its messages the answer would be another one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import random
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import FakeOllama, fake_words
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -47,7 +48,7 @@ def fail_writes(seed: int, count: int) -> Tally:
     chance, tally = random.Random(seed), Tally()
     with FakeOllama() as server:
         while tally.faults_made < count:
-            with tempfile.TemporaryDirectory(prefix="prove-") as folder:
+            with new_home() as folder:
                 home = _Home(Path(folder), server, chance, tally, seed)
                 for _ in range(min(chance.choice((1, 4)), count - tally.faults_made)):
                     home.run()
@@ -59,7 +60,7 @@ class _Home:
 
     def __init__(self, folder: Path, server: FakeOllama, chance: random.Random, tally: Tally,
                  seed: int) -> None:
-        self._chance, self._tally, self._seed = chance, tally, seed
+        self._chance, self._tally, self._seed, self._server = chance, tally, seed, server
         self._data = folder / ".local/share/stream-chat"
         self._said: list[str] = []      # the questions that were answered
         (folder / "tmp").mkdir()
@@ -76,6 +77,8 @@ class _Home:
         self._tally.questions += 1
         on = ["--continue"] if self._said and self._chance.random() < 0.5 else []
         done = self._program([*fault, *self._stream_chat(*on, question)])
+        if on and done.returncode and "cannot be read" in done.stderr and self._has_not(question):
+            return
         where = f"seed {self._seed}, question {self._tally.questions - 1}, {' '.join(fault[4:])}"
         met = "(INJECTED)" in self._log.read_text(errors="replace")
         self._tally.met += met
@@ -89,6 +92,10 @@ class _Home:
         if again.returncode:
             self._note(where, f"the next start ended with {again.returncode}: {again.stderr}")
         self._judge(where, done.stderr)
+
+    def _has_not(self, question: str) -> bool:
+        """Whether the server did not receive it."""
+        return not any(question.encode() in request.body for request in self._server.chats)
 
     def _fault(self) -> list[str]:
         """The strace command before the program's."""

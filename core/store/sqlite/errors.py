@@ -19,6 +19,7 @@ def reason(problem: Exception) -> str:
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
                 sqlite3.SQLITE_IOERR)
+_READING = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
 # Nothing that the file holds causes these. Whatever else SQLite reports for a statement of
 # ours, it reports because the file does not hold what the statement expects.
 _OUTSIDE_THE_FILE = (*_BUSY, *NOT_WRITABLE, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
@@ -51,7 +52,8 @@ def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
         return StoreFull(f"The disk is full: the session database {place} cannot grow.",
                          "Free some space on that disk.")
     if code in NOT_WRITABLE:
-        return StoreFull(f"The session database {place} cannot be written: {reason(problem)}.",
+        verb = "read" if getattr(problem, "sqlite_errorcode", 0) in _READING else "written"
+        return StoreFull(f"The session database {place} cannot be {verb}: {reason(problem)}.",
                          WAY_OUT)
     if is_damage(problem):
         return StoreDamaged(f"{place} is damaged or is not a session database: {reason(problem)}.",

@@ -111,7 +111,7 @@ def test_offline_it_says_so_and_offers_the_rest(program: list[str], offline: Env
         chat.wait("Stream Chat needs a model", 3)
         chat.send("4")
         chat.wait_prompt()
-        assert "demo on demo" in chat.text()
+        assert "demo · session" in chat.text()
 
 
 def test_the_demo_gives_way_to_a_server_and_comes_back(program: list[str],
@@ -120,7 +120,7 @@ def test_the_demo_gives_way_to_a_server_and_comes_back(program: list[str],
         chat.wait(ASKED)
         chat.send("4")
         chat.wait_prompt()
-        assert ("demo on demo" in chat.text()
+        assert ("demo · session" in chat.text()
                 and chat.text().count("scripted replies, no model.") == 1)
         chat.ask("hello", "This is the demo")
     with FakeOllama(models=("words-5", *MODELS)) as server:
@@ -130,7 +130,7 @@ def test_the_demo_gives_way_to_a_server_and_comes_back(program: list[str],
             assert "ollama/words-5:latest is used now instead of demo/demo." in chat.text()
     with Terminal(program, offline, columns=200) as chat:
         chat.wait_prompt()
-        assert "demo on demo \u00b7 session" in chat.text()
+        assert "demo \u00b7 session" in chat.text()
 
 
 @pytest.mark.parametrize("chosen", ["demo/demo", f"local/{SMALLEST.name}"])

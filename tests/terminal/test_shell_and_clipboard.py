@@ -223,7 +223,7 @@ def test_text_of_the_clipboard_begins_the_next_message(
     with Terminal([*program, "-m", "words-5"],
                   fake_clipboard(tmp_path, environment, text=lines)) as chat:
         chat.say("/paste")
-        chat.wait(r"\[41 lines pasted\]")
+        chat.wait(r"\[40 lines pasted\]")
         chat.send("why?" + ENTER)
         chat.wait("w4")
     assert last_asked(ollama) == f"{lines}why?"

@@ -339,7 +339,7 @@ def test_numbers_and_the_sheet_of_keys(tab: Tab) -> None:
     expect(tab.page.locator("#keys")).to_be_hidden()
     tab.go("/numbers")
     expect(tab.page.locator(".figures")).to_contain_text("Tokens")
-    expect(tab.page.locator("table")).to_contain_text("ollama/words-40")
+    expect(tab.page.locator("table", has_text="ollama/words-40")).to_be_visible()
     expect(tab.page.locator(".bars .name", has_text="ollama/words-40")).to_be_visible()
     with tab.page.expect_download() as download:
         tab.page.get_by_role("link", name="CSV").click()

@@ -73,7 +73,7 @@ def test_the_same_key_is_one_message(page: PageServer) -> None:
 def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
     session = page.new_session()
     page.post(f"/api/sessions/{session}/commands",
-              {"line": "/model words-40@100", "confirmed": True})
+              {"line": "/model words-60@20", "confirmed": True})
     assert page.ask(session, "one")["accepted"] == "started"
     assert page.ask(session, "two")["accepted"] == "queued"
     assert page.ask(session, "three")["accepted"] == "queued"

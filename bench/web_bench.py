@@ -191,11 +191,7 @@ class Load:
 
     async def _listen(self, session: str, ready: asyncio.Event) -> None:
         """One tab: the time of each token from the provider to its event."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        place = (await self.request("GET", f"/api/sessions/{session}"))["place"]
-        writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n"
-                     f"{self._head}\r\n".encode())
-        await reader.readuntil(b"connected")
+        reader, writer = await self.events(session)
         ready.set()
         while data := await reader.read(65_536):
             if self.counting:
@@ -204,6 +200,15 @@ class Load:
                 if self.seen is not None:
                     self.seen.setdefault(session, set()).update(found)
         writer.close()
+
+    async def events(self, session: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The connection of a tab that listens to a session."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        place = (await self.request("GET", f"/api/sessions/{session}"))["place"]
+        writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n"
+                     f"{self._head}\r\n".encode())
+        await reader.readuntil(b"connected")
+        return reader, writer
 
     async def request(self, method: str, path: str, body: object = None) -> Any:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

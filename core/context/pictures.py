@@ -47,10 +47,8 @@ def asks_for_pictures(terms: Sequence[Term]) -> bool:
     return any(term.stem in _WORDS for term in terms)
 
 
-def pictures_share(room: int, *, asked: bool) -> int:
+def pictures_share(room: int) -> int:
     """The tokens for pictures if there are texts: a quarter of the room, or one picture if that
-    leaves half of the room. If the question is `asked` about pictures, one in any room that it
-    fits.
+    leaves half of the room.
     """
-    one = IMAGE_TOKENS + PICTURE_ROOM
-    return max(room // 4, one if asked else min(one, room // 2))
+    return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))

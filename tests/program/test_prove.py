@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from tests.proof.postgres import fail_server
 from tests.proof.simulation import simulate
 from tests.proof.campaigns import CAMPAIGNS, counted, total
 from tests.proof.storage import fail_writes
+from tests.proof.streams import TOKENS, pour_streams, stored_wrongly
 from tests.prove import PAGE, main, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -103,6 +106,23 @@ def test_kills_use_a_database_and_a_server_that_are_named(
 def test_clocks_that_are_set_lose_nothing() -> None:
     tally = set_clocks(5, 6)
     assert not tally.faults and tally.runs == 6
+
+
+@pytest.mark.processes
+def test_streams_at_once_lose_no_token(tmp_path: Path) -> None:
+    tally = pour_streams(4)
+    assert not tally.faults and (tally.streams, tally.tokens) == (4, 4 * TOKENS)
+    place = tmp_path / ".local/share/stream-chat"
+    place.mkdir(parents=True)
+    with closing(sqlite3.connect(place / "sessions.db")) as database:
+        database.execute("CREATE TABLE messages (session_id, role, parts)")
+        stamps = [f"@{number}.5@" for number in range(TOKENS)]
+        twice, swapped = [*stamps, stamps[5]], [stamps[1], stamps[0], *stamps[2:]]
+        for number, said in enumerate((stamps, stamps[1:], twice, swapped)):
+            database.execute("INSERT INTO messages VALUES (?, 'assistant', ?)",
+                             (number, " x ".join(said)))
+        database.commit()
+    assert len(stored_wrongly(tmp_path, 4)) == 3 and len(stored_wrongly(tmp_path, 5)) == 4
 
 
 def test_simulated_conversations_are_saved_as_they_were() -> None:

@@ -14,7 +14,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from tests.fake_server import Answer, FakeServer, Received, json_answer
 from tests.proof.accepted import RULES, why_refused
+from tests.proof.homes import new_home
 from tests.scripted_answers import SCRIPTED, Call, Script
 from tests.surroundings import inherited
 
@@ -92,7 +92,7 @@ def kill_calls(seed: int, count: int) -> Tally:
     """Kill `count` programs at random moments of a turn with tools."""
     tally, chance = Tally(), random.Random(seed)
     models = _Models(tally)
-    with (tempfile.TemporaryDirectory(prefix="prove-") as directory,
+    with (new_home() as directory,
           FakeServer(models.answer) as server):
         home = Path(directory)
         (home / "tools.py").write_text(TOOL, encoding="utf-8")

@@ -26,6 +26,7 @@ from tests.proof.kills import kill_programs
 from tests.proof.postgres import fail_server
 from tests.proof.simulation import simulate
 from tests.proof.storage import fail_writes
+from tests.proof.streams import pour_streams
 from tests.proof.wire import split_streams
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -192,6 +193,13 @@ def simulation(seed: int, count: int) -> Result:
                   "\n".join(fault for tally in tallies for fault in tally.faults))
 
 
+def streams(_: int, count: int) -> Result:
+    tally = pour_streams(count)
+    return Result({"streams": tally.streams, "tokens": tally.tokens,
+                   f"bytes of memory for each further stream {MOST}": tally.growth},
+                  "\n".join(tally.faults[:SHOWN]))
+
+
 def wire(seed: int, count: int) -> Result:
     tallies = on_each_core(split_streams, seed, count)
     return Result(total({"streams": tally.streams, "pieces": tally.pieces,
@@ -270,6 +278,8 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              tests("tests/program/test_program_spool.py"), apart=True),
     Campaign("load", "Fifty writers and twenty answers at once lose nothing",
              tests("tests/store/test_many_writers.py"), apart=True),
+    Campaign("streams", "Hundreds of streams at once on the page lose no token, and memory is flat",
+             streams, 200, 40_000, part=4_000),
     Campaign("gate", "No foreign text moves the cursor or sets the title",
              gate, 4_010, 401_000, part=4_010,
              once=tests("tests/test_safe_text.py", "tests/program/test_safe_everywhere.py")),

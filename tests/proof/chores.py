@@ -13,7 +13,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from pathlib import Path
 from core.messages import Message, Text, user_message
 from core.session_manager import Session
 from db import open_store
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,7 +51,7 @@ class Tally:
 
 def kill_chores(seed: int, count: int) -> Tally:
     chance, tally = random.Random(seed), Tally()
-    with tempfile.TemporaryDirectory(prefix="prove-") as directory:
+    with new_home() as directory:
         origin = _Origin(Path(directory) / "origin")
         for number in range(count):
             chore = list(CHORES)[(seed + number) % len(CHORES)]

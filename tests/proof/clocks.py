@@ -13,7 +13,6 @@ import random
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import FakeOllama
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -45,7 +45,7 @@ class Tally:
 
 def set_clocks(seed: int, count: int) -> Tally:
     """Run the program `count` times, each at another time than before."""
-    with tempfile.TemporaryDirectory() as home, FakeOllama() as server:
+    with new_home() as home, FakeOllama() as server:
         lane = _Lane(Path(home), server, seed)
         for _ in range(count):
             lane.run()

@@ -12,7 +12,6 @@ import ipaddress
 import os
 import random
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from core.errors import ToolError
 from core.tools import ToolContext
 from core.tools.fetch_url import fetch_url
 from core.tools.files import list_files, read_file
+from tests.proof.homes import new_home
 
 INSIDE = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
           "100.64.0.0/10", "0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "192.0.2.0/24",
@@ -54,7 +54,7 @@ def try_doors(seed: int, count: int) -> Tally:
         tally.urls += 1
         if places := reached(url, chance):
             tally.faults.append(f"seed {seed}: {url!r} was connected to, at {places}")
-    with tempfile.TemporaryDirectory(prefix="prove-") as folder:
+    with new_home() as folder:
         world = Path(folder).resolve()
         context = ToolContext(roots=(str(make_world(world)),))
         for _ in range(count):

@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from core.messages import Message, Text, user_message
 from core.session_manager import Session
 from db import open_store
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,7 +29,7 @@ A_ROUND = 6     # kills before an import may finish
 def kill_imports(seed: int, count: int) -> tuple[int, int, list[str]]:
     """Kill `count` imports; return the number of kills, of those midway, and the faults."""
     chance, kills, midway, faults = random.Random(seed), 0, 0, list[str]()
-    with tempfile.TemporaryDirectory(prefix="prove-") as directory:
+    with new_home() as directory:
         file = _exported(Path(directory))
         while kills < count:
             home = Path(directory) / f"home{kills}"

@@ -12,13 +12,13 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fake_server import Answer, FakeServer, Received, json_answer
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,7 +60,7 @@ def plant_keys(seed: int, count: int) -> Tally:
     for number in range(count):
         place = list(PLACES)[(seed + number) % len(PLACES)]
         key = f"sk-canary{chance.randrange(1 << 60):015x}"
-        with tempfile.TemporaryDirectory(prefix="prove-") as folder, ExitStack() as stack:
+        with new_home() as folder, ExitStack() as stack:
             status = chance.choice((0, *STATUSES))
             own, other = (stack.enter_context(FakeServer(_careless(status))) for _ in range(2))
             user = User(Path(folder), own.url, other.url)

@@ -14,7 +14,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fake_server import FakeOllama
+from tests.proof.homes import new_home
 from tests.proof.yours import Yours, parts_of, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,7 +55,7 @@ def kill_programs(seed: int, count: int, flags: Sequence[str] = ()) -> Tally:
     yours, whole = Yours.named(), Tally()
     number = 1 if yours.database else LANES
     share = [count // number + (lane < count % number) for lane in range(number)]
-    with tempfile.TemporaryDirectory(prefix="prove-") as directory, \
+    with new_home() as directory, \
             nullcontext() if yours.url else FakeOllama() as server, \
             ThreadPoolExecutor(LANES) as threads:
         lanes = [_Lane(Path(directory) / f"lane{lane}", server, seed + lane, flags, yours)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 
 from tests.fake_server import FakeOllama, fake_words
 from tests.postgres import Server
+from tests.proof.homes import new_home
 from tests.proof.yours import OPTIONS, parts_of
 from tests.surroundings import inherited
 
@@ -39,7 +39,7 @@ class Tally:
 
 def fail_server(seed: int, count: int) -> Tally:
     """Run `count` answers, with a fault of the database during each."""
-    with tempfile.TemporaryDirectory(prefix="prove-") as home, FakeOllama() as models:
+    with new_home() as home, FakeOllama() as models:
         server = Server()
         try:
             server.start()

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tests.fake_server import FakeOllama
 from tests.proof.disk import STRACE, Call, Disk, calls
+from tests.proof.homes import new_home
 from tests.surroundings import inherited
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -73,7 +74,7 @@ def available() -> bool:
 def cut_power(seed: int, cuts: int, *, lies: bool = False) -> Tally:
     """Simulate `count` power cuts during answers in one session after another."""
     tally = Tally()
-    with tempfile.TemporaryDirectory() as home, FakeOllama() as server:
+    with new_home() as home, FakeOllama() as server:
         judge = _Judge(Path(home), server, random.Random(seed), tally, seed)
         judge.disk = Disk(f"{home}/{FOLDER}", lies=lies)
         number = 0

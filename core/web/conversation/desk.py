@@ -93,6 +93,11 @@ class Desks:
             self._save(session, desk)
         self._kept[session] = desk
 
+    def release(self, session: str) -> None:
+        """Keep the desk of a closed conversation on the disk only."""
+        if self.folder and _NAME.fullmatch(session):
+            self._kept.pop(session, None)
+
     def forget(self, session: str) -> None:
         """Delete the desk of a deleted session."""
         self._kept.pop(session, None)

@@ -163,6 +163,7 @@ class Hub:
             for place, (used, session) in enumerate(sorted(idle)):
                 if used < late or place < surplus:
                     await self._lives.pop(session).close()
+                    self.desks.release(session)
 
     async def watch(self) -> None:
         """Show what other programs write to sessions open on a page, as long as the server runs."""

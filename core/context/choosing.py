@@ -15,7 +15,7 @@ from core.context.pictures import Pictures, asks_for_pictures, pictures_share
 from core.context.pieces import Span, cut, marks_of, spans_of
 from core.context.ranking import Counted, as_bytes, bm25, count_words, name_scores
 from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
-from core.context.search import Search, Spot, fuse_spots
+from core.context.search import AGAIN, AGAIN_NEAR, Search, Spot, fuse_spots
 from core.context.shown import AlreadyShown
 from core.context.synonyms import with_synonyms
 from core.context.terms import Term, terms_of_all
@@ -45,6 +45,7 @@ class Chooser:
         self._guard = guard
         self.reader = Reader(estimator, model, guard)
         self._spots: list[Spot] = []
+        self._again = AGAIN
         self._compared: dict[tuple[str, Span], str] = {}      # digests of the texts there
         self._previous: set[str] = set()
         self._matched: dict[str, list[str]] = {}
@@ -64,7 +65,7 @@ class Chooser:
         terms = with_synonyms(terms_of_all((*earlier, question)))
         self.reader.begin()
         self.reader.model = self.model
-        self._spots, self._compared, self._matched = [], {}, {}
+        self._spots, self._compared, self._matched, self._again = [], {}, {}, AGAIN
         for item in items:
             item.why = ""
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
@@ -92,7 +93,8 @@ class Chooser:
         if not choice.done:
             if not self._spots and not choice.images:   # no text has to do with the question
                 yield from self._take_pictures(room, choice)
-            yield from Filling(self.reader, order, room, choice, self._shown).fill(self._spots)
+            yield from Filling(self.reader, order, room, choice, self._shown).fill(
+                self._spots, self._again)
             self._explain(order)
             yield from self._take_pictures(room, choice)
         self.reader.forget({piece.name for piece in choice.pieces})
@@ -142,7 +144,7 @@ class Chooser:
         """
         near = {place: similar[digest]
                 for place, digest in self._compared.items() if digest in similar}
-        self._spots = fuse_spots(self._spots, near)
+        self._spots, self._again = fuse_spots(self._spots, near), AGAIN_NEAR
         return self._by_spots(order)
 
     def _by_spots(self, items: Sequence[Item]) -> list[Item]:

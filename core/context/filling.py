@@ -62,14 +62,14 @@ class Filling:
         self._numbers: dict[str, LineNumbers] = {}
         self._faulty: set[str] = set()
 
-    def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
-        """Fill the choice; yields between steps."""
+    def fill(self, spots: Sequence[Spot], again: float) -> Iterator[int]:
+        """Fill the choice, see diverse(); yields between steps."""
         for item in self._order:
             item.included = ""
         self._shown.mark(self._order)
         outlines = 0 if self._shown else outline_room(self._left)
         self._room -= outlines
-        yield from self._take_spots(spots)
+        yield from self._take_spots(spots, again)
         yield from self._take_around()
         yield from self._take_rest()
         self._write()
@@ -93,9 +93,9 @@ class Filling:
             self._choice.pieces.append(piece)
             self._choice.tokens += self._reader.cost(piece)
 
-    def _take_spots(self, spots: Sequence[Spot]) -> Iterator[int]:
+    def _take_spots(self, spots: Sequence[Spot], again: float) -> Iterator[int]:
         misses, most = 0, self._choice.tokens + self._left * BEST_SHARE
-        for number, spot in enumerate(diverse(spots)):
+        for number, spot in enumerate(diverse(spots, again)):
             if self._choice.tokens >= most or self._left < SMALLEST or misses >= MOST_MISSES:
                 return
             item = self._items[spot.name]

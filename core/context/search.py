@@ -16,10 +16,11 @@ from core.dataclass import dataclass
 NAME = 1.4          # weight of a word in the path, relative to one in the text
 FILE = 0.7          # share of the whole file's score that is added to a piece's score
 MOST_HITS = 5_000   # occurrences of one word in one text that are counted
-AGAIN = 0.96        # factor for each piece of the same text that was already taken
+# factor for each piece of the same text that was already taken; and if meaning counts too
+AGAIN, AGAIN_NEAR = 0.96, 1.0
 COVERED = 0.5       # part of a piece's score that depends on the share of the question it covers
-MEANING = 0.35      # weight of meaning if texts are compared by it; words have the rest
-SHARPER = 1.5       # exponent of the score by words beside meaning: the best of them stand out more
+MEANING = 0.45      # weight of meaning if texts are compared by it; words have the rest
+SHARPER = 3.0       # exponent of the score by words beside meaning: the best of them stand out more
 
 
 @dataclass(slots=True)
@@ -126,8 +127,8 @@ def _by_score(spot: Spot) -> float:
     return -spot.score
 
 
-def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
-    """The spots, best first; each further piece of a text counts less than the one before."""
+def diverse(spots: Sequence[Spot], again: float = AGAIN) -> Iterator[Spot]:
+    """The spots, best first; the score of each further piece of a text is multiplied by `again`."""
     given: dict[str, int] = {}
     waiting = [(-spot.score, number, 0) for number, spot in enumerate(spots)]
     heapq.heapify(waiting)
@@ -135,7 +136,7 @@ def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
         score, number, known = heapq.heappop(waiting)
         count = given.get(spots[number].name, 0)
         if count != known:
-            heapq.heappush(waiting, (-spots[number].score * AGAIN ** count, number, count))
+            heapq.heappush(waiting, (-spots[number].score * again ** count, number, count))
             continue
         given[spots[number].name] = count + 1
         yield spots[number]

@@ -13,7 +13,7 @@ import pytest
 from core.context.pieces import (PROSE, STRETCH, LineNumbers, cut, join_spans, marks_of, spans_of,
                                  split_pieces)
 from core.context.ranking import name_scores, share_of_tests
-from core.context.search import Search, Spot, diverse
+from core.context.search import AGAIN_NEAR, Search, Spot, diverse
 from core.context.synonyms import with_synonyms
 from core.context.terms import find, lowered, stem_of, terms_of, terms_of_all, words_of
 from core.context_loader import ContextSet, Prepared, plan_budget
@@ -89,6 +89,7 @@ def test_what_is_found() -> None:
 def test_the_next_piece_of_a_file_counts_less() -> None:
     spots = [Spot("a", (0, 1), 1.0), Spot("a", (1, 2), 0.99), Spot("b", (0, 1), 0.96)]
     assert [(spot.name, spot.span[0]) for spot in diverse(spots)] == [("a", 0), ("b", 0), ("a", 1)]
+    assert [spot.name for spot in diverse(spots, AGAIN_NEAR)] == ["a", "a", "b"]
 
 
 # ---- in a set

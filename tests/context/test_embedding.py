@@ -447,7 +447,7 @@ def test_words_and_meaning_are_added() -> None:
     similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.7, ("d", (0, 5)): 0.2}
     scores = {spot.name: spot.score for spot in fuse_spots(spots, similar)}
     assert scores == pytest.approx(
-        {"a": 0.65, "b": 0.65 * 0.5 ** 1.5 + 0.35 / 3, "c": 0.35})
+        {"a": 0.55, "b": 0.55 * 0.5 ** 3.0 + 0.45 / 3, "c": 0.45})
     assert [spot.name for spot in fuse_spots(spots, similar)] == ["a", "c", "b"]
     assert fuse_spots([], {}) == [] and fuse_spots([], {("a", (0, 5)): 0.5}) == []
 

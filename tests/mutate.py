@@ -70,8 +70,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         "store/test_db_lists.py", "store/test_db_parts.py", "store/test_db_contract.py",
         "store/test_db_sqlite.py"),
     "core/store/sql/store.py": (
-        "store/test_db_lists.py", "store/test_db_contract.py", "store/test_overlapping.py",
-        "sessions/test_history.py", "sessions/test_together.py"),
+        "store/test_db_sqlite.py", "store/test_db_lists.py", "store/test_db_contract.py",
+        "store/test_overlapping.py", "sessions/test_history.py", "sessions/test_together.py"),
     "core/store/sqlite/store.py": (
         "store/test_db_sqlite.py", "store/test_care.py", "store/test_db_contract.py",
         "store/test_db_lists.py", "sessions/test_search.py", "sessions/test_waiting_writes.py"),
@@ -93,7 +93,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/sessions/reply.py": ("sessions/test_reply.py",),
     "core/sessions/tree.py": ("sessions/test_tree.py",),
     "core/session_manager.py": ("sessions/test_history.py", "sessions/test_session.py"),
-    "core/sessions/journal.py": ("sessions/test_history.py", "sessions/test_session.py")}
+    "core/sessions/journal.py": ("sessions/test_journal.py",)}
 
 
 # ---- running
@@ -236,6 +236,7 @@ class Trials:
         outcome, every = FAILED, list(session.items)
         try:
             os.setpgid(0, 0)
+            os.environ["CI"] = "true"     # a module that a change looks for in vain fails the test
             if not put_in_place(importlib.import_module(_name_of(self.module)), mutant.tree()):
                 outcome = UNCHANGED
             else:

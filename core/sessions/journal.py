@@ -258,7 +258,6 @@ class Journal(NoJournal):
         """Discard pending writes and their file, since the session was deleted."""
         self.deleted = True
         self._waiting.clear()
-        self._unsettled.clear()
         self._drop_file()
         self._news.append("NOT SAVED from here on: this session was deleted by another program. "
                           "/keep saves the conversation as a new session.")

@@ -55,6 +55,8 @@ END: list[Delta] = [Usage(None, None, None, None), Finished("stop", "stop")]
     ([{"message": {"role": "assistant"}, "x": 1}, DONE], END),
     ([{"message": {"text": "one two"}, "done": False}, line("a"), DONE], [TextDelta("a"), *END]),
     ([{"done_reason": "stop"}], END),
+    ([line("a", of={"done_reason": ""}), line("b", of={"done_reason": 5}), DONE],
+     [TextDelta("a"), TextDelta("b"), *END]),
     ([{"done": "True"}], [END[0], Finished("stop", "")]),
     ([{"done": 1}], [END[0], Finished("stop", "")]),
     ([{"done": True, "message": None}], [END[0], Finished("stop", "")]),

@@ -103,7 +103,7 @@ def test_what_comes_twice_of_a_call_counts_once() -> None:
 
 
 @pytest.mark.parametrize(("more", "runs"), [(0, True), (1, False)])
-@pytest.mark.parametrize("piece", [MOST // 2, 1 << 30])
+@pytest.mark.parametrize("piece", [MOST // 2, MOST - 1, 1 << 30])
 def test_the_longest_arguments(more: int, runs: bool, piece: int) -> None:
     size = MOST + more
     text = '{"a": "' + "x" * (size - 9) + '"}'

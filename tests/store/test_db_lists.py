@@ -105,9 +105,20 @@ def test_filters_choose_sessions(store: Store) -> None:
              "provider:groq": "a", "provider:roq": "", "tag:home": "a", "tag:hom": "",
              "tag:work%": "a", "tag:work": "", "tag:home tag:work%": "a", "fruit": "ab",
              "in:title apple": "", "in:title salad": "b", "in:title fruit -salad": "a",
+             "in:title fruit -sala": "ab",
              "apple -fruit": "ab", "before:1970-01-15": "a", "after:1970-01-15": "ab"}
     for words, wanted in every.items():
         assert sorted(ids(store.sessions(0, words))) == sorted(wanted), words
+
+
+def test_a_message_is_found_by_its_own_time(store: Store) -> None:
+    """An imported message can be older than its session."""
+    row = SessionRow("a", "a", "t", "m", 100 * DAY, 100 * DAY, 1)
+    (identity,) = new_message_ids(1)
+    store.import_session(row, "", [StoredMessage(identity, user_message("apple"), "complete", True,
+                                                 10 * DAY, "", 0)])
+    for words, found in (("apple before:1970-01-15", 1), ("apple after:1970-01-15", 0)):
+        assert store.find_messages(parse_query(words), 9) == [("a", identity)] * found, words
 
 
 def test_the_title_is_found_as_soon_as_it_is_given(store: Store) -> None:

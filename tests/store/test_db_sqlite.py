@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,20 @@ def test_a_directory_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreFull) as caught:
         open_store(str(tmp_path))
     assert_readable(caught.value)
+
+
+def test_a_turn_begins_when_the_file_is_free(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.db")
+    with closing(open_store(path)) as store, closing(sqlite3.connect(path)) as other:
+        store.create_session("s1", "t", "m", 1.0)
+        other.execute("BEGIN IMMEDIATE")
+        with store.hurried():
+            assert store.begin_turn("s1") is False
+        other.rollback()
+        assert store.begin_turn("s1") is True
+        with closing(open_store(store.url)) as again:
+            assert again.place == store.place == path
+            assert again.begin_turn("s1") is False      # the first one has it
 
 
 def test_damaged(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_who_has_given_up_does_not_keep_the_lock(path: str) -> None:
     assert open_on(file_of(path)) == 0
 
 
-def test_who_closes_while_it_waits_gives_up(path: str) -> None:
+def test_who_is_cancelled_while_it_waits_gives_up(path: str) -> None:
     first, second = Queue(path, LONG), Queue(path, LONG)
     assert first.try_enter() and not second.try_enter()
 
@@ -127,14 +128,55 @@ def test_who_closes_while_it_waits_gives_up(path: str) -> None:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
     asyncio.run(cancelled())
-    assert second.try_enter() is False
+    first.leave()
+    assert wait_until(lambda: open_on(file_of(path)) == 1)
+    assert second.try_enter() is True and first.try_enter() is False
     second.close()
     first.close()
     assert wait_until(lambda: open_on(file_of(path)) == 0)
 
 
-def test_an_event_loop_is_woken_at_once(path: str) -> None:
+def test_who_is_interrupted_while_it_waits_gives_up(path: str) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with closing(Queue(path, LONG)) as first, closing(Queue(path, LONG)) as second:
+            assert first.try_enter()
+            threading.Timer(0.1, signal.pthread_kill,
+                            (threading.get_ident(), signal.SIGUSR1)).start()
+            with pytest.raises(KeyboardInterrupt):
+                second.enter(LONG)
+            first.leave()
+            assert wait_until(lambda: open_on(file_of(path)) == 1)
+            assert first.try_enter()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_closes_while_it_waits_gives_up(path: str) -> None:
     with closing(Queue(path, LONG)) as first, closing(Queue(path, LONG)) as second:
+        assert first.try_enter() and not second.try_enter()
+
+        async def closed() -> None:
+            coming = asyncio.ensure_future(second.come(time.monotonic() + LONG))
+            await asyncio.sleep(0.1)
+            assert second.try_enter() is False       # its place in the queue is kept
+            second.close()
+            first.leave()
+            await coming
+        asyncio.run(closed())
+        assert wait_until(lambda: open_on(file_of(path)) == 1)
+        assert second.try_enter() is True and first.try_enter() is False
+
+
+@pytest.mark.parametrize("surroundings", [nullcontext, nothing_at_zero])
+def test_an_event_loop_is_woken_at_once(
+        surroundings: Callable[[], AbstractContextManager[None]], path: str) -> None:
+    with (surroundings(), closing(Queue(path, LONG)) as second,
+          closing(Queue(path, LONG)) as first):
+        assert second.try_enter()
+        second.leave()
         assert first.try_enter() and not second.try_enter()
         limit = time.monotonic() + LONG
 
@@ -150,9 +192,10 @@ def test_an_event_loop_waits_no_longer_than_it_wants(path: str) -> None:
     with closing(Queue(path, LONG)) as first, closing(Queue(path, LONG)) as second:
         assert first.try_enter() and not second.try_enter()
         asyncio.run(second.come(time.monotonic() + 0.1))
-        assert second.try_enter() is False
+        assert open_on(file_of(path)) == 2
         first.leave()
-        assert wait_until(second.try_enter)
+        assert wait_until(lambda: open_on(file_of(path)) == 1)
+        assert second.try_enter() is True and first.try_enter() is False
 
 
 def test_an_owner_is_there_until_it_closes(tmp_path: Path) -> None:
@@ -172,6 +215,25 @@ def test_an_owner_is_there_until_it_closes(tmp_path: Path) -> None:
     assert owner.name() != name
     owner.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_there_even_if_others_clear_up_meanwhile(tmp_path: Path) -> None:
+    """Another program may take the new file for an abandoned one before it is locked."""
+    place, over = str(tmp_path / "s.db"), threading.Event()
+
+    def clear_up() -> None:
+        other = Owner(place)
+        while not over.is_set():
+            other.sweep()
+    clearing = threading.Thread(target=clear_up)
+    clearing.start()
+    try:
+        for _ in range(200):
+            with closing(Owner(place)) as owner:
+                assert os.path.exists(f"{place}-live-{owner.name()}")
+    finally:
+        over.set()
+        clearing.join()
 
 
 def test_what_is_left_of_a_killed_owner_goes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Uploads are kept exactly as long as their session."""
+"""Uploads are kept exactly as long as their session; unused conversations are closed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from core.messages import user_message
 from core.session_manager import Session
 from core.web.conversation.desk import Desk, Desks, Queued
+from core.web.conversation.hub import MOST_OPEN, unused
 from core.web.upkeep import clear_up
 from core.web.uploads import Uploads
 from db import open_store
@@ -57,3 +58,15 @@ def test_a_folder_that_cannot_be_read_holds_nothing_up(tmp_path: Path, made: str
     if made:
         (tmp_path / "uploads").write_text("not a folder", encoding="utf-8")
     assert asyncio.run(clear_up(Desks(""), Uploads(str(tmp_path / "uploads")), None, NOW)) == 0
+
+
+@pytest.mark.parametrize(("ages", "others", "closed"), [
+    ([10.0, 599.0], 0, []), ([601.0, 10.0], 0, ["0"]),
+    ([100.0, 200.0, 300.0], MOST_OPEN - 2, ["2"]),
+    ([100.0, 200.0, 300.0], MOST_OPEN, ["2", "1", "0"]),
+    ([1.0, 59.0, 61.0], MOST_OPEN, ["2"])])
+def test_what_was_used_just_now_is_not_closed_however_many_are_open(
+        ages: list[float], others: int, closed: list[str]) -> None:
+    """A new conversation whose page does not listen yet would be gone."""
+    idle = {str(number): 1_000.0 - age for number, age in enumerate(ages)}
+    assert unused(idle, len(ages) + others, 1_000.0) == closed

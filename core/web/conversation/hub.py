@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from core.chat.conversation import Chat
@@ -19,11 +19,22 @@ from core.web.conversation.questions import Questions
 from core.web.conversation.watching import Watch
 
 IDLE_SECONDS = 600.0        # seconds after which an unused conversation is closed
+FRESH_SECONDS = 60.0        # seconds in which it is never closed: its page is about to listen
 LOOK_SECONDS = 0.2          # seconds between checks for other programs' writes
 TAKE_OVER_LOOKS = 50        # seconds between checks of a dead process's turn
 MOST_OPEN = 500
 log = logging.getLogger(__name__)
 OpenChat = Callable[[str | None, Front], Awaitable[Chat]]
+
+
+def unused(idle: Mapping[str, float], count: int, now: float) -> list[str]:
+    """Return the conversations to close, of `count` open ones: those idle for long, and the least
+    recently used ones beyond MOST_OPEN. `idle` maps them to the time when they were used last.
+    """
+    surplus = count - MOST_OPEN
+    return [session for place, (session, used) in enumerate(sorted(idle.items(),
+                                                                   key=lambda pair: pair[1]))
+            if used < now - (IDLE_SECONDS if place >= surplus else FRESH_SECONDS)]
 
 
 class Hub:
@@ -156,14 +167,11 @@ class Hub:
         """Close unused conversations, as long as the server runs."""
         while True:
             await asyncio.sleep(30)
-            late = time.monotonic() - IDLE_SECONDS
-            idle = [(live.used, session) for session, live in self._lives.items()
-                    if not live.running and not live.listened]
-            surplus = len(self._lives) - MOST_OPEN
-            for place, (used, session) in enumerate(sorted(idle)):
-                if used < late or place < surplus:
-                    await self._lives.pop(session).close()
-                    self.desks.release(session)
+            idle = {session: live.used for session, live in self._lives.items()
+                    if not live.running and not live.listened}
+            for session in unused(idle, len(self._lives), time.monotonic()):
+                await self._lives.pop(session).close()
+                self.desks.release(session)
 
     async def watch(self) -> None:
         """Show what other programs write to sessions open on a page, as long as the server runs."""

@@ -77,7 +77,8 @@ class _Home:
         self._tally.questions += 1
         on = ["--continue"] if self._said and self._chance.random() < 0.5 else []
         done = self._program([*fault, *self._stream_chat(*on, question)])
-        if on and done.returncode and "cannot be read" in done.stderr and self._has_not(question):
+        unread = "cannot be read" in done.stderr or "is damaged" in done.stderr
+        if on and done.returncode and unread and self._has_not(question):
             return
         where = f"seed {self._seed}, question {self._tally.questions - 1}, {' '.join(fault[4:])}"
         met = "(INJECTED)" in self._log.read_text(errors="replace")

@@ -68,6 +68,8 @@ class LimitedProcess:
         Arguments and result are JSON values; `seconds` is the time limit. Raises LimitReached, and
         the function's ToolError or ContextError.
         """
+        if stop is not None and stop.is_set():      # a fast machine might even finish it
+            raise LimitReached("The call was stopped.")
         process = self._process = self._process or self._start()
         done = threading.Event()
         guard = _Watch(process, (self._closed, stop or threading.Event()), seconds + SPARE, done)

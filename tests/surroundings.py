@@ -11,3 +11,8 @@ def inherited() -> dict[str, str]:
     """
     return {name: value for name, value in os.environ.items()
             if name in ("PATH", "TMPDIR") or name.startswith("COV")}
+
+
+def uncounted() -> dict[str, str]:
+    """The same without coverage, for tests of what a process loads and opens."""
+    return {name: value for name, value in inherited().items() if not name.startswith("COV")}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.surroundings import uncounted
+
 ROOT = Path(__file__).resolve().parent.parent
 CERTIFICATE = ROOT / "tests" / "providers" / "server.test.pem"
 BEGIN = """
@@ -71,7 +73,7 @@ assert not isinstance(socket.socket(), ssl.SSLSocket) and ssl.SSLSocket.__name__
 @pytest.mark.parametrize("script", [OVER_TCP, EACH], ids=["connections", "each"])
 def test_a_late_module_is_the_real_one_when_it_is_used(script: str) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(CERTIFICATE)], cwd=ROOT,
-                          capture_output=True, text=True)
+                          env=uncounted(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -17,7 +17,7 @@ import pytest
 from core import chat_engine
 from core.config import BY_NAME
 from tests.starts import modules_of_starts
-from tests.surroundings import inherited
+from tests.surroundings import uncounted
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -253,7 +253,7 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
             "'stream_chat')]: del sys.modules[module]\nsys.addaudithook(audit)\n"
             f"for name in {names!r}: importlib.import_module(name)\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
-                          env={"HOME": str(tmp_path), **inherited()},
+                          env={"HOME": str(tmp_path), **uncounted()},
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

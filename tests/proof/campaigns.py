@@ -195,8 +195,9 @@ def simulation(seed: int, count: int) -> Result:
 
 def streams(_: int, count: int) -> Result:
     tally = pour_streams(count)
-    return Result({"streams": tally.streams, "tokens": tally.tokens,
-                   f"bytes of memory for each further stream {MOST}": tally.growth},
+    memory = ({} if tally.growth is None
+              else {f"bytes of memory for each further stream {MOST}": tally.growth})
+    return Result({"streams": tally.streams, "tokens": tally.tokens, **memory},
                   "\n".join(tally.faults[:SHOWN]))
 
 

@@ -32,13 +32,13 @@ _STAMP = re.compile(rb"@\d+\.\d+@")
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted; `growth` is in bytes for each stream of the second half, 0 if there were
+    """What was counted; `growth` is in bytes for each stream of the second half, None if there were
     too few.
     """
 
     streams: int = 0
     tokens: int = 0
-    growth: int = 0
+    growth: int | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -59,7 +59,7 @@ def pour_streams(count: int) -> Tally:
             if sum(shares[:half]) > MOST_OPEN:
                 tally.growth = max(0, memory_of(server.process.pid) - at_half) // later
         tally.faults += stored_wrongly(Path(home), tally.streams)
-    if tally.growth > MOST_GROWTH:
+    if tally.growth is not None and tally.growth > MOST_GROWTH:
         tally.faults.append(f"the server's memory grew by {tally.growth:,} bytes a stream")
     return tally
 

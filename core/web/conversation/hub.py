@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -169,9 +170,12 @@ class Hub:
             await asyncio.sleep(30)
             idle = {session: live.used for session, live in self._lives.items()
                     if not live.running and not live.listened}
-            for session in unused(idle, len(self._lives), time.monotonic()):
+            closed = unused(idle, len(self._lives), time.monotonic())
+            for session in closed:
                 await self._lives.pop(session).close()
                 self.desks.release(session)
+            if closed:      # their parts refer to each other, and Python seldom looks for that
+                gc.collect()
 
     async def watch(self) -> None:
         """Show what other programs write to sessions open on a page, as long as the server runs."""

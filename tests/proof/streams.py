@@ -24,8 +24,8 @@ from tests.web.page_server import PATIENCE, PageServer
 AT_ONCE = 500       # streams, at most
 ROUNDS = 4          # at least
 TOKENS, RATE = 100, 10      # of each stream; tokens a second
-# The server keeps up to MOST_OPEN conversations open, each in about 60 kB, and looks every half
-# minute which to close. So only beyond them the memory must be flat, and not to the byte.
+# The server keeps up to MOST_OPEN conversations open, each in about 60 kB, and looks every ten
+# seconds which to close. So only beyond them the memory must be flat, and not to the byte.
 MOST_GROWTH = 20_000        # bytes for each stream of the second half
 _STAMP = re.compile(rb"@\d+\.\d+@")
 

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_read_holds_nothing_up(tmp_path: Path, made: str
     ([10.0, 599.0], 0, []), ([601.0, 10.0], 0, ["0"]),
     ([100.0, 200.0, 300.0], MOST_OPEN - 2, ["2"]),
     ([100.0, 200.0, 300.0], MOST_OPEN, ["2", "1", "0"]),
-    ([1.0, 59.0, 61.0], MOST_OPEN, ["2"])])
+    ([1.0, 9.0, 11.0], MOST_OPEN, ["2"])])
 def test_what_was_used_just_now_is_not_closed_however_many_are_open(
         ages: list[float], others: int, closed: list[str]) -> None:
     """A new conversation whose page does not listen yet would be gone."""

@@ -20,7 +20,8 @@ from core.web.conversation.questions import Questions
 from core.web.conversation.watching import Watch
 
 IDLE_SECONDS = 600.0        # seconds after which an unused conversation is closed
-FRESH_SECONDS = 60.0        # seconds in which it is never closed: its page is about to listen
+FRESH_SECONDS = 10.0        # seconds in which it is never closed: its page is about to listen
+TEND_SECONDS = 10.0         # seconds between two looks at what may be closed
 LOOK_SECONDS = 0.2          # seconds between checks for other programs' writes
 TAKE_OVER_LOOKS = 50        # seconds between checks of a dead process's turn
 MOST_OPEN = 500
@@ -167,7 +168,7 @@ class Hub:
     async def tend(self) -> None:
         """Close unused conversations, as long as the server runs."""
         while True:
-            await asyncio.sleep(30)
+            await asyncio.sleep(TEND_SECONDS)
             idle = {session: live.used for session, live in self._lives.items()
                     if not live.running and not live.listened}
             closed = unused(idle, len(self._lives), time.monotonic())

@@ -115,8 +115,9 @@ _BEGINNINGS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpe
 class Shown:
     """Which lines of an attached text a message contained.
 
-    `spans` are (first, last) line numbers, from 1 and inclusive; without spans the message only
-    says that the text has changed. `digest` identifies the text and `lines` is its length. `origin`
+    `spans` are (first, last) line numbers, from 1 and inclusive; `parts` are (line, start, end) of
+    lines that are contained in part, in characters. Without either, the message only says that the
+    text has changed. `digest` identifies the text and `lines` is its length. `origin`
     is the source it belongs to. `stamp` is the file's modification time in nanoseconds (0 if it is
     not a file).
     """
@@ -127,6 +128,7 @@ class Shown:
     stamp: int
     lines: int
     spans: tuple[tuple[int, int], ...]
+    parts: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,13 @@ class Chooser:
         for item in items:
             item.why = ""
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
-        texts = [item for item in items if item.kind != "image"]
+        texts, asked = [item for item in items if item.kind != "image"], asks_for_pictures(terms)
         self._pictures = Pictures([item for item in items if item.kind == "image"
                                    and not shown.has(item)],
-                                  pictures_share(room) if texts else room, vision=vision)
+                                  pictures_share(room, asked=asked) if texts else room,
+                                  vision=vision)
         yield from self._take_images(self._pictures.named(terms), room, choice)
-        if not texts or asks_for_pictures(terms):
+        if not texts or asked:
             yield from self._take_pictures(room, choice)
         self._previous = {item.name for item in texts if item.included}
         absent = [item for item in texts if not shown.has_whole(item)] if shown else texts

@@ -233,5 +233,5 @@ class Filling:
                          self._numbers[name])
             if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
                 item.included = "whole"
-            item.why = "lines " + ", ".join(f"{piece.first}-{piece.last}" for piece in pieces)
+            item.why = "lines " + ", ".join(dict.fromkeys(piece.place for piece in pieces))
             self._choice.pieces += pieces

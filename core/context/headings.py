@@ -31,10 +31,11 @@ class Hits:
         self._starts = [start for start, _ in spans]
         self._headings: dict[int, list[float]] = {}
         self._line, self._constant = -1, False       # the last line examined
+        self._place, self._begin = 0, 0              # the last occurrence, and its line
 
     def add(self, term: int, place: int, value: float) -> None:
         """Count an occurrence at a position."""
-        line = self._text.rfind("\n", 0, place) + 1
+        line = self._line_of(place)
         mark = bisect_right(self._marks, place) - 1
         if mark >= 0 and self._marks[mark] >= line:
             row = self._headings.setdefault(mark, [0.0] * self._terms)
@@ -44,6 +45,16 @@ class Hits:
             value *= 1 + HEADING
         piece = bisect_right(self._starts, place) - 1
         self.rows.setdefault(piece, [0.0] * self._terms)[term] += value
+
+    def _line_of(self, place: int) -> int:
+        """The beginning of the line there. Most occurrences come in order, and a line may have
+        megabytes, so it is searched back to the last occurrence only.
+        """
+        known = self._place if place >= self._place else 0
+        found = self._text.rfind("\n", known, place)
+        self._begin = found + 1 if found >= 0 or not known else self._begin
+        self._place = place
+        return self._begin
 
     def _sets_constant(self, line: int) -> bool:
         """Whether the line that begins there sets a constant; most words share their line."""

@@ -26,7 +26,7 @@ def outline_of(name: str, kind: str, text: str) -> str:
     """An outline such as `retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`; "" if there
     is nothing to list.
     """
-    headings = list(_headings(text, marks_of(name, kind, text)))
+    headings = list(_headings(text, marks_of(name, kind, text).headings))
     if not headings:
         return ""
     more = f"; {len(headings) - OF_ONE:,} more" if len(headings) > OF_ONE else ""

@@ -47,8 +47,10 @@ def asks_for_pictures(terms: Sequence[Term]) -> bool:
     return any(term.stem in _WORDS for term in terms)
 
 
-def pictures_share(room: int) -> int:
+def pictures_share(room: int, *, asked: bool) -> int:
     """The tokens for pictures if there are texts: a quarter of the room, or one picture if that
-    leaves half of the room.
+    leaves half of the room. If the question is `asked` about pictures, one in any room that it
+    fits.
     """
-    return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))
+    one = IMAGE_TOKENS + PICTURE_ROOM
+    return max(room // 4, one if asked else min(one, room // 2))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from core.context.form import NUMBERED, Piece, shown_name
+from core.context.form import NUMBERED, Piece, is_cut, shown_name
 from core.context.items import Item, ItemKind
 from core.context.shown import attached_of
 from core.context.sources import Kind, Source, parse_source
@@ -93,10 +93,14 @@ def _item(entry: Shown, pieces: Sequence[Piece], images: Mapping[str, Image]) ->
                 if image is not None else None)
     lines = [""] * max(piece.lines for piece in pieces)
     for piece in pieces:
-        lines[piece.first - 1:piece.last] = piece.text.split("\n")
+        for place, line in enumerate(piece.text.split("\n"), piece.first - 1):
+            held = lines[place]
+            lines[place] = (f"{held} {line}" if is_cut(line) and is_cut(held) and line not in held
+                            else held if held and is_cut(line) else line)
     text = "\n".join(lines) + "\n"
     known = sum(last - first + 1 for first, last in entry.spans)
-    note = "as it was sent" + (f"; {known:,} of its {len(lines):,} lines are known"
+    parts = f", and parts of {len({line for line, *_ in entry.parts}):,}" if entry.parts else ""
+    note = "as it was sent" + (f"; {known:,} of its {len(lines):,} lines are known{parts}"
                                if known < len(lines) else "")
     kind: ItemKind = next((kind for kind in get_args(ItemKind) if kind == pieces[0].kind),
                           "resource")

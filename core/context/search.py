@@ -57,7 +57,7 @@ class Search:
         spans = spans_of(name, kind, text, marks)
         self._pieces += len(spans)
         self._size += len(text)
-        hits, small, words = Hits(text, marks, spans, len(self.terms)), lowered(text), []
+        hits, small, words = Hits(text, marks.headings, spans, len(self.terms)), lowered(text), []
         for number, term in enumerate(self.terms):
             own = list(islice(find(term, text, small), MOST_HITS))
             if own or any(value for _, value in find(term, name, lowered(name))):

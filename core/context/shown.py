@@ -36,7 +36,8 @@ class AlreadyShown:
     def _add(self, entry: Shown) -> None:
         before = self._entries.get(entry.name)
         if before is not None and before.digest == entry.digest:
-            entry = replace(entry, spans=joined_spans((*before.spans, *entry.spans)))
+            entry = replace(entry, spans=joined_spans((*before.spans, *entry.spans)),
+                            parts=_joined_parts((*before.parts, *entry.parts)))
         self._entries[entry.name] = entry
 
     def check(self, items: Iterable[Item], text_of: Callable[[Item], str]) -> None:
@@ -57,7 +58,7 @@ class AlreadyShown:
     def has(self, item: Item) -> bool:
         """Whether any part of the item's current text is shown."""
         entry = self._entries.get(item.name)
-        return entry is not None and (bool(entry.spans) or item.kind == "image")
+        return entry is not None and (bool(entry.spans or entry.parts) or item.kind == "image")
 
     def has_whole(self, item: Item) -> bool:
         entry = self._entries.get(item.name)
@@ -66,7 +67,7 @@ class AlreadyShown:
 
     def covers(self, piece: Piece) -> bool:
         entry = self._entries.get(piece.name)
-        return entry is not None and _covers(entry, piece.first, piece.last)
+        return entry is not None and _covers_piece(entry, piece)
 
     def origins(self) -> set[tuple[str, str]]:
         """The (source, name) of each item."""
@@ -81,6 +82,30 @@ class AlreadyShown:
 
 def _covers(entry: Shown, first: int, last: int) -> bool:
     return any(start <= first and last <= end for start, end in entry.spans)
+
+
+def _covers_piece(entry: Shown, piece: Piece) -> bool:
+    if _covers(entry, piece.first, piece.last):
+        return True
+    whole, parts = _seen(piece)
+    return (all(_covers(entry, first, last) for first, last in whole)
+            and all(_covers(entry, line, line)
+                    or any(other == line and start <= begin and end <= stop
+                           for other, start, stop in entry.parts) for line, begin, end in parts))
+
+
+def _seen(piece: Piece) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
+    """The whole lines of a piece as (first, last), and the parts of lines that are cut."""
+    lines = piece.text.split("\n") if piece.before or piece.after else []
+    if len(lines) == 1:
+        return [], [(piece.first, piece.before, piece.before + len(lines[0]))]
+    parts = []
+    if piece.before:
+        parts.append((piece.first, piece.before, piece.before + len(lines[0])))
+    if piece.after:
+        parts.append((piece.last, 0, len(lines[-1])))
+    first, last = piece.first + bool(piece.before), piece.last - bool(piece.after)
+    return [(first, last)] if first <= last else [], parts
 
 
 def stamp_of(item: Item) -> int:
@@ -106,12 +131,24 @@ def joined_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...
     return tuple(result)
 
 
+def _joined_parts(parts: Iterable[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """The parts of lines in order, with overlapping and adjacent ones joined."""
+    result: list[tuple[int, int, int]] = []
+    for line, start, end in sorted(parts):
+        if result and result[-1][0] == line and start <= result[-1][2]:
+            result[-1] = (line, result[-1][1], max(end, result[-1][2]))
+        else:
+            result.append((line, start, end))
+    return tuple(result)
+
+
 def shown_of(pieces: Sequence[Piece], item: Item, text: str) -> Shown:
     """A record of what these pieces show of an item with this text."""
     lines = max((piece.lines for piece in pieces), default=0)
-    spans = joined_spans((piece.first, piece.last) for piece in pieces)
+    seen = [_seen(piece) for piece in pieces]
     return Shown(item.name, item.origin, digest_of(text), item.stamp if item.path else 0, lines,
-                 spans)
+                 joined_spans(span for whole, _ in seen for span in whole),
+                 _joined_parts(part for _, parts in seen for part in parts))
 
 
 # ---- in messages

@@ -126,16 +126,18 @@ def part_from_dict(row: Mapping[str, Any]) -> Part:
 
 
 def _shown_to_dict(shown: Shown) -> dict[str, Any]:
+    parts = {"parts": [list(part) for part in shown.parts]} if shown.parts else {}
     return {"name": shown.name, "origin": shown.origin, "digest": shown.digest,
             "stamp": shown.stamp, "lines": shown.lines,
-            "spans": [list(span) for span in shown.spans]}
+            "spans": [list(span) for span in shown.spans], **parts}
 
 
 def _shown_from_dict(row: Mapping[str, Any]) -> Shown:
     spans = tuple((int(first), int(last)) for first, last in row["spans"])
+    parts = tuple((int(line), int(start), int(end)) for line, start, end in row.get("parts", ()))
     return Shown(_checked(row["name"], str), _checked(row["origin"], str),
                  _checked(row["digest"], str),
-                 _checked(row["stamp"], int), _checked(row["lines"], int), spans)
+                 _checked(row["stamp"], int), _checked(row["lines"], int), spans, parts)
 
 
 Value = TypeVar("Value")

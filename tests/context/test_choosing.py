@@ -53,16 +53,18 @@ def test_random_texts_are_cut_without_loss() -> None:
     dice = random.Random(seed)
     for _ in range(200):
         some = ("", "def f():", "# Title", "    x = 1", "word " * dice.randrange(60),
-                "y" * dice.randrange(5_000), "|a|b|")
+                "y" * dice.randrange(5_000), "|a|b|", "some words, " * dice.randrange(900))
         lines = [dice.choice(some) for _ in range(dice.randrange(120))]
         text = "\n".join(lines) + dice.choice(("", "\n"))
         for name in ("a.py", "a.md", "a.csv", "a"):
             spans = spans_of(name, "file", text, marks_of(name, "file", text))
             assert "".join(text[start:end] for start, end in spans) == text
-            assert all(text[end - 1] == "\n" for _, end in spans[:-1])
+            assert all(end - start <= 2_000 + 800 for start, end in spans)
             pieces = cut(name, "file", text, spans)
-            assert [piece.first for piece in pieces[1:]] == [piece.last + 1
-                                                             for piece in pieces[:-1]]
+            for piece, following, (_, end) in zip(pieces, pieces[1:], spans, strict=False):
+                assert following.first == piece.last + (text[end - 1] == "\n")
+                assert bool(piece.after) == bool(following.before) == (text[end - 1] != "\n")
+                assert max(map(len, piece.text.split("\n"))) <= 2_000
             assert join_spans(spans, text) == ([(0, len(text))] if text else [])
 
 
@@ -208,6 +210,9 @@ def test_pictures_come_behind_texts_that_have_to_do_with_the_question(tmp_path: 
              for question in ("when does the turbine stop?", "what is in the images?",
                               "which animals are there?")}
     assert list(found.values()) == [0, 1, 1], found
+    small = {question: choose(tmp_path, ".", question, 4_096) for question in found}
+    assert [len(chosen.images) for chosen in small.values()] == [0, 1, 0]
+    assert all(chosen.tokens <= plan_budget(4_096).for_context for chosen in small.values())
     assert "images/a3.png" in choose(tmp_path, ".", "what is in a3?", 16_384).included
 
 
@@ -254,7 +259,7 @@ def test_long_texts_are_marked_and_numbered_as_if_in_one_go() -> None:
     some = ("# Title", "Title\n=====", "Other\n---", "**Note:**", "word " * 30, "", "x\n\n====")
     for _ in range(5):
         text = "\n".join(dice.choice(some) for _ in range(20_000)) + dice.choice(("", "\n"))
-        assert (marks_of("a.md", "file", text)
+        assert (marks_of("a.md", "file", text).headings
                 == [found.start() for found in PROSE.finditer(text)])
         numbers = LineNumbers(text)
         for place in (0, len(text), *(dice.randrange(len(text)) for _ in range(200))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from core.context.files import read_text
 from core.context.form import write_piece
 from core.context.reading import Reader
-from core.context.shown import Forms, with_attached, without_attached
+from core.context.restoring import sent_items
+from core.context.shown import AlreadyShown, Forms, with_attached, without_attached
 from core.context_loader import ContextError, ContextSet, Prepared, load_context_files, plan_budget
-from core.messages import user_message
+from core.messages import Attached, Message, user_message
 from core.window.tokens import TokenEstimator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -258,9 +260,29 @@ def test_pieces_of_a_file_that_is_too_large(tmp_path: Path) -> None:
 
 
 def test_one_line_of_megabytes(tmp_path: Path) -> None:
-    write(tmp_path, {"data.json": '{"rows": [' + "[1, 2, 3], " * 300_000 + "]}"})
-    result = run(tmp_path, "data.json", "which rows are there?", window=16_384)
-    assert "more characters]" in result.block and "1 in part" in result.line
+    """What stands at its end is found, and what is shown is said to be a part of that line."""
+    write(tmp_path, {"data.json": '{"first": 1,\n"rows": [' + "[1, 2, 3], " * 120_000
+                     + '{"city": "Quito", "altitude": 2850}, ' + "[4, 5, 6], " * 500 + "]}\n"})
+    context = ContextSet(root=str(tmp_path))
+    asyncio.run(context.add("."))
+    result = asyncio.run(context.prepare("what is the altitude of Quito?", plan_budget(4_096)))
+    assert "1 in part" in result.line
+    found = re.search(r'lines="(\S+) of 2">\n2\t\[… 1,3\d\d,\d{3} characters of this line before\]'
+                      r' .*"altitude": 2850.* \[… \d,\d{3} more characters of this line\]\n',
+                      result.block)
+    assert found and found[1] == "2-2"
+    assert context.items[0].why.startswith("lines 2-2 (part)")
+
+    # the next question: what is shown is not sent again, another part of the line is
+    again = AlreadyShown([Attached(result.block, result.shown)], result.tokens)
+    later = [asyncio.run(context.prepare(question, plan_budget(32_768), shown=again)).block
+             for question in ("the altitude of Quito?", "which city is the first?")]
+    assert "Quito" not in later[0] and '"first": 1' in later[1]
+
+    # what can no longer be read is restored as it was sent
+    [kept] = sent_items([Message("user", (Attached(result.block, result.shown),))], {"."})
+    assert kept.text is not None and "2850" in kept.text.split("\n")[1]
+    assert kept.note == "as it was sent; 0 of its 2 lines are known, and parts of 1"
 
 
 def test_data_cannot_leave_its_fence(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ FILLER = "Plain sentences about nothing in particular fill this paragraph.\n\n" 
      [-1, 0, 1, 0, -1]),
     ("a.py", "class A:\n    def b(self):\n        pass\n\n    def c(self):\n        pass\n\n"
              "def d():\n    pass\n", [-1, 0, 0, -1]),
+    ("a.md", "# A\n\n## B\n\n````\n# comment\n```\n# comment\n````\n\n## C\n", [-1, 0, 0]),
     ("a.md", "", [])))
 def test_what_contains_what(name: str, text: str, parents: list[int]) -> None:
-    assert parents_of(text, marks_of(name, "file", text)) == parents
+    assert parents_of(text, marks_of(name, "file", text).headings) == parents
 
 
 def best(texts: dict[str, str], question: str) -> tuple[str, str]:

@@ -19,6 +19,10 @@ def test_headings_with_their_lines() -> None:
     text = "# Title\n\nwords\n\n## Second part\n\nmore\n"
     assert outline_of("a.md", "file", text) == "a.md, 7 lines: 1 Title; 5 Second part"
     assert outline_of("a.txt", "file", "nothing\n") == ""
+    fenced = ("# Title\n\n```sh\n# comment\n```\n\n- a\n\n  ~~~~\n# other\n~~~\n# more\n  ~~~~\n\n"
+              "## Part\n\nName\n~~~~\n\n# Real\n\nLast\n~~~~\n\n```\n# not closed\n")
+    assert (outline_of("a.md", "file", fenced) == "a.md, 26 lines: 1 Title; 15 Part; 17 Name; "
+            "20 Real; 22 Last; 26 not closed")
     long = "".join(f"def f{number}():\n    pass\n" for number in range(40))
     assert outline_of("l.py", "file", long).endswith("59 def f29(); 10 more")
 

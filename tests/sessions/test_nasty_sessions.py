@@ -165,7 +165,7 @@ class Maker:
             case 5:
                 return Image("image/png", "AAAA", self.text())
         shown = Shown(self.text(), self.text(), "d" * 8, chance.randrange(1 << 62), 9,
-                      ((1, 2), (5, 9)))
+                      ((1, 2), (5, 9)), chance.choice(((), ((4, 10, 90),))))
         return Attached(self.text(), (shown,), chance.random() < 0.5)
 
     def message(self) -> Message:

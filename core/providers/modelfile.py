@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.config.values import read_own_text
 from core.dataclass import dataclass, field
 from core.errors import UsageError
 
@@ -31,7 +32,7 @@ class Modelfile:
 def read_modelfile(path: str) -> Modelfile:
     """Read a Modelfile. Raises UsageError with the line of the mistake."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_own_text(path)
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"The Modelfile {path} cannot be read: {reason}.") from problem

@@ -111,8 +111,11 @@ def _count(store: Store, session: str) -> int:
 
 def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Imported]:
     try:
-        if stat.S_ISCHR(os.stat(os.path.expanduser(path)).st_mode):
-            raise UsageError(f"{path} is a device, not a file.")
+        kind_of_file = os.stat(os.path.expanduser(path)).st_mode
+        if not (stat.S_ISREG(kind_of_file) or stat.S_ISDIR(kind_of_file)):
+            # it may have no end, or never begin, and its parts are read twice
+            raise UsageError(f"{path} is a device or a pipe, not a file.",
+                             "Write its content into a file first.")
         with open(os.path.expanduser(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
                 raise UsageError(f"{path} is too large to import (more than "

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.config import Settings
 from core.config.places import protected_places
-from core.config.values import read_own_json
+from core.config.values import read_own_json, read_own_text
 from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
@@ -111,8 +111,7 @@ def _read_rows(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-            document = read_own_json(file.read(), path)
+        document = read_own_json(read_own_text(os.path.expanduser(path)), path)
     except OSError as problem:
         raise ConfigError(f"{path} cannot be read: {problem.strerror}.") from problem
     except (ValueError, RecursionError) as problem:

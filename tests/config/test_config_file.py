@@ -23,8 +23,10 @@ from core.config.file import read_config_file, read_env_file
 from core.errors import AuthFailed, ConfigError, UsageError
 from core.model_manager import Providers, Target, build_model_list
 from core.providers.from_settings import options_of
+from core.providers.modelfile import read_modelfile
 from core.providers.parameters import read_schema
 from core.sessions.importing import import_file
+from core.setup.tools import make_servers
 from db import open_store
 
 PLAN = """\
@@ -348,15 +350,22 @@ def yaml_value(text: str) -> Any:
 
 @pytest.mark.parametrize("made", ["device", "large"])
 def test_a_file_without_end_is_not_read_for_ever(made: str, tmp_path: Path) -> None:
-    """A settings file, .env and a schema; a pipe (`--config <(...)`) is read."""
+    """Settings, .env, a schema, a Modelfile, servers of tools; a pipe (`--config <(...)`) is read.
+    """
     large = tmp_path / "large.yaml"
     large.write_text("#" * (MOST_OWN + 1))
     path = "/dev/zero" if made == "device" else str(large)
+
+    def read_servers(path: str) -> None:
+        make_servers(Settings({"mcp": True, "mcp_config": path}))
     for read, kind in ((ConfigDocument, ConfigError), (read_env_file, ConfigError),
-                       (read_schema, UsageError)):
+                       (read_schema, UsageError), (read_modelfile, UsageError),
+                       (read_servers, ConfigError)):
         with pytest.raises(kind, match="cannot be read: File too large") as raised:
             read(path)
         assert "permissions" not in raised.value.hint
     with closing(open_store(str(tmp_path / "s.db"))) as store:
-        with pytest.raises(UsageError, match="is a device"):
-            import_file(store, "/dev/zero")
+        os.mkfifo(tmp_path / "pipe")
+        for endless in ("/dev/zero", str(tmp_path / "pipe")):
+            with pytest.raises(UsageError, match="is a device or a pipe"):
+                import_file(store, endless)

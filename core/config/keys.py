@@ -36,9 +36,10 @@ _COOKIE = regex(
 
 _KEYLIKE = regex(
     r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}")
-# What follows the name of an HTTP authentication scheme, unless it is a plain word.
+# What follows the name of an HTTP authentication scheme, unless it can be a word of English.
 _CREDENTIALS = regex(
-    r"\b((?i:basic|bearer|digest|negotiate)[\s:]+)(?=\S*\d|\S*[a-z][A-Z])[\w+/=.~-]{8,}")
+    r"\b((?i:basic|bearer|digest|negotiate)[\s:]+)"
+    r"(?=\S*\d|\S*[a-z][A-Z]|[\w+/=.~-]{24})[\w+/=.~-]{8,}")
 
 
 def key_file(environment: Mapping[str, str]) -> str:

@@ -179,6 +179,7 @@ def test_credentials_of_any_scheme_are_hidden_and_words_are_not() -> None:
         said = f'{{"Proxy-Authorization": "{scheme} {secret.decode()}", "x": 1}}'
         assert without_credentials(said) == f'{{"Proxy-Authorization": "{scheme} ***", "x": 1}}'
         assert hide(said, []) == without_credentials(said)
+    assert without_credentials(f"Bearer {'abcdef' * 5}") == "Bearer ***"
     for words in ("Basic authentication is required.", "Use a bearer credential", "basic: unknown"):
         assert without_credentials(words) == words
 

@@ -87,7 +87,7 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
 
 
 def _describe(made: Tool, box: Toolbox) -> str:
-    """All that the model is told about a tool, and what the user should know."""
+    """Describe a tool: what the user should know, and the description that the model gets."""
     taken = ", ".join(made.parameters.get("properties", {})) or "nothing"
     asks = "runs without a question" if box.is_free(made) else "asks before it runs"
     return (f"{made.name}: {'on' if made.name in box.tools else 'off'}, {made.kind}, {asks}, "

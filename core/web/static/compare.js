@@ -2,7 +2,8 @@
 
 import { Blocks } from "./blocks.js";
 import { button, copy, h, icon, iconButton } from "./dom.js";
-import { notice, shortModel } from "./reply.js";
+import { notice } from "./reply.js";
+import { shortModel } from "./states.js";
 import { text } from "./text.js";
 
 /** @import { CompareSide, CompareText } from "./wire.d.ts" */

@@ -2,6 +2,7 @@
 
 import { Budget } from "./budget.js";
 import { h, icon, iconButton } from "./dom.js";
+import { shortModel } from "./states.js";
 import { text } from "./text.js";
 
 /** @import { Picture, QueueEvent } from "./wire.d.ts" */
@@ -194,10 +195,8 @@ export class Composer {
    * @param {string} [other] the model to compare with
    */
   setModel(model, local, other = "") {
-    const name = model.slice(model.indexOf("/") + 1) || text.chooseModel;
-    this.modelName.textContent = other
-      ? text.andModel(name, other.slice(other.indexOf("/") + 1))
-      : name;
+    const name = shortModel(model) || text.chooseModel;
+    this.modelName.textContent = other ? text.andModel(name, shortModel(other)) : name;
     this.modelButton.title = other ? text.andModel(model, other) : model;
     this.modelIcon.replaceChildren(icon(local ? "local" : "cloud"));
   }

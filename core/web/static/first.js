@@ -2,9 +2,9 @@
 
 import { request } from "./api.js";
 import { h, icon } from "./dom.js";
+import { pullRows } from "./pulls.js";
+import { shortModel } from "./states.js";
 import { text } from "./text.js";
-
-/** @import { PullRow } from "./wire.d.ts" */
 
 const [OLLAMA, SMALL] = [0, 1]; // the places of choices under which something may be said
 
@@ -113,10 +113,9 @@ export class FirstRun {
    * @param {number} which @param {string} model
    */
   async watch(which, model) {
-    const name = model.slice(model.indexOf("/") + 1);
+    const name = shortModel(model);
     for (;;) {
-      const { pulls } = await request("GET", "/api/pulls");
-      const job = pulls.find((/** @type {PullRow} */ each) => each.model === model);
+      const job = (await pullRows()).find((each) => each.model === model);
       if (!job || !this.element.isConnected) return;
       const runs = job.state === "running";
       const progress = h("progress", {
@@ -135,7 +134,7 @@ export class FirstRun {
 
 /** @param {{ ok: boolean, here: boolean, address: string, model: string }} ollama */
 function ollamaState({ ok, here, address, model }) {
-  const name = model.slice(model.indexOf("/") + 1);
+  const name = shortModel(model);
   if (here) return ok ? text.ollamaEmpty(address, name) : text.ollamaGone(address);
   return ok ? text.elsewhereEmpty(address, name) : text.elsewhereGone(address);
 }

@@ -4,10 +4,11 @@ import { addProvider } from "./add_provider.js";
 import { request } from "./api.js";
 import { button, h, icon } from "./dom.js";
 import { Row } from "./provider_row.js";
+import { pullRows } from "./pulls.js";
 import { canAsk } from "./states.js";
 import { text } from "./text.js";
 
-/** @import { ProviderRow, PullRow } from "./wire.d.ts" */
+/** @import { ProviderRow } from "./wire.d.ts" */
 
 /** @param {HTMLElement} place */
 export async function showProviders(place) {
@@ -52,8 +53,7 @@ class ProviderPage {
 
   /** Open the rows of providers that are downloading a model, so that it is seen after a reload. */
   async showPulls() {
-    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
-    for (const job of pulls.filter((/** @type {PullRow} */ each) => each.state === "running")) {
+    for (const job of (await pullRows()).filter((each) => each.state === "running")) {
       const row = this.rows.find((each) => job.model.startsWith(`${each.provider.name}/`));
       if (!row || row.open) continue;
       row.open = true;

@@ -2,6 +2,7 @@
 
 import { ApiError, request } from "./api.js";
 import { button, h, icon } from "./dom.js";
+import { shortModel } from "./states.js";
 import { text } from "./text.js";
 
 /** @import { PullRow } from "./wire.d.ts" */
@@ -54,14 +55,8 @@ export class Pulls {
     if (!name) return;
     const { provider } = this.place;
     const own = !provider || name.startsWith(`${provider}/`);
-    try {
-      await request("POST", "/api/pulls", { model: own ? name : `${provider}/${name}` });
-      this.name.value = "";
-    } catch (problem) {
-      const lines = problem instanceof ApiError ? [problem.message, problem.hint] : [problem];
-      this.jobs.replaceChildren(h("p", { class: "provider-why" }, lines.join(" ")));
-      return;
-    }
+    if (!(await startPull(own ? name : `${provider}/${name}`, this.jobs))) return;
+    this.name.value = "";
     await this.watch();
   }
 
@@ -85,9 +80,8 @@ export class Pulls {
 
   /** @returns {Promise<PullRow[]>} */
   async rows() {
-    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
     const start = this.place.provider ? `${this.place.provider}/` : "";
-    return pulls.filter((/** @type {PullRow} */ job) => job.model.startsWith(start));
+    return (await pullRows()).filter((job) => job.model.startsWith(start));
   }
 
   /** Return the model's name, with its provider if there are several. @param {PullRow} job */
@@ -108,27 +102,20 @@ export class PullOffer {
   constructor(model, onDone) {
     this.model = model;
     this.onDone = onDone;
-    this.button = button(text.pullModel(shortName(model)), () => this.start(), "", "pull");
+    this.button = button(text.pullModel(shortModel(model)), () => this.start(), "", "pull");
     this.progress = h("div", { class: "pull-offer", role: "status" });
-    this.rows().then((job) => (job?.state === "running" ? this.watch() : undefined));
+    this.job().then((job) => (job?.state === "running" ? this.watch() : undefined));
   }
 
   async start() {
-    try {
-      await request("POST", "/api/pulls", { model: this.model });
-    } catch (problem) {
-      const lines = problem instanceof ApiError ? [problem.message, problem.hint] : [problem];
-      this.progress.replaceChildren(h("p", { class: "provider-why" }, lines.join(" ")));
-      return;
-    }
-    await this.watch();
+    if (await startPull(this.model, this.progress)) await this.watch();
   }
 
   async watch() {
     this.button.hidden = true;
     for (;;) {
-      const job = await this.rows();
-      if (job) this.progress.replaceChildren(jobRow(job, shortName(this.model), () => {}));
+      const job = await this.job();
+      if (job) this.progress.replaceChildren(jobRow(job, shortModel(this.model), () => {}));
       if (job?.state !== "running") {
         if (job?.state === "done") this.onDone();
         else this.button.hidden = false;
@@ -140,15 +127,34 @@ export class PullOffer {
   }
 
   /** @returns {Promise<PullRow | undefined>} */
-  async rows() {
-    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
-    return pulls.find((/** @type {PullRow} */ job) => job.model === this.model);
+  async job() {
+    return (await pullRows()).find((job) => job.model === this.model);
   }
 }
 
-/** @param {string} model */
-function shortName(model) {
-  return model.slice(model.indexOf("/") + 1);
+/**
+ * Start a download; a refusal is shown in `place`.
+ * @param {string} model with its provider @param {HTMLElement} place
+ * @returns {Promise<boolean>} whether it started
+ */
+async function startPull(model, place) {
+  try {
+    await request("POST", "/api/pulls", { model });
+    return true;
+  } catch (problem) {
+    const lines = problem instanceof ApiError ? [problem.message, problem.hint] : [problem];
+    place.replaceChildren(h("p", { class: "provider-why" }, lines.join(" ")));
+    return false;
+  }
+}
+
+/**
+ * All downloads; none while the server does not answer.
+ * @returns {Promise<PullRow[]>}
+ */
+export async function pullRows() {
+  const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
+  return pulls;
 }
 
 /**

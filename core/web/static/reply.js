@@ -3,6 +3,7 @@
 import { Blocks } from "./blocks.js";
 import { append, button, copy, h, icon, iconButton } from "./dom.js";
 import { PullOffer } from "./pulls.js";
+import { shortModel } from "./states.js";
 import { Steps } from "./steps.js";
 import { text } from "./text.js";
 
@@ -251,9 +252,4 @@ export function notice(level, lines, mark, actions = []) {
     h("div", { class: "notice-text" }, ...said),
     row.childNodes.length > 0 && row,
   );
-}
-
-/** @param {string} model */
-export function shortModel(model) {
-  return model.includes("/") ? model.slice(model.indexOf("/") + 1) : model;
 }

@@ -1,7 +1,7 @@
 // A row of the session list: a session with its note, or with the snippet that a search found.
 
 import { h, icon, onPage } from "./dom.js";
-import { shortModel } from "./reply.js";
+import { shortModel } from "./states.js";
 import { text } from "./text.js";
 
 /** @import { SessionRow } from "./wire.d.ts" */

@@ -1,4 +1,4 @@
-// The state of a provider: a word with an icon, and the time of the check.
+// The state of a provider: a word with an icon, and the time of the check; the short name of a model.
 
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
@@ -40,4 +40,9 @@ export function lookedAt(provider) {
 /** Whether a provider can be used with its settings. @param {ProviderRow} provider */
 export function canAsk(provider) {
   return provider.state !== "no_key" && provider.state !== "no_address";
+}
+
+/** A model's name without its provider. @param {string} model */
+export function shortModel(model) {
+  return model.slice(model.indexOf("/") + 1);
 }

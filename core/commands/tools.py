@@ -17,6 +17,7 @@ from core.tool_executor import Toolbox
 from core.tools import Tool, all_tools, get_tools, load_entry_points
 from core.tools.call_text import call_text
 from core.tools.guards.secret_files import secret_arguments
+from core.tools.schema import properties_of
 
 _SENTENCE_ENDS = regex(r"(?<=\w\w\w)[.:](?=\s|$)")    # not the point of an abbreviation
 
@@ -88,7 +89,7 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
 
 def _describe(made: Tool, box: Toolbox) -> str:
     """Describe a tool: what the user should know, and the description that the model gets."""
-    taken = ", ".join(made.parameters.get("properties", {})) or "nothing"
+    taken = ", ".join(properties_of(made.parameters)) or "nothing"
     asks = "runs without a question" if box.is_free(made) else "asks before it runs"
     return (f"{made.name}: {'on' if made.name in box.tools else 'off'}, {made.kind}, {asks}, "
             f"{_place(made.source)}\nIt takes: {taken}\n\n{made.description}")

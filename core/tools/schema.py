@@ -246,9 +246,14 @@ def _from_json(text: str, kind: type) -> Any:
     return value if isinstance(value, kind) else _NO
 
 
-def _check_object(schema: Schema, value: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
+def properties_of(schema: Schema) -> Mapping[str, Schema]:
+    """The properties of an object's schema; none if a server's schema has another form."""
     properties = schema.get("properties")
-    known: Mapping[str, Schema] = properties if isinstance(properties, Mapping) else {}
+    return properties if isinstance(properties, Mapping) else {}
+
+
+def _check_object(schema: Schema, value: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
+    known = properties_of(schema)
     names = schema.get("required")
     required = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     result: dict[str, Any] = {}

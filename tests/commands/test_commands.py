@@ -15,11 +15,14 @@ from core.commands import (
     ELSEWHERE, Leave, Outcome, Say, all_commands, command, find_command, run_command)
 from core.commands.help import OFTEN, overview
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import UsageError
 from core.model_manager import Providers, Target
 from core.rendering.listing import table_lines
 from core.rendering.table import Table
 from core.session_manager import Session
+from core.tool_executor import Toolbox
+from core.tools import make_tool
 
 
 @pytest.fixture
@@ -68,6 +71,18 @@ def test_help_finds_what_an_everyday_word_means(chat: Chat, word: str, found: li
     shown = run(chat, f"/help {word}")
     text = (str(shown.rows) + shown.note if isinstance(shown, Table) else str(shown))
     assert all(name in text for name in found), text
+
+
+@pytest.mark.parametrize("properties", [None, True, 5, "text", [], ["a"], {}, {"a": None, "b": 1}])
+def test_a_tool_is_described_whatever_the_form_of_its_schema(chat: Chat,
+                                                             properties: object) -> None:
+    def far(a: str) -> str:
+        """Ask a server."""
+        return a
+    made = replace(make_tool(far), parameters={"type": "object", "properties": properties})
+    chat.toolbox = Toolbox([made])
+    taken = "a, b" if properties == {"a": None, "b": 1} else "nothing"
+    assert f"It takes: {taken}\n\nAsk a server." in str(run(chat, "/tools far"))
 
 
 def test_the_overview_fits_a_small_screen_and_begins_with_what_users_do_most() -> None:
